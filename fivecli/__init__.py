@@ -1,0 +1,1 @@
+"""The command line: flags to settings, one stage call, a summary."""

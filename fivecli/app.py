@@ -1,0 +1,60 @@
+"""The ``five`` command: one subcommand a stage, and the one place where errors become sentences."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from fivecli import demo, describe_reports, embed, evaluate, predict, tile, train
+from fivecli.screen import show_error
+from pipelines.core.errors import FiveError
+
+app = typer.Typer(
+    name="five",
+    help="Classify whole-slide images with language: slides and reports in, predictions out.",
+    epilog="Order: tile, embed, describe-reports, train, predict. Try it: five demo --help",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FIVE"},
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+app.command("tile")(tile.command)
+app.command("embed")(embed.command)
+app.command("describe-reports")(describe_reports.command)
+app.command("train")(train.command)
+app.command("predict")(predict.command)
+app.command("evaluate")(evaluate.command)
+app.add_typer(demo.app, name="demo")
+
+
+def _show_version(*, wanted: bool) -> None:
+    if wanted:
+        from pipelines.core.provenance import five_version
+
+        typer.echo(f"five-wsi {five_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, show_envvar=False, help="Show the version.")
+    ] = False,
+) -> None:
+    """Classify whole-slide images with language: slides and reports in, predictions out."""
+    _show_version(wanted=version)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+def main() -> None:
+    """Run the app; show a `FiveError` as a sentence and a hint, exit code 1."""
+    try:
+        app()
+    except FiveError as error:
+        show_error(error)
+        sys.exit(1)

@@ -1,0 +1,3 @@
+def command() -> None:
+    """Placeholder until the stage is written."""
+    raise NotImplementedError

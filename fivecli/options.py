@@ -1,0 +1,50 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.core.errors import SettingsError
+
+
+def _load_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the values of a YAML file the defaults of this command; flags and FIVE_* win over them."""
+    if path is None:
+        return None
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not a YAML file: {error}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: expected 'name: value' lines")
+    values = {str(name).replace("-", "_"): value for name, value in values.items()}
+    known = {parameter.name for parameter in context.command.params if parameter.name} - {"config"}
+    for name in values:
+        if name not in known:
+            raise SettingsError(f"{path}: unknown setting '{name}'", hint=f"known: {', '.join(sorted(known))}")
+    context.default_map = {**(context.default_map or {}), **values}
+    return path
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        is_eager=True,
+        callback=_load_config,
+        help="YAML file of settings for this command.",
+    ),
+]
+CohortTable = Annotated[
+    Path | None, typer.Option("--cohort", exists=True, help="Cohort table (CSV, Parquet): work on its slides only.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make anew what other settings made.")]
+Workers = Annotated[int, typer.Option(help="Processes that work in parallel.", min=1)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]

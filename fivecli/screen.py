@@ -1,0 +1,112 @@
+"""What people see: errors, progress, summaries. Progress and messages on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from pipelines.core.batch import OnResult, Outcome, Result, Summary
+from pipelines.core.errors import FiveError
+
+FAILED_ITEMS = 3
+"""Exit code when the batch finished but some items failed."""
+SHOWN_FAILURES = 20
+
+
+def show_error(error: FiveError) -> None:
+    """Print an error as one sentence and a hint."""
+    typer.secho(f"error: {error.message}", fg="red", err=True)
+    if error.hint:
+        typer.echo(f"hint: {error.hint}", err=True)
+
+
+@contextmanager
+def progress(what: str, total: int | None = None, unit: str = "slides") -> Iterator[OnResult]:
+    """Yield a function to call after each item: a bar on a terminal, a line now and then in a log."""
+    if sys.stderr.isatty():
+        yield from _bar(what, total, unit)
+    else:
+        yield from _lines(what, total, unit)
+
+
+def _bar(what: str, total: int | None, unit: str) -> Iterator[OnResult]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+
+        def advance(result: Result) -> None:
+            bar.advance(task)
+            if result.outcome is Outcome.FAILED:
+                bar.console.print(f"failed: {result.error}", style="red", markup=False)
+
+        yield advance
+
+
+def _lines(what: str, total: int | None, unit: str, *, every: float = 10.0) -> Iterator[OnResult]:
+    started = last = time.monotonic()
+    done = 0
+
+    def advance(result: Result) -> None:
+        nonlocal last, done
+        done += 1
+        if result.outcome is Outcome.FAILED:
+            typer.echo(f"failed: {result.error}", err=True)
+        now = time.monotonic()
+        if now - last >= every or done == total:
+            last = now
+            rate = done / max(now - started, 1e-9)
+            left = f", {(total - done) / rate:.0f} s left" if total and done < total else ""
+            typer.echo(f"{what}: {done}/{total or '?'} {unit}, {rate:.2f} {unit}/s{left}", err=True)
+
+    yield advance
+
+
+def finish(summary: Summary, *, unit: str = "slides", as_json: bool = False) -> None:
+    """Print what a stage did and leave with exit code 3 if items failed."""
+    if as_json:
+        typer.echo(json.dumps(_as_json(summary), default=str))
+    else:
+        counts = ", ".join(f"{n} {name}" for name, n in summary.counts.items() if n)
+        typer.echo(f"{len(summary.results)} {unit}: {counts or 'nothing to do'}")
+        for name, value in summary.figures.items():
+            typer.echo(f"  {name.replace('_', ' ')}: {value}")
+        typer.echo(f"written to {summary.output}")
+    if summary.failures:
+        if not as_json:
+            typer.secho(f"{len(summary.failures)} {unit} failed:", fg="red", err=True)
+            for result in summary.failures[:SHOWN_FAILURES]:
+                typer.echo(f"  {result.error}", err=True)
+            if len(summary.failures) > SHOWN_FAILURES:
+                typer.echo(f"  ... all in the tables of {summary.output}", err=True)
+        raise typer.Exit(FAILED_ITEMS)
+
+
+def _as_json(summary: Summary) -> dict[str, Any]:
+    return {
+        "output": str(summary.output),
+        "counts": summary.counts,
+        **summary.figures,
+        "failures": [{"id": result.item_id, "error": result.error} for result in summary.failures],
+    }
+
+
+def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)

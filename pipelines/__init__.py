@@ -1,0 +1,1 @@
+"""The library: a file here is a stage, a folder is a building block."""

@@ -1,0 +1,1 @@
+"""What every stage shares: errors, settings, artifacts, batches, devices."""

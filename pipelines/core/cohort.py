@@ -1,0 +1,162 @@
+"""The cohort table: one row a slide. Read from CSV, Parquet, or a folder of slides."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import CohortError
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "slide_id": ("slide_id", "slide", "filename", "wsi", "sample_id"),
+    "path": ("path", "image_path", "slide_path"),
+    "patient_id": ("patient_id", "case_id", "patient"),
+    "mpp": ("mpp", "spacing_at_level_0"),
+    "label": ("label", "target"),
+    "split": ("split",),
+}
+"""Column names that are understood, lower-cased; the first is ours."""
+
+SLIDE_SUFFIXES = frozenset(
+    {".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm", ".qptiff"}
+    | {".png", ".jpg", ".jpeg"}
+)
+"""Files of a folder that are taken for slides."""
+
+
+@dataclass(frozen=True)
+class CohortSlide:
+    """One row of the cohort table."""
+
+    slide_id: str
+    """Unique; kept as text; may contain ``/``."""
+    path: Path | None = None
+    """Slide file; None where the table has no path (enough for training)."""
+    patient_id: str | None = None
+    mpp: float | None = None
+    """Microns per pixel at level 0 as the cohort states it."""
+    label: str | None = None
+    split: str | None = None
+
+    @property
+    def patient(self) -> str:
+        """The patient id, or the slide id where the cohort names no patient."""
+        return self.patient_id or self.slide_id
+
+
+def read_cohort(source: Path) -> list[CohortSlide]:
+    """Read the slides of a cohort table, or of a folder of slides.
+
+    Ids of a folder are relative paths without extension. Relative paths of a table are
+    resolved against the table's folder.
+
+    Raises
+    ------
+    CohortError
+        The table is missing or unreadable, has no id and no path column, or repeats an id.
+    """
+    if source.is_dir():
+        slides = _folder_slides(source)
+    else:
+        rows = read_rows(source)
+        names = canonical_columns(rows[0].keys() if rows else (), ALIASES)
+        if "slide_id" not in names and "path" not in names:
+            raise CohortError(
+                f"{source}: no slide_id and no path column",
+                hint=f"name one of {', '.join(ALIASES['slide_id'] + ALIASES['path'])}",
+            )
+        slides = [_slide(row, names, source, line) for line, row in enumerate(rows, start=2)]
+    if not slides:
+        raise CohortError(f"{source}: no slides found", hint=f"known suffixes: {' '.join(sorted(SLIDE_SUFFIXES))}")
+    _refuse_repeats(slides, source)
+    return slides
+
+
+def read_rows(source: Path) -> list[dict[str, Any]]:
+    """Read a CSV or Parquet table as mappings; CSV values stay text (leading zeros kept).
+
+    Raises
+    ------
+    CohortError
+        The file is missing, not UTF-8, or not a table.
+    """
+    if not source.is_file():
+        raise CohortError(f"{source}: no such table", hint="give a .csv or .parquet file, or a folder")
+    if source.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            found: list[dict[str, Any]] = pq.read_table(source, partitioning=None).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise CohortError(f"{source}: not a readable Parquet file ({type(error).__name__})") from error
+        return found
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as stream:
+            return list(csv.DictReader(stream, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CohortError(
+            f"{source}: not a UTF-8 CSV table ({type(error).__name__})", hint="save it as CSV in UTF-8"
+        ) from error
+
+
+def canonical_columns(found: Sequence[str] | Any, aliases: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Return our name -> column name for the columns that are understood, in any case."""
+    by_lower = {str(name).strip().lower(): str(name) for name in found if name is not None}
+    return {
+        ours: next(by_lower[alias] for alias in accepted if alias in by_lower)
+        for ours, accepted in aliases.items()
+        if any(alias in by_lower for alias in accepted)
+    }
+
+
+def _folder_slides(folder: Path) -> list[CohortSlide]:
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SLIDE_SUFFIXES and p.is_file())
+    stems = [p.relative_to(folder).with_suffix("").as_posix() for p in files]
+    repeated = {stem for stem in stems if stems.count(stem) > 1}
+    ids = [p.relative_to(folder).as_posix() if s in repeated else s for p, s in zip(files, stems, strict=True)]
+    return [CohortSlide(slide_id, path) for slide_id, path in zip(ids, files, strict=True)]
+
+
+def _slide(row: Mapping[str, Any], names: Mapping[str, str], source: Path, line: int) -> CohortSlide:
+    def value(name: str) -> str | None:
+        raw = row.get(names[name]) if name in names else None
+        return str(raw).strip() or None if raw is not None else None
+
+    path = Path(value("path") or "") if value("path") else None
+    slide_id = value("slide_id") or (path.with_suffix("").as_posix() if path else None)
+    if slide_id is None:
+        raise CohortError(f"{source}: line {line} has no slide_id")
+    return CohortSlide(
+        slide_id=slide_id,
+        path=source.parent / path if path else None,
+        patient_id=value("patient_id"),
+        mpp=_mpp(value("mpp"), source, line),
+        label=value("label"),
+        split=value("split"),
+    )
+
+
+def _mpp(text: str | None, source: Path, line: int) -> float | None:
+    if text is None:
+        return None
+    try:
+        mpp = float(text)
+    except ValueError:
+        mpp = float("nan")
+    if not 0 < mpp < float("inf"):
+        raise CohortError(f"{source}: line {line}: mpp {text!r} is not a positive number")
+    return mpp
+
+
+def _refuse_repeats(slides: Sequence[CohortSlide], source: Path) -> None:
+    seen: set[str] = set()
+    for slide in slides:
+        if slide.slide_id in seen:
+            raise CohortError(f"{source}: slide_id {slide.slide_id!r} stands twice", hint="make the ids unique")
+        if slide.slide_id.startswith("/") or ".." in slide.slide_id.split("/"):
+            raise CohortError(f"{source}: slide_id {slide.slide_id!r} would leave the output folder")
+        seen.add(slide.slide_id)

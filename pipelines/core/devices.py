@@ -1,0 +1,26 @@
+"""Choose where tensors live."""
+
+from __future__ import annotations
+
+from pipelines.core.errors import SettingsError
+
+
+def pick_device(name: str = "auto") -> str:
+    """Return the torch device for ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+
+    Raises
+    ------
+    SettingsError
+        The device is not known to torch, or not present.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise SettingsError(f"--device {name}: not available here", hint="use --device auto or cpu") from error
+    return name

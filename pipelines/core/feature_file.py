@@ -1,0 +1,178 @@
+"""The feature file of a slide: one HDF5 with ``features`` and ``coords``.
+
+The layout is TRIDENT's and CLAM's, so that they (and TITAN, CONCH) read it as it is:
+``features`` (N, D), ``coords`` (N, 2) int64 top-left corners in level-0 pixels, and TRIDENT's
+attributes on ``coords``. Ours are attributes of the root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import ArtifactError
+from pipelines.core.files import replacing
+from pipelines.core.provenance import Provenance
+
+SCHEMA, VERSION = "features", 1
+
+
+@dataclass(frozen=True)
+class CoordsAttributes:
+    """TRIDENT's attributes of ``coords`` (names and meaning are theirs)."""
+
+    patch_size: int
+    """Edge of a tile, pixels as the encoder sees it."""
+    patch_size_level0: int
+    """Edge of a tile, pixels at level 0."""
+    level0_magnification: float
+    target_magnification: float
+    overlap: int
+    """Pixels, as the encoder sees them, that neighbours share."""
+    name: str
+    """The slide id."""
+    level0_width: int
+    level0_height: int
+
+
+@dataclass(frozen=True)
+class FeatureInfo:
+    """What a feature file says of itself: the root attributes."""
+
+    slide_id: str
+    encoder: str
+    encoder_fingerprint: str
+    """Digits that differ when the encoder's weights or preprocessing differ."""
+    mpp_x: float
+    mpp_y: float
+    target_mpp: float
+
+
+@dataclass(frozen=True)
+class Bag:
+    """All tile features of one slide.
+
+    N tiles, D channels.
+    """
+
+    info: FeatureInfo
+    features: NDArray[Any]
+    """(N, D), float16 or float32."""
+    coords: NDArray[np.int64]
+    """(N, 2), x then y of the top-left corner, level-0 pixels."""
+    tile_size_level0: int
+    """Edge of a tile, level-0 pixels."""
+    n_total: int
+    """Tiles of the slide, also where only some rows were read."""
+
+
+def write_features(
+    path: Path,
+    batches: Iterable[tuple[NDArray[Any], NDArray[np.int64]]],
+    *,
+    n_tiles: int,
+    dim: int,
+    dtype: str,
+    info: FeatureInfo,
+    coords_attributes: CoordsAttributes,
+    provenance: Provenance,
+    notes: Mapping[str, Any] | None = None,
+) -> int:
+    """Write batches of ``(features (B, D), coords (B, 2))`` as they come; return the rows written.
+
+    At most ``n_tiles`` rows are expected; fewer (unreadable tiles left out) shrink the file.
+    The file appears under ``path`` only when it is whole.
+    """
+    with replacing(path) as part, h5py.File(part, "w") as h5:
+        rows = max(1, min(1024, n_tiles))
+        features = h5.create_dataset("features", (n_tiles, dim), dtype, maxshape=(None, dim), chunks=(rows, dim))
+        coords = h5.create_dataset("coords", (n_tiles, 2), "int64", maxshape=(None, 2), chunks=(rows, 2))
+        written = 0
+        for batch, corners in batches:
+            features[written : written + len(batch)] = batch
+            coords[written : written + len(batch)] = corners
+            written += len(batch)
+        if written < n_tiles:
+            features.resize(written, axis=0)
+            coords.resize(written, axis=0)
+        coords.attrs.update(asdict(coords_attributes))
+        h5.attrs.update(
+            {"five.schema": SCHEMA, "five.schema_version": VERSION, **asdict(info), **provenance.to_attributes()}
+        )
+        h5.attrs.update(notes or {})
+    return written
+
+
+def read_bag(path: Path, rows: NDArray[np.integer[Any]] | None = None) -> Bag:
+    """Read a feature file, or only some of its rows (sorted, without repeats).
+
+    Raises
+    ------
+    ArtifactError
+        The file is missing, damaged, or has no ``features`` and ``coords``.
+    """
+    with _open(path) as h5:
+        selection: Any = slice(None) if rows is None else rows
+        return Bag(
+            info=_info(h5, path),
+            features=h5["features"][selection],
+            coords=h5["coords"][selection],
+            tile_size_level0=int(h5["coords"].attrs["patch_size_level0"]),
+            n_total=int(h5["features"].shape[0]),
+        )
+
+
+def feature_shape(path: Path) -> tuple[int, int]:
+    """Return (N, D) of a feature file without reading it."""
+    with _open(path) as h5:
+        n_tiles, dim = h5["features"].shape
+        return int(n_tiles), int(dim)
+
+
+def read_info(path: Path) -> FeatureInfo:
+    """Return the root attributes of a feature file."""
+    with _open(path) as h5:
+        return _info(h5, path)
+
+
+def features_current(path: Path, provenance: Provenance) -> bool:
+    """Tell whether ``path`` exists whole and was made by the same work."""
+    try:
+        with _open(path) as h5:
+            attributes = {k: str(v) for k, v in h5.attrs.items() if k.startswith("five.")}
+    except ArtifactError:
+        return False
+    return Provenance.from_attributes(attributes).same_work(provenance)
+
+
+def _open(path: Path) -> h5py.File:
+    if not path.exists():
+        raise ArtifactError(f"{path}: no such file", hint="it is written by `five embed`; run that first")
+    try:
+        h5 = h5py.File(path, "r")
+    except OSError as error:
+        raise ArtifactError(f"{path}: not a readable HDF5 file", hint="delete it and run `five embed` again") from error
+    if "features" not in h5 or "coords" not in h5:
+        h5.close()
+        raise ArtifactError(f"{path}: no 'features' and 'coords'", hint="expected a file of `five embed`")
+    return h5
+
+
+def _info(h5: h5py.File, path: Path) -> FeatureInfo:
+    missing = [name for name in FeatureInfo.__dataclass_fields__ if name not in h5.attrs]
+    if missing:
+        raise ArtifactError(f"{path}: attribute '{missing[0]}' is missing", hint="expected a file of `five embed`")
+    return FeatureInfo(
+        slide_id=str(h5.attrs["slide_id"]),
+        encoder=str(h5.attrs["encoder"]),
+        encoder_fingerprint=str(h5.attrs["encoder_fingerprint"]),
+        mpp_x=float(h5.attrs["mpp_x"]),
+        mpp_y=float(h5.attrs["mpp_y"]),
+        target_mpp=float(h5.attrs["target_mpp"]),
+    )

@@ -1,0 +1,68 @@
+"""Where an artifact comes from: program version, settings, input. Carried by every artifact."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pipelines.core.files import canonical_json, fingerprint
+from pipelines.core.settings import Settings
+
+
+@cache
+def five_version() -> str:
+    """Return the installed version of the program."""
+    try:
+        return version("five-wsi")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made an artifact, and out of what."""
+
+    settings: dict[str, Any]
+    """Settings of the stage, plain JSON data."""
+    input_fingerprint: str = ""
+    """Fingerprint of the input file or files."""
+    five_version: str = ""
+    """Version of the program that wrote the artifact."""
+
+    @classmethod
+    def of(cls, settings: Settings, input_fingerprint: str = "") -> Provenance:
+        """Return the provenance of an artifact about to be made."""
+        return cls(settings.as_dict(), input_fingerprint, five_version())
+
+    @property
+    def settings_fingerprint(self) -> str:
+        """16 hexadecimal digits of the settings."""
+        return fingerprint(self.settings)
+
+    def same_work(self, other: Provenance) -> bool:
+        """Tell whether both were made from the same input with the same settings."""
+        return (
+            self.settings_fingerprint == other.settings_fingerprint
+            and self.input_fingerprint == other.input_fingerprint
+        )
+
+    def to_attributes(self) -> dict[str, str]:
+        """Return string attributes for Parquet metadata or HDF5 root attributes."""
+        return {
+            "five.version": self.five_version,
+            "five.settings": canonical_json(self.settings),
+            "five.settings_fingerprint": self.settings_fingerprint,
+            "five.input_fingerprint": self.input_fingerprint,
+        }
+
+    @classmethod
+    def from_attributes(cls, attributes: dict[str, str]) -> Provenance:
+        """Return what `to_attributes` recorded."""
+        return cls(
+            settings=json.loads(attributes.get("five.settings", "{}")),
+            input_fingerprint=attributes.get("five.input_fingerprint", ""),
+            five_version=attributes.get("five.version", ""),
+        )

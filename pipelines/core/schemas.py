@@ -1,0 +1,178 @@
+"""The tables between stages, declared once. ``docs/artifacts.md`` is rendered from here."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from pipelines.core.tables import TableArtifact, column
+
+STRING, BOOL, FLOAT, DOUBLE, INT = pa.string(), pa.bool_(), pa.float32(), pa.float64(), pa.int32()
+
+_FAILURE = (
+    column("seconds", DOUBLE, "wall time spent on the item, seconds"),
+    column("error_type", STRING, "class of the error, null unless failed"),
+    column("error", STRING, "what went wrong and what to do, null unless failed"),
+)
+
+TILES = TableArtifact(
+    name="tiles",
+    made_by="five tile",
+    columns=(
+        column("x", INT, "left edge, pixels at level 0"),
+        column("y", INT, "top edge, pixels at level 0"),
+        column("row", INT, "row in the tile grid"),
+        column("col", INT, "column in the tile grid"),
+        column("tissue_fraction", FLOAT, "share of the tile that is tissue, 0 to 1"),
+        column("white_fraction", FLOAT, "share of bright, colourless pixels, 0 to 1"),
+        column("black_fraction", FLOAT, "share of nearly black pixels, 0 to 1"),
+        column("pen_fraction", FLOAT, "share of pen-coloured pixels, 0 to 1"),
+        column("focus", FLOAT, "variance of the Laplacian of the grey thumbnail tile, grey levels squared"),
+        column("keep", BOOL, "True where later stages use the tile"),
+        column("reason", pa.dictionary(pa.int8(), STRING), "why the tile is not kept, null where it is"),
+    ),
+)
+
+TILED_SLIDES = TableArtifact(
+    name="tiled_slides",
+    made_by="five tile",
+    columns=(
+        column("slide_id", STRING, "unique id of the slide; may contain '/'"),
+        column("path", STRING, "slide file"),
+        column("patient_id", STRING, "patient of the slide, null where the cohort has none"),
+        column("status", STRING, "ok | empty | failed"),
+        column("n_candidates", INT, "tiles of the grid that touch tissue"),
+        column("n_tiles", INT, "tiles kept"),
+        column("width", pa.int64(), "slide width, pixels at level 0"),
+        column("height", pa.int64(), "slide height, pixels at level 0"),
+        column("mpp_x", DOUBLE, "microns per pixel at level 0, horizontal"),
+        column("mpp_y", DOUBLE, "microns per pixel at level 0, vertical"),
+        column("mpp_source", STRING, "where mpp comes from: metadata | tiff-tags | cohort | flag"),
+        column("mpp_conflict", STRING, "sources of mpp that disagree, null where none do"),
+        column("vendor", STRING, "slide format, OpenSlide's word"),
+        column("read_level", INT, "pyramid level that tiles are read from"),
+        column("tile_size", INT, "edge of a tile, pixels as the encoder sees it"),
+        column("target_mpp", DOUBLE, "microns per pixel asked for"),
+        column("effective_mpp", DOUBLE, "microns per pixel of a tile as read and resampled"),
+        column("tile_size_level0", INT, "edge of a tile, pixels at level 0"),
+        *_FAILURE,
+    ),
+)
+
+EMBEDDED_SLIDES = TableArtifact(
+    name="embedded_slides",
+    made_by="five embed",
+    columns=(
+        column("slide_id", STRING, "unique id of the slide"),
+        column("patient_id", STRING, "patient of the slide, null where the cohort has none"),
+        column("status", STRING, "ok | empty | failed"),
+        column("encoder", STRING, "name of the image encoder"),
+        column("dim", INT, "width of a feature vector"),
+        column("n_tiles", INT, "rows of the features"),
+        column("n_unreadable", INT, "kept tiles that could not be read and are left out"),
+        column("read_seconds", DOUBLE, "time the encoder waited for pixels, seconds"),
+        column("encode_seconds", DOUBLE, "time in the encoder, seconds"),
+        *_FAILURE,
+    ),
+)
+
+ANSWERS = TableArtifact(
+    name="answers",
+    made_by="five describe-reports",
+    columns=(
+        column("report_id", STRING, "unique id of the report"),
+        column("patient_id", STRING, "patient of the report"),
+        column("question_id", STRING, "id of the question in questions.yaml"),
+        column("status", STRING, "present | absent | value | unknown | failed"),
+        column("value", STRING, "the chosen value of a choice question, null otherwise"),
+        column("description", STRING, "fine-grained phrase that supervises training, 'Unknown' where silent"),
+        column("evidence", STRING, "verbatim quote from the report, null where unknown"),
+        column("evidence_start", INT, "first character of the quote in the report text"),
+        column("evidence_end", INT, "character after the quote in the report text"),
+        column("grounded", BOOL, "True where the quote was found in the report"),
+        column("confidence", FLOAT, "0 to 1, null where the backend gives none"),
+    ),
+)
+
+DESCRIBED_REPORTS = TableArtifact(
+    name="described_reports",
+    made_by="five describe-reports",
+    columns=(
+        column("report_id", STRING, "unique id of the report"),
+        column("patient_id", STRING, "patient of the report"),
+        column("status", STRING, "ok | empty | failed"),
+        column("attempts", INT, "requests sent for the report"),
+        column("backend", STRING, "rules | local | openai | vllm"),
+        column("model", STRING, "name of the language model, 'rules' without one"),
+        column("prompt_fingerprint", STRING, "digits that differ when the prompt differs"),
+        column("prompt_tokens", INT, "tokens sent, null where not counted"),
+        column("output_tokens", INT, "tokens generated, null where not counted"),
+        *_FAILURE,
+    ),
+)
+
+SPLITS = TableArtifact(
+    name="splits",
+    made_by="five train",
+    columns=(
+        column("slide_id", STRING, "unique id of the slide"),
+        column("patient_id", STRING, "patient of the slide; a patient is in one split only"),
+        column("label", STRING, "class of the slide, null where unknown"),
+        column("fold", INT, "cross-validation fold that tests the patient, null without folds"),
+        column("split", STRING, "train | val | test in this run"),
+    ),
+)
+
+METRICS = TableArtifact(
+    name="metrics",
+    made_by="five train",
+    columns=(
+        column("epoch", INT, "epoch, from 1"),
+        column("split", STRING, "train | val"),
+        column("name", STRING, "name of the figure"),
+        column("value", DOUBLE, "the figure"),
+    ),
+)
+
+_PREDICTION_FAMILIES = {
+    "prob_": pa.field("prob_", DOUBLE, metadata={"meaning": "probability of the class; a row sums to 1"}),
+    "logit_": pa.field("logit_", DOUBLE, metadata={"meaning": "scaled cosine or head output of the class"}),
+}
+
+PREDICTIONS = TableArtifact(
+    name="predictions",
+    made_by="five predict",
+    columns=(
+        column("slide_id", STRING, "unique id of the slide"),
+        column("patient_id", STRING, "patient of the slide"),
+        column("label", STRING, "class in the cohort, null where unknown"),
+        column("split", STRING, "split of the slide in the run, null for slides the run has not seen"),
+        column("predicted", STRING, "class of the highest probability"),
+        column("n_tiles", INT, "tiles in the bag"),
+    ),
+    families=_PREDICTION_FAMILIES,
+)
+
+PATIENT_PREDICTIONS = TableArtifact(
+    name="patient_predictions",
+    made_by="five predict",
+    columns=(
+        column("patient_id", STRING, "patient"),
+        column("label", STRING, "class in the cohort, null where unknown or contradictory"),
+        column("split", STRING, "split of the patient in the run"),
+        column("predicted", STRING, "class of the highest mean probability"),
+        column("n_slides", INT, "slides averaged"),
+    ),
+    families=_PREDICTION_FAMILIES,
+)
+
+TABLES = (
+    TILED_SLIDES,
+    TILES,
+    EMBEDDED_SLIDES,
+    DESCRIBED_REPORTS,
+    ANSWERS,
+    SPLITS,
+    METRICS,
+    PREDICTIONS,
+    PATIENT_PREDICTIONS,
+)

@@ -1,0 +1,6 @@
+"""One settings class a stage; light to import, so that the CLI takes its defaults from here."""
+
+from pipelines.core.settings.base import Settings, load_settings, require
+from pipelines.core.settings.tile import TileSettings
+
+__all__ = ["Settings", "TileSettings", "load_settings", "require"]

@@ -1,0 +1,151 @@
+"""Parquet tables with a declared schema: written whole, validated when read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.core.errors import ArtifactError
+from pipelines.core.files import replacing
+from pipelines.core.provenance import Provenance
+
+
+def column(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = True) -> pa.Field:
+    """Return a column whose meaning (and unit) travels inside the file."""
+    return pa.field(name, kind, nullable=nullable, metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True)
+class TableArtifact:
+    """A kind of Parquet table: its name, version, columns and the command that makes it."""
+
+    name: str
+    made_by: str
+    columns: tuple[pa.Field, ...]
+    version: int = 1
+    families: Mapping[str, pa.Field] | None = None
+    """Open sets of columns by prefix, for example ``prob_`` for one column a class."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The declared columns, without families."""
+        return pa.schema(self.columns)
+
+    def schema_with(self, extra: Sequence[str]) -> pa.Schema:
+        """Return the declared columns plus ``extra`` ones, each of a declared family."""
+        fields = list(self.columns)
+        for name in extra:
+            family = self._family(name)
+            fields.append(pa.field(name, family.type, metadata=family.metadata))
+        return pa.schema(fields)
+
+    def _family(self, name: str) -> pa.Field:
+        for prefix, field in (self.families or {}).items():
+            if name.startswith(prefix):
+                return field
+        raise ArtifactError(f"{self.name}: no such column: {name}")
+
+    def write(
+        self,
+        path: Path,
+        rows: Iterable[Mapping[str, Any]] | pa.Table,
+        provenance: Provenance,
+        *,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write rows (mappings, or a table with these columns) to ``path``, whole or not at all.
+
+        Parameters
+        ----------
+        notes
+            Further string attributes of the file, read back by `notes`.
+        """
+        table = rows if isinstance(rows, pa.Table) else self._table(list(rows))
+        table = table.replace_schema_metadata(
+            {
+                "five.schema": self.name,
+                "five.schema_version": str(self.version),
+                **provenance.to_attributes(),
+                **(notes or {}),
+            }
+        )
+        with replacing(path) as part:
+            pq.write_table(table, part, compression="zstd")
+
+    def _table(self, rows: list[Mapping[str, Any]]) -> pa.Table:
+        declared = set(self.schema.names)
+        extra = list(dict.fromkeys(key for row in rows for key in row if key not in declared))
+        schema = self.schema_with(extra)
+        complete = [{name: row.get(name) for name in schema.names} for row in rows]
+        return pa.Table.from_pylist(complete, schema=schema)
+
+    def read(self, path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read ``path`` after checking that it is this kind of table.
+
+        Raises
+        ------
+        ArtifactError
+            The file is missing, damaged, of another kind or version, or lacks a column.
+        """
+        self._check(path, self._read_schema(path))
+        return pq.read_table(path, columns=list(columns) if columns else None, partitioning=None)
+
+    def read_rows(self, path: Path) -> list[dict[str, Any]]:
+        """Read ``path`` as one mapping a row."""
+        rows: list[dict[str, Any]] = self.read(path).to_pylist()
+        return rows
+
+    def provenance(self, path: Path) -> Provenance:
+        """Return what made the table at ``path``."""
+        return Provenance.from_attributes(self.notes(path))
+
+    def notes(self, path: Path) -> dict[str, str]:
+        """Return all string attributes of the file."""
+        metadata = self._read_schema(path).metadata or {}
+        return {k.decode(): v.decode() for k, v in metadata.items() if not k.startswith(b"ARROW")}
+
+    def is_current(self, path: Path, provenance: Provenance) -> bool:
+        """Tell whether ``path`` exists whole and was made by the same work."""
+        if not path.exists():
+            return False
+        try:
+            schema = self._read_schema(path)
+            self._check(path, schema)
+        except ArtifactError:
+            return False
+        return self.provenance(path).same_work(provenance)
+
+    def _read_schema(self, path: Path) -> pa.Schema:
+        if not path.exists():
+            raise ArtifactError(f"{path}: no such file", hint=f"it is written by `{self.made_by}`; run that first")
+        try:
+            return pq.read_schema(path)
+        except (pa.ArrowException, OSError) as error:
+            raise ArtifactError(
+                f"{path}: not a readable Parquet file ({type(error).__name__})",
+                hint=f"delete it and run `{self.made_by}` again",
+            ) from error
+
+    def _check(self, path: Path, schema: pa.Schema) -> None:
+        metadata = schema.metadata or {}
+        kind = metadata.get(b"five.schema", b"none").decode()
+        made = f"expected the table '{self.name}' that `{self.made_by}` writes"
+        if kind != self.name:
+            raise ArtifactError(f"{path}: this is the table '{kind}'", hint=made)
+        version = int(metadata.get(b"five.schema_version", b"0"))
+        if version != self.version:
+            raise ArtifactError(
+                f"{path}: version {version} of '{self.name}', this program reads version {self.version}",
+                hint=f"run `{self.made_by}` again" if version < self.version else "update five-wsi",
+            )
+        for field in self.columns:
+            if field.name not in schema.names:
+                raise ArtifactError(f"{path}: column '{field.name}' is missing", hint=made)
+            found = schema.field(field.name).type
+            if found != field.type:
+                raise ArtifactError(f"{path}: column '{field.name}' is {found}, expected {field.type}", hint=made)

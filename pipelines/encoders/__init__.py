@@ -1,0 +1,1 @@
+"""Image encoders: tiles in, feature vectors out."""

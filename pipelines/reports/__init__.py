@@ -1,0 +1,1 @@
+"""Pathology reports in, answers to clinical questions out, with quotes."""

@@ -1,0 +1,1 @@
+"""Open a slide, find its microns per pixel and its tissue, cut and judge tiles."""
