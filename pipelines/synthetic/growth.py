@@ -1,0 +1,164 @@
+"""How a tumour grows: glands round lumina, nests with keratin pearls, solid sheets. 0.5 microns per pixel."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.synthetic.noise import Mask, jittered_grid, pack_discs, resized, smooth_noise
+from pipelines.synthetic.nuclei import place
+from pipelines.synthetic.stains import Canvas
+from pipelines.synthetic.stroma import COARSE, nearest_seed
+
+POINTS = 96
+"""Corners of the outline of a gland."""
+CRIBRIFORM = 105
+"""Radius from which a gland has several lumina instead of one, pixels."""
+THETA = np.linspace(0, 2 * np.pi, POINTS, endpoint=False)
+
+
+def draw_sheet(canvas: Canvas, region: Mask, rng: np.random.Generator, *, spacing: float, gaps: float) -> None:
+    """Fill ``region`` (H, W) with cells side by side.
+
+    Parameters
+    ----------
+    spacing
+        Distance between cell centres, pixels.
+    gaps
+        How clear the gaps between the cells are, 0 to 1; they are crossed by fine bridges.
+    """
+    shape = region.shape
+    seeds = jittered_grid(rng, shape, spacing, 0.17)
+    cells = nearest_seed(seeds, shape)
+    tone = rng.normal(96, 15, cells.max() + 1).clip(60, 140).astype(np.uint8)
+    cytoplasm = cells_tone = tone[cells]
+    border = np.zeros(shape, np.uint8)
+    border[:, 1:] |= cells[:, 1:] != cells[:, :-1]
+    border[1:] |= cells[1:] != cells[:-1]
+    soft = cv2.blur(border * np.uint8(255), (3, 3))
+    bridges = rng.integers(0, 256, shape, dtype=np.uint8) < 90
+    fade = (soft.astype(np.uint16) * int(150 * gaps) >> 8).astype(np.uint8)
+    fade[bridges] //= 3
+    cytoplasm = cv2.subtract(cells_tone, fade)
+    np.copyto(canvas.eosin, cytoplasm, where=region)
+    np.copyto(canvas.haematoxylin, cv2.subtract(np.full(shape, 34, np.uint8), fade // 3), where=region)
+    inside = seeds[region[seeds[:, 1], seeds[:, 0]]]
+    place(canvas.haematoxylin, rng, "polygonal", inside[rng.random(len(inside)) < 0.93])
+
+
+def draw_glands(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None:
+    """Fill ``region`` (H, W) with glands: columnar cells in rings round an open lumen."""
+    room = np.ascontiguousarray(region[::COARSE, ::COARSE])
+    radii = rng.lognormal(np.log(62), 0.42, 400).clip(34, 170) / COARSE
+    for x, y, radius in pack_discs(rng, room, radii, -0.5, tries=9000) * COARSE:
+        if radius < CRIBRIFORM:
+            _draw_gland(canvas, x, y, radius, rng)
+        else:
+            _draw_cribriform_gland(canvas, x, y, radius, rng)
+
+
+def _outline(x: float, y: float, radius: NDArray[np.float64]) -> NDArray[np.int32]:
+    corners = np.stack([x + radius * np.cos(THETA), y + radius * np.sin(THETA)], 1)
+    return np.round(corners * 16).astype(np.int32)
+
+
+def _wobble(rng: np.random.Generator, *sizes: float) -> NDArray[np.float64]:
+    waves = [size * rng.normal() * np.cos(k * THETA + rng.uniform(0, 6.3)) for k, size in enumerate(sizes, start=2)]
+    return np.asarray(1 + np.sum(waves, axis=0)).clip(0.5, 1.35)
+
+
+def _draw_gland(canvas: Canvas, x: float, y: float, radius: float, rng: np.random.Generator) -> None:
+    outer = radius * _wobble(rng, 0.13, 0.06, 0.04, 0.02)
+    epithelium = rng.uniform(27, 38) * _wobble(rng, 0.1, 0.1, 0.1, 0.1, 0.08, 0.07, 0.05)
+    lumen = np.maximum(outer - epithelium, radius * 0.12) + rng.normal(0, 0.8, POINTS)
+    _fill_epithelium(canvas, _outline(x, y, outer))
+    _open_lumen(canvas, _outline(x, y, lumen), rng)
+    for depth, share in ((11, 1.0), (19.0, 0.3)):
+        _ring_of_nuclei(canvas, x, y, outer - depth, rng, share)
+
+
+def _draw_cribriform_gland(canvas: Canvas, x: float, y: float, radius: float, rng: np.random.Generator) -> None:
+    """Draw a large gland whose epithelium is pierced by several lumina."""
+    outer = radius * _wobble(rng, 0.1, 0.05, 0.03, 0.02)
+    _fill_epithelium(canvas, _outline(x, y, outer))
+    side = int(2 * radius)
+    cells = jittered_grid(rng, (side, side), 16.5) - side / 2
+    cells = cells[np.hypot(*cells.T) < radius * 0.85]
+    place(canvas.haematoxylin, rng, "polygonal", cells + np.array([x, y]))
+    disc = np.zeros((side // 4, side // 4), np.uint8)
+    cv2.circle(disc, (side // 8, side // 8), int(radius * 0.8 / 4), 1, -1)
+    for right, down, hole in pack_discs(rng, disc.view(bool), rng.uniform(5, 11, 50), 6, tries=300) * 4:
+        lumen, middle = hole * _wobble(rng, 0.14, 0.07, 0.04), (x + right - side / 2, y + down - side / 2)
+        _fill_epithelium(canvas, _outline(*middle, lumen + 12))
+        _open_lumen(canvas, _outline(*middle, lumen), rng)
+        _ring_of_nuclei(canvas, *middle, lumen + 12, rng, 0.95)
+    _ring_of_nuclei(canvas, x, y, outer - 10, rng, 1.0)
+
+
+def _fill_epithelium(canvas: Canvas, outline: NDArray[np.int32]) -> None:
+    cv2.polylines(canvas.eosin, [outline], True, 120, 4, cv2.LINE_AA, shift=4)
+    cv2.fillPoly(canvas.eosin, [outline], 92, cv2.LINE_AA, shift=4)
+    cv2.fillPoly(canvas.haematoxylin, [outline], 34, cv2.LINE_AA, shift=4)
+
+
+def _open_lumen(canvas: Canvas, opening: NDArray[np.int32], rng: np.random.Generator) -> None:
+    """Empty a lumen, or fill it with pale secretion."""
+    secretion = int(rng.choice([3, 6, 30, 70], p=[0.4, 0.25, 0.2, 0.15]))
+    cv2.fillPoly(canvas.eosin, [opening], secretion, cv2.LINE_AA, shift=4)
+    cv2.fillPoly(canvas.haematoxylin, [opening], secretion // 8, cv2.LINE_AA, shift=4)
+
+
+def _ring_of_nuclei(
+    canvas: Canvas, x: float, y: float, radius: NDArray[np.float64], rng: np.random.Generator, share: float
+) -> None:
+    around = int(2 * np.pi * radius.mean() / 12.5)
+    theta = (np.arange(around) + rng.normal(0, 0.16, around)) * 2 * np.pi / max(around, 1)
+    theta = theta[rng.random(around) < share]
+    ring = np.interp(theta, THETA, radius, period=2 * np.pi) + rng.normal(0, 1.8, len(theta))
+    points = np.stack([x + ring * np.cos(theta), y + ring * np.sin(theta)], 1)
+    place(canvas.haematoxylin, rng, "columnar", points, theta + rng.normal(0, 0.14, len(theta)))
+
+
+def draw_nests(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None:
+    """Fill ``region`` (H, W) with nests of cells with gaps and bridges, and keratin pearls in them."""
+    height, width = region.shape
+    small = (-(-height // COARSE), -(-width // COARSE))
+    septa = np.abs(smooth_noise(rng, small, 26))
+    nests = region & (resized(septa, (width, height)) > 0.3)
+    draw_sheet(canvas, nests, rng, spacing=23, gaps=0.85)
+    depth = cv2.distanceTransform(nests.view(np.uint8), cv2.DIST_L2, 3)
+    edge = jittered_grid(rng, region.shape, 13, 0.2)
+    at_edge = depth[edge[:, 1], edge[:, 0]]
+    place(canvas.haematoxylin, rng, "basal", edge[(at_edge > 3) & (at_edge < 13)])
+    cleft = ~nests & region & (cv2.dilate(nests.view(np.uint8), np.ones((13, 13), np.uint8)) > 0)
+    cleft &= resized(smooth_noise(rng, small, 14), (width, height)) > 0.15
+    canvas.eosin[cleft] //= 6
+    canvas.haematoxylin[cleft] //= 6
+    deep = np.ascontiguousarray(nests[::COARSE, ::COARSE])
+    for x, y, radius in pack_discs(rng, deep, rng.uniform(34, 92, 300) / COARSE, 5, tries=500) * COARSE:
+        _draw_pearl(canvas, x, y, radius, rng)
+
+
+def _draw_pearl(canvas: Canvas, x: float, y: float, radius: float, rng: np.random.Generator) -> None:
+    """Draw a whorl of keratin: onion rings of eosin, flattened nuclei between the outer ones."""
+    left, top = max(int(x - radius), 0), max(int(y - radius), 0)
+    window = (slice(top, int(y + radius)), slice(left, int(x + radius)))
+    eosin, haematoxylin = canvas.eosin[window], canvas.haematoxylin[window]
+    down, right = np.mgrid[: eosin.shape[0], : eosin.shape[1]]
+    down, right = down + top - y, right + left - x
+    theta = np.arctan2(down, right)
+    wave = np.interp(theta, THETA - np.pi, _wobble(rng, 0.11, 0.06, 0.04, 0.03))
+    far = np.hypot(down, right) / (radius * wave)
+    rings = np.sin(far * radius / rng.uniform(1.1, 1.6) + 0.8 * np.sin(2 * theta + rng.uniform(0, 6.3)))
+    core = np.clip((0.72 - far) * 4, 0, 1)
+    level = 112 + 62 * core + (24 + 14 * core) * rings
+    cracks = core * (np.sin(far * radius / 3.1 + 4 * np.cos(theta + rng.uniform(0, 6.3))) > 0.86)
+    level = level * (1 - 0.6 * cracks)
+    cover = np.clip((0.95 - far) * 9, 0, 1)
+    eosin[:] = (eosin * (1 - cover) + level * cover).clip(0, 255)
+    haematoxylin[:] = (haematoxylin * (1 - cover) + 14 * cover * (1 - cracks)).clip(0, 255)
+    theta = rng.uniform(0, 2 * np.pi, int(radius * 0.75))
+    ring = radius * rng.uniform(0.45, 0.98, len(theta)) * np.interp(theta, THETA, _wobble(rng, 0.05), period=2 * np.pi)
+    points = np.stack([x + ring * np.cos(theta), y + ring * np.sin(theta)], 1)
+    place(canvas.haematoxylin, rng, "flat", points, theta + np.pi / 2)

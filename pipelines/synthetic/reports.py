@@ -1,0 +1,106 @@
+"""Write the pathology report of an invented patient in varied prose."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from pipelines.synthetic.patients import FINDINGS, UNKNOWN, Patient
+from pipelines.synthetic.phrases import DIAGNOSIS, GROSS, GROWTH_PATTERN, REMARKS, SPECIMEN, WORDINGS
+
+HEADER = "SYNTHETIC REPORT - NOT A REAL PATIENT"
+"""First line of every report."""
+
+
+def write_report(patient: Patient, seed: int) -> str:
+    """Return the report of a patient; it states the patient's ``stated`` findings and no others."""
+    rng = np.random.default_rng([seed, patient.number, 1])
+    specimen, gross = (_pick(rng, kind).format(**_measures(rng)) for kind in (SPECIMEN, GROSS))
+    sentences = {
+        finding: _pick(rng, WORDINGS[finding][value]).format(**_measures(rng))
+        for finding, value in patient.stated.items()
+        if value != UNKNOWN
+    }
+    growth = _pick(rng, GROWTH_PATTERN[patient.label])
+    layout = LAYOUTS[int(rng.integers(len(LAYOUTS)))]
+    body = layout(specimen, gross, growth, _pick(rng, DIAGNOSIS[patient.label]), sentences, rng)
+    return f"{HEADER}\n{_as_scanned(body, rng)}\n"
+
+
+def truth_row(patient: Patient) -> dict[str, str]:
+    """Return what the report of a patient states: one value a finding, ``unknown`` where it is silent."""
+    row = {"report_id": patient.report_id, "patient_id": patient.patient_id}
+    return {**row, **{finding: patient.stated[finding] for finding in FINDINGS}, "growth": patient.label}
+
+
+def _sections(
+    specimen: str, gross: str, growth: str, name: str, findings: Mapping[str, str], rng: np.random.Generator
+) -> list[str]:
+    """Gross, microscopy and diagnosis as headed paragraphs; findings in the microscopy, margins in the diagnosis."""
+    microscopy = [text for finding, text in findings.items() if finding != "margins"]
+    rng.shuffle(microscopy)
+    microscopy.insert(int(rng.integers(len(microscopy) + 1)), _pick(rng, REMARKS))
+    return [
+        f"SPECIMEN: {specimen}.",
+        f"GROSS DESCRIPTION: {gross}",
+        f"MICROSCOPIC DESCRIPTION: {' '.join([growth, *microscopy])}",
+        f"DIAGNOSIS: {_capital(specimen)}: {name}. {findings.get('margins', '')}",
+    ]
+
+
+def _diagnosis_first(
+    specimen: str, gross: str, growth: str, name: str, findings: Mapping[str, str], rng: np.random.Generator
+) -> list[str]:
+    """Diagnosis with a list of findings first, descriptions after it."""
+    items = [f"- {text}" for text in findings.values()]
+    rng.shuffle(items)
+    return [
+        f"FINAL DIAGNOSIS\n{_capital(specimen)}:\n{_capital(name)}.",
+        *items,
+        f"Comment: {growth} {_pick(rng, REMARKS)}",
+        f"Macroscopy: {gross}",
+    ]
+
+
+def _letter(
+    specimen: str, gross: str, growth: str, name: str, findings: Mapping[str, str], rng: np.random.Generator
+) -> list[str]:
+    """One running letter without headings."""
+    texts = list(findings.values())
+    rng.shuffle(texts)
+    return [
+        f"Dear colleague, we examined the following material: {specimen}. {gross} {growth} {' '.join(texts)} "
+        f"{_pick(rng, REMARKS)} In summary, the findings are those of {name}."
+    ]
+
+
+LAYOUTS: Sequence[Callable[..., list[str]]] = (_sections, _diagnosis_first, _letter)
+"""Ways to order a report."""
+
+
+def _as_scanned(paragraphs: Sequence[str], rng: np.random.Generator) -> str:
+    """Break lines as a page does; now and then shout a paragraph or lose the blank lines, as OCR does."""
+    width = int(rng.integers(58, 96))
+    shouted = [text.upper() if rng.random() < 0.12 else text for text in paragraphs]
+    lines = [line for text in shouted for part in text.split("\n") for line in [textwrap.fill(part.strip(), width), ""]]
+    return "\n".join(lines if rng.random() < 0.6 else [line for line in lines if line])
+
+
+def _measures(rng: np.random.Generator) -> dict[str, object]:
+    a, b, c = sorted(rng.uniform(4, 18, 3).round(1), reverse=True)
+    return {
+        **{"a": a, "b": b, "c": c, "size": round(rng.uniform(1.2, 6.5), 1), "weight": int(rng.integers(90, 420))},
+        **{"distance": round(rng.uniform(0.4, 3.0), 1), "blocks": int(rng.integers(4, 13))},
+        **{"side": _pick(rng, ("right", "left")), "lobe": _pick(rng, ("upper", "lower"))},
+        "color": _pick(rng, ("gray-white", "tan", "yellow-white", "tan-gray")),
+    }
+
+
+def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
+    return choices[int(rng.integers(len(choices)))]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
