@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pipelines.core.errors import SettingsError
 from pipelines.core.files import fingerprint, replacing
+from pipelines.core.vocabulary import Language, Part, Rules, Term
 
 UNKNOWN = "unknown"
 """The answer to a question on which the report is silent."""
@@ -24,15 +25,9 @@ UNKNOWN_PHRASE = "Unknown"
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Line = Annotated[str, Field(min_length=1)]
-Term = Annotated[str, Field(min_length=1)]
-"""Words to look for: spaces match any white space, ``*`` the rest of a word, ``/.../`` is a regular expression."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Value(_Part):
+class Value(Part):
     """One answer that a presence or choice question allows."""
 
     meaning: Line
@@ -45,22 +40,7 @@ class Value(_Part):
     """Words that give this answer wherever they stand, for example ``R0`` (backend ``rules``)."""
 
 
-class Rules(_Part):
-    """How the ``rules`` backend finds the answer without a language model."""
-
-    about: tuple[Term, ...] = ()
-    """Words of the subject; a clause without one is passed over. Empty: the values' terms are enough."""
-    ignore: tuple[Term, ...] = ()
-    """Words that make a clause speak of something else, for example ``lymph node``."""
-    negated: dict[str, str] = Field(default_factory=dict)
-    """What a value becomes under a negation, for example ``involved: clear``."""
-    several: str | None = None
-    """Value of a clause that names more than one value, for example ``mixed``."""
-    prefer: tuple[str, ...] = ()
-    """Values that win over the ones after them when clauses of equal weight differ."""
-
-
-class Example(_Part):
+class Example(Part):
     """A sentence of a report and its answer, shown to the language model."""
 
     report: Line
@@ -70,7 +50,7 @@ class Example(_Part):
     """The part of ``report`` to quote; empty where unknown."""
 
 
-class Question(_Part):
+class Question(Part):
     """One question to every report."""
 
     id: Identifier
@@ -131,13 +111,14 @@ class Question(_Part):
                     raise ValueError(f"rules.{field}: {name!r} is not a value of the question")
 
 
-class QuestionSet(_Part):
+class QuestionSet(Part):
     """The questions asked of every report of a cohort, in order."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
     title: Line
     about: str = ""
     """Where the questions come from."""
+    language: Language = Language()
     questions: Annotated[tuple[Question, ...], Field(min_length=1)]
 
     @property

@@ -1,6 +1,17 @@
 """One settings class a stage; light to import, so that the CLI takes its defaults from here."""
 
 from pipelines.core.settings.base import Settings, load_settings, require
+from pipelines.core.settings.demo import DemoSettings
+from pipelines.core.settings.describe_reports import DescribeReportsSettings
+from pipelines.core.settings.evaluate import EvaluateSettings
 from pipelines.core.settings.tile import TileSettings
 
-__all__ = ["Settings", "TileSettings", "load_settings", "require"]
+__all__ = [
+    "DemoSettings",
+    "DescribeReportsSettings",
+    "EvaluateSettings",
+    "Settings",
+    "TileSettings",
+    "load_settings",
+    "require",
+]

@@ -1,0 +1,41 @@
+"""Ways to answer the questions: rules without a model, a local model, a server, an in-process engine."""
+
+from __future__ import annotations
+
+from pipelines.core.questions import QuestionSet
+from pipelines.core.settings import DescribeReportsSettings
+from pipelines.reports.backends.base import Backend, Reply, Request
+
+__all__ = ["Backend", "Reply", "Request", "open_backend"]
+
+
+def open_backend(
+    questions: QuestionSet,
+    settings: DescribeReportsSettings,
+    *,
+    base_url: str | None = None,
+    workers: int = 8,
+    device: str = "auto",
+) -> Backend:
+    """Return the backend that the settings name, loaded and ready.
+
+    Raises
+    ------
+    BackendError
+        Its package is missing, its model is not named or cannot be loaded.
+    """
+    if settings.backend == "openai":
+        from pipelines.reports.backends.openai import OpenAIBackend
+
+        return OpenAIBackend(questions, settings, base_url=base_url, workers=workers)
+    if settings.backend == "vllm":
+        from pipelines.reports.backends.vllm import VLLMBackend
+
+        return VLLMBackend(questions, settings)
+    if settings.backend == "local":
+        from pipelines.reports.backends.local import LocalBackend
+
+        return LocalBackend(questions, settings, device=device)
+    from pipelines.reports.backends.rules import RulesBackend
+
+    return RulesBackend(questions)

@@ -1,0 +1,126 @@
+"""The backend for a small model on this machine through transformers, output held to the schema.
+
+Meant for trying the path of a language model without a server or a GPU. The packaged model
+has 135 million parameters and answers worse than the ``rules`` backend.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.devices import pick_device
+from pipelines.core.errors import BackendError
+from pipelines.core.questions import QuestionSet
+from pipelines.core.settings import DescribeReportsSettings
+from pipelines.reports.backends.base import CUT_OFF, Reply, Request, too_long
+from pipelines.reports.backends.packaged_model import packaged_model
+from pipelines.reports.schema import answer_schema
+
+COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+"""JSON without white space: fewer tokens to generate."""
+
+
+class LocalBackend:
+    """Answers one report at a time with a causal language model in this process."""
+
+    repeatable = False
+    batch_size = 1
+
+    def __init__(self, questions: QuestionSet, settings: DescribeReportsSettings, *, device: str = "auto") -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        guidance = _llguidance()
+        folder = Path(settings.model) if settings.model else packaged_model()
+        if not (folder / "config.json").is_file():
+            raise BackendError(
+                f"{folder}: no language model here", hint="give a folder in Hugging Face format that holds config.json"
+            )
+        self.model = settings.model or folder.name
+        self.settings = settings
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._device = pick_device(device)
+        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(self._device).eval()
+        self._context = int(self._model.config.max_position_embeddings)
+        schema = {**answer_schema(questions), "x-guidance": COMPACT}
+        self._grammar = guidance.LLMatcher.grammar_from_json_schema(json.dumps(schema))
+        self._vocabulary = guidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._model.config.vocab_size)
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        """Yield the reply to each request in order."""
+        for index, request in enumerate(requests):
+            yield index, self._ask(request)
+
+    def count_tokens(self, request: Request) -> int:
+        """Return the length of the conversation in tokens of the model."""
+        return len(self._encode(request))
+
+    def _encode(self, request: Request) -> list[int]:
+        found: list[int] = self._tokenizer.apply_chat_template(
+            request.messages, add_generation_prompt=True, return_dict=False
+        )
+        return found
+
+    def _ask(self, request: Request) -> Reply:
+        import torch
+        from transformers import LogitsProcessorList
+
+        started = time.perf_counter()
+        prompt = self._encode(request)
+        room = self._context - self.settings.max_tokens
+        if len(prompt) > room:
+            return too_long(len(prompt), room)
+        ids = torch.tensor([prompt], device=self._device)
+        sampling = {"do_sample": True, "temperature": self.settings.temperature} if self.settings.temperature else {}
+        torch.manual_seed(self.settings.seed)
+        with torch.inference_mode():
+            output = self._model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=self.settings.max_tokens,
+                pad_token_id=self._tokenizer.eos_token_id,
+                logits_processor=LogitsProcessorList([_Constraint(self._vocabulary, self._grammar, len(prompt))]),
+                **{"do_sample": False, **sampling},
+            )
+        generated = output[0, len(prompt) :].tolist()
+        reply = Reply(prompt_tokens=len(prompt), output_tokens=len(generated), seconds=time.perf_counter() - started)
+        if generated[-1] != self._tokenizer.eos_token_id:
+            return replace(reply, error=CUT_OFF)
+        return replace(reply, text=self._tokenizer.decode(generated, skip_special_tokens=True))
+
+
+class _Constraint:
+    """A logits processor that leaves only tokens the grammar allows next."""
+
+    def __init__(self, vocabulary: Any, grammar: str, prompt_length: int) -> None:
+        import llguidance
+        import llguidance.torch
+
+        self._masks = llguidance.torch
+        self._matcher = llguidance.LLMatcher(vocabulary, grammar)
+        self._seen = prompt_length
+        self._mask = self._masks.allocate_token_bitmask(1, vocabulary.vocab_size)
+
+    def __call__(self, ids: Any, logits: Any) -> Any:
+        for token in ids[0, self._seen :].tolist():
+            self._matcher.consume_token(token)
+        self._seen = ids.shape[1]
+        self._masks.fill_next_token_bitmask(self._matcher, self._mask, 0)
+        self._masks.apply_token_bitmask_inplace(logits, self._mask.to(logits.device))
+        return logits
+
+
+def _llguidance() -> Any:
+    try:
+        import llguidance
+        import llguidance.hf
+    except ImportError as error:
+        raise BackendError(
+            "backend local: the package llguidance is not installed", hint="pip install 'five-wsi[local]'"
+        ) from error
+    return llguidance

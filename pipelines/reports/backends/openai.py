@@ -1,0 +1,131 @@
+"""The backend for any server that speaks the OpenAI chat protocol: vLLM, llama.cpp, Ollama, hosted services."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from typing import Any
+
+from pipelines.core.errors import BackendError
+from pipelines.core.questions import QuestionSet
+from pipelines.core.settings import DescribeReportsSettings
+from pipelines.reports.backends.base import CUT_OFF, Reply, Request
+from pipelines.reports.schema import answer_schema
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+"""Where the API key comes from; servers of your own mostly need none."""
+MAX_RETRIES = 4
+"""Repeats by the official client after 429, 5xx and lost connections, with growing pauses."""
+
+
+class OpenAIBackend:
+    """Sends each report to a server, several at a time."""
+
+    repeatable = False
+
+    def __init__(
+        self,
+        questions: QuestionSet,
+        settings: DescribeReportsSettings,
+        *,
+        base_url: str | None = None,
+        workers: int = 8,
+        timeout: float = 300.0,
+    ) -> None:
+        if not settings.model:
+            raise BackendError("backend openai: no model named", hint="pass --model with the name the server knows")
+        openai = _openai()
+        self.settings = settings
+        self.model = settings.model
+        self.workers = workers
+        self.batch_size = max(64, 16 * workers)
+        self._schema = answer_schema(questions, bounded=False)
+        self._client = openai.OpenAI(
+            api_key=os.environ.get(KEY_VARIABLE) or "none", base_url=base_url, timeout=timeout, max_retries=MAX_RETRIES
+        )
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        """Yield replies as the server gives them; one that fails is a reply with an error."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            running = {pool.submit(self._ask, request): index for index, request in enumerate(requests)}
+            try:
+                for future in as_completed(running):
+                    yield running[future], future.result()
+            finally:
+                for future in running:
+                    future.cancel()
+
+    def count_tokens(self, request: Request) -> int | None:
+        """Return None: only the server knows its tokenizer."""
+        return None
+
+    def _ask(self, request: Request) -> Reply:
+        openai = _openai()
+        started = time.perf_counter()
+        try:
+            completion = self._client.chat.completions.create(
+                model=self.model,
+                messages=request.messages,
+                temperature=self.settings.temperature,
+                seed=self.settings.seed,
+                max_tokens=self.settings.max_tokens,
+                response_format={
+                    "type": "json_schema",
+                    "json_schema": {"name": "findings", "strict": True, "schema": self._schema},
+                },
+            )
+        except openai.APITimeoutError:
+            return Reply(error="the server did not answer in time", seconds=time.perf_counter() - started)
+        except openai.APIConnectionError as error:
+            raise BackendError(
+                f"{self._client.base_url}: no connection ({type(error).__name__})",
+                hint="is the server running? check --base-url; a rerun goes on where this one stopped",
+            ) from None
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
+            raise BackendError(
+                f"{self._client.base_url}: the server refuses model {self.model!r} (HTTP {error.status_code})",
+                hint=f"check --model, and the key in {KEY_VARIABLE}",
+            ) from None
+        except openai.APIStatusError as error:  # its message may repeat the report, so only the number is kept
+            return Reply(error=_status_sentence(error.status_code), seconds=time.perf_counter() - started)
+        return _reply(completion, time.perf_counter() - started)
+
+
+def _reply(completion: Any, seconds: float) -> Reply:
+    """Return the text of a completion, or why it has none; servers are not trusted to send all fields."""
+    usage = getattr(completion, "usage", None)
+    reply = Reply(
+        prompt_tokens=getattr(usage, "prompt_tokens", None),
+        output_tokens=getattr(usage, "completion_tokens", None),
+        seconds=seconds,
+    )
+    choices = getattr(completion, "choices", None)
+    if not choices:
+        return replace(reply, error="the server sent no choices")
+    choice = choices[0]
+    if choice.finish_reason == "length":
+        return replace(reply, error=CUT_OFF)
+    if choice.finish_reason == "content_filter" or getattr(choice.message, "refusal", None):
+        return replace(reply, error="the model refused to answer")
+    return replace(reply, text=choice.message.content or "")
+
+
+def _status_sentence(status: int) -> str:
+    if status == 400:
+        return "the server rejected the request (HTTP 400); the report may be longer than the model accepts"
+    if status == 429:
+        return f"the server was too busy {MAX_RETRIES + 1} times (HTTP 429); try fewer --workers"
+    return f"the server failed (HTTP {status})"
+
+
+def _openai() -> Any:
+    try:
+        import openai
+    except ImportError as error:
+        raise BackendError(
+            "backend openai: the package openai is not installed", hint="pip install 'five-wsi[openai]'"
+        ) from error
+    return openai

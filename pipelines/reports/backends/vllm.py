@@ -1,0 +1,89 @@
+"""The backend that runs vLLM inside this process: batches, prefix cache, output held to the schema."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pipelines.core.errors import BackendError
+from pipelines.core.questions import QuestionSet
+from pipelines.core.settings import DescribeReportsSettings
+from pipelines.reports.backends.base import CUT_OFF, Reply, Request, too_long
+from pipelines.reports.schema import answer_schema
+
+
+class VLLMBackend:
+    """Gives whole batches of reports to an offline engine."""
+
+    repeatable = False
+    batch_size = 256
+
+    def __init__(
+        self, questions: QuestionSet, settings: DescribeReportsSettings, *, context: int | None = None, gpus: int = 1
+    ) -> None:
+        if not settings.model:
+            raise BackendError("backend vllm: no model named", hint="pass --model with a folder or a hub name")
+        vllm = _vllm()
+        self.model = settings.model
+        self._engine = vllm.LLM(
+            model=settings.model,
+            max_model_len=context,
+            tensor_parallel_size=gpus,
+            enable_prefix_caching=True,  # the questions are the same for every report
+            seed=settings.seed,
+            # xgrammar's default allows endless white space, which runs replies to the limit of tokens
+            structured_outputs_config={"backend": "guidance", "disable_any_whitespace": True},
+        )
+        self._sampling = vllm.SamplingParams(
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            seed=settings.seed,
+            structured_outputs=vllm.sampling_params.StructuredOutputsParams(json=answer_schema(questions)),
+        )
+        self._context = self._engine.llm_engine.model_config.max_model_len
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        """Yield the replies of the batch; reports too long for the model are replies with an error."""
+        room = self._context - self._sampling.max_tokens
+        fitting = []
+        for index, request in enumerate(requests):
+            tokens = self.count_tokens(request)
+            if tokens <= room:
+                fitting.append(index)
+            else:
+                yield index, too_long(tokens, room)
+        if not fitting:
+            return
+        started = time.perf_counter()
+        conversations = [requests[index].messages for index in fitting]
+        outputs = self._engine.chat(conversations, self._sampling, use_tqdm=False)
+        share = (time.perf_counter() - started) / len(fitting)
+        for index, output in zip(fitting, outputs, strict=True):
+            yield index, _reply(output, share)
+
+    def count_tokens(self, request: Request) -> int:
+        """Return the length of the conversation in tokens of the model."""
+        tokenizer = self._engine.get_tokenizer()
+        return len(tokenizer.apply_chat_template(request.messages, add_generation_prompt=True, return_dict=False))
+
+
+def _reply(output: Any, seconds: float) -> Reply:
+    completion = output.outputs[0]
+    reply = Reply(prompt_tokens=len(output.prompt_token_ids), output_tokens=len(completion.token_ids), seconds=seconds)
+    if completion.finish_reason == "length":
+        return replace(reply, error=CUT_OFF)
+    return replace(reply, text=completion.text)
+
+
+def _vllm() -> Any:
+    try:
+        import vllm
+        import vllm.sampling_params
+    except ImportError as error:
+        raise BackendError(
+            f"backend vllm: the package vllm cannot be imported ({type(error).__name__})",
+            hint="pip install 'five-wsi[vllm]' on Linux with a GPU, or use --backend openai with a server",
+        ) from error
+    return vllm

@@ -1,0 +1,140 @@
+"""The reports to describe: one row each, out of a table or a folder of text files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.cohort import canonical_columns, read_rows
+from pipelines.core.errors import CohortError
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "report_id": ("report_id", "id", "filename", "patient_filename"),
+    "patient_id": ("patient_id", "case_id", "patient"),
+    "text": ("text", "report", "report_text", "body"),
+}
+"""Column names that are understood, lower-cased; the first is ours."""
+
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """One pathology report."""
+
+    report_id: str
+    patient_id: str
+    text: str
+
+    def __repr__(self) -> str:
+        """Leave out the text, which is confidential."""
+        return f"Report({self.report_id!r}, {len(self.text)} characters)"
+
+    @property
+    def is_empty(self) -> bool:
+        """True where the text holds fewer than three words, such as redaction bars only."""
+        words = (match for match in _WORD.findall(self.text) if match.upper() != "REDACTED")
+        return sum(1 for _ in words) < 3
+
+
+def read_reports(source: Path) -> list[Report]:
+    """Read reports from CSV, Parquet or JSON Lines (``report_id``, ``patient_id``, ``text``) or a folder of ``.txt``.
+
+    Without a column ``patient_id`` each report is a patient of its own. Text that is not
+    UTF-8 is read as Windows-1252; bytes that are neither become U+FFFD.
+
+    Raises
+    ------
+    CohortError
+        The source is missing or unreadable, has no text or no id column, or repeats an id.
+    """
+    if source.is_dir():
+        reports = [_file_report(path, source) for path in sorted(source.rglob("*.txt"))]
+    else:
+        rows = _rows(source)
+        names = canonical_columns(rows[0].keys() if rows else (), ALIASES)
+        if "text" not in names or not names.keys() & {"report_id", "patient_id"}:
+            raise CohortError(
+                f"{source}: no column with the report text, or none with its id",
+                hint=f"name the columns report_id, patient_id and text; found {_columns(rows)}",
+            )
+        reports = [_row_report(row, names, source, number) for number, row in enumerate(rows, start=1)]
+    if not reports:
+        raise CohortError(f"{source}: no reports found", hint="give a .csv, .parquet or .jsonl table, or .txt files")
+    _refuse_repeats(reports, source)
+    return reports
+
+
+def _rows(source: Path) -> list[dict[str, Any]]:
+    if source.suffix == ".parquet" or not source.is_file():
+        return read_rows(source)
+    text = decode(source.read_bytes())
+    if source.suffix in (".jsonl", ".ndjson"):
+        return _json_lines(text, source)
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default of 128 KiB is less than a 200-page report
+    try:
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise CohortError(f"{source}: not a CSV table ({error})", hint="save it as CSV with quoted text") from None
+
+
+def decode(data: bytes) -> str:
+    """Return text from UTF-8 (with or without a mark), else from Windows-1252; NUL bytes are left out."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", errors="replace")
+    return text.replace("\0", "")
+
+
+def _json_lines(text: str, source: Path) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise CohortError(f"{source}: line {number} is not a JSON object", hint="write one object a line")
+        rows.append(row)
+    return rows
+
+
+def _file_report(path: Path, folder: Path) -> Report:
+    name = path.relative_to(folder).with_suffix("").as_posix()
+    return Report(name, name, decode(path.read_bytes()))
+
+
+def _row_report(row: Mapping[str, Any], names: Mapping[str, str], source: Path, number: int) -> Report:
+    def value(name: str) -> str:
+        found = row.get(names[name]) if name in names else None
+        return "" if found is None else str(found)
+
+    patient_id = value("patient_id").strip()
+    report_id = value("report_id").strip() or patient_id
+    if not report_id:
+        raise CohortError(f"{source}: report {number} has no id", hint="fill the column report_id")
+    return Report(report_id, patient_id or report_id, value("text"))
+
+
+def _columns(rows: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(str(name)[:40] for name in next(iter(rows), {})) or "nothing"
+
+
+def _refuse_repeats(reports: Iterable[Report], source: Path) -> None:
+    seen: set[str] = set()
+    for report in reports:
+        if report.report_id in seen:
+            raise CohortError(
+                f"{source}: report_id {report.report_id!r} stands twice", hint="make the ids of the reports unique"
+            )
+        seen.add(report.report_id)
