@@ -1,0 +1,50 @@
+"""Class texts: what each class looks like, in words. A YAML file that users write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.core.errors import SettingsError
+from pipelines.core.files import replacing
+
+_FORM = "expected 'classes:' and under it 'NAME: text' or 'NAME: [text, text]'"
+
+
+def load_classes(path: Path) -> dict[str, list[str]]:
+    """Return class name -> one or more texts, in the order of the file.
+
+    Raises
+    ------
+    SettingsError
+        The file is missing, is not of that form, or has fewer than two classes.
+    """
+    if not path.is_file():
+        raise SettingsError(f"{path}: no such file", hint=f"a YAML file of class texts; {_FORM}")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not a YAML file ({type(error).__name__})", hint=_FORM) from error
+    if not isinstance(data, dict) or set(data) != {"classes"} or not isinstance(data["classes"], dict):
+        raise SettingsError(f"{path}: not a file of class texts", hint=_FORM)
+    classes = {str(name): _texts(value, str(name), path) for name, value in data["classes"].items()}
+    if len(classes) < 2:
+        raise SettingsError(f"{path}: {len(classes)} class", hint="a prediction chooses between two or more classes")
+    return classes
+
+
+def write_classes(classes: Mapping[str, Sequence[str]], path: Path) -> None:
+    """Write class texts whole to ``path``; `load_classes` reads them back equal."""
+    with replacing(path) as part:
+        plain = {"classes": {name: list(texts) for name, texts in classes.items()}}
+        part.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+
+
+def _texts(value: Any, name: str, path: Path) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
+        raise SettingsError(f"{path}: class '{name}' has no text", hint=_FORM)
+    return [text.strip() for text in texts]

@@ -1,0 +1,159 @@
+"""Bags of tile features: which tiles of a slide are used, and reading just those."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipelines.core.errors import ArtifactError
+from pipelines.core.feature_file import Bag, feature_shape, read_bag, read_info
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class BagFile:
+    """A slide's feature file, known but not read."""
+
+    slide_id: str
+    path: Path
+    n_tiles: int
+
+
+@dataclass(frozen=True)
+class TileBag:
+    """The tiles of one slide that enter the model.
+
+    N tiles, C channels of the image encoder.
+    """
+
+    slide_id: str
+    features: Tensor
+    """(N, C), as stored (float16 or float32)."""
+    coords: Tensor
+    """(N, 2) float32 x and y in tile edges, from the middle of the bag."""
+    progress: Tensor
+    """(N,) float32, a tile's row in the feature file over the number of the slide's tiles."""
+    pad_progress: float
+    """The same for the padding of the published network."""
+
+
+@dataclass(frozen=True)
+class FeatureKind:
+    """What the features of a cohort have in common."""
+
+    dim: int
+    encoder: str
+    encoder_fingerprint: str
+
+
+def find_bags(folder: Path, slide_ids: Sequence[str]) -> tuple[list[BagFile], FeatureKind]:
+    """Return the feature files of the slides that have one, and their common encoder.
+
+    Raises
+    ------
+    ArtifactError
+        Two files come from different encoders, or none of the slides has a file.
+    """
+    files, kind, first = [], None, ""
+    for slide_id in slide_ids:
+        path = folder / f"{slide_id}.h5"
+        if not path.exists():
+            continue
+        n_tiles, dim = feature_shape(path)
+        info = read_info(path)
+        found = FeatureKind(dim, info.encoder, info.encoder_fingerprint)
+        kind, first = kind or found, first or slide_id
+        if found != kind:
+            raise ArtifactError(
+                f"{path}: features of {found.encoder} ({found.dim} channels, {found.encoder_fingerprint}), but "
+                f"{first!r} has {kind.encoder} ({kind.dim} channels, {kind.encoder_fingerprint})",
+                hint="embed all slides of a cohort with one encoder: `five embed --overwrite`",
+            )
+        files.append(BagFile(slide_id, path, n_tiles))
+    if kind is None:
+        raise ArtifactError(
+            f"{folder}: none of the {len(slide_ids)} slides has features here", hint="run `five embed` first"
+        )
+    return files, kind
+
+
+def training_rows(n: int, k: int, rng: np.random.Generator) -> Rows:
+    """Draw ``k`` of ``n`` rows, one from each of ``k`` strata of equal width, sorted.
+
+    The strata cover all rows whatever the ratio, and no row is drawn twice.
+    """
+    edges = np.arange(k + 1) * n // k
+    return rng.integers(edges[:-1], edges[1:])
+
+
+def even_rows(n: int, k: int) -> Rows:
+    """Return the ``k`` of ``n`` rows in the middle of strata of equal width, sorted."""
+    return ((2 * np.arange(k) + 1) * n) // (2 * k)
+
+
+class BagReader:
+    """Reads bags as they are asked for, and keeps those that fit into ``cache_bytes`` of memory."""
+
+    def __init__(self, *, cache_bytes: int = 2 << 30) -> None:
+        self._left = cache_bytes
+        self._kept: dict[str, Bag] = {}
+
+    def training(self, bag: BagFile, ratio: float, most: int, rng: np.random.Generator) -> TileBag:
+        """Return ``ratio`` of the tiles, at least 1 and at most ``most``, drawn anew."""
+        k = max(1, min(math.ceil(bag.n_tiles * ratio), most))
+        return self._bag(bag, training_rows(bag.n_tiles, k, rng))
+
+    def evaluation(self, bag: BagFile, most: int) -> TileBag:
+        """Return all tiles, or ``most`` spread evenly."""
+        return self._bag(bag, even_rows(bag.n_tiles, min(bag.n_tiles, most)))
+
+    def _bag(self, bag: BagFile, rows: Rows) -> TileBag:
+        whole = self._kept.get(bag.slide_id) or self._keep(bag)
+        if whole is None:
+            part = read_bag(bag.path, rows)
+            features, coords = part.features, part.coords
+        else:
+            part = whole
+            features, coords = part.features[rows], part.coords[rows]
+        places = coords / part.tile_size_level0
+        return TileBag(
+            slide_id=bag.slide_id,
+            features=torch.from_numpy(features),
+            coords=torch.from_numpy((places - places.mean(axis=0)).astype(np.float32)),
+            progress=torch.from_numpy((rows / bag.n_tiles).astype(np.float32)),
+            pad_progress=len(rows) / bag.n_tiles,
+        )
+
+    def _keep(self, bag: BagFile) -> Bag | None:
+        """Read a whole bag into memory if there is room."""
+        n_tiles, dim = feature_shape(bag.path)
+        size = n_tiles * dim * 4
+        if size > self._left:
+            return None
+        self._left -= size
+        self._kept[bag.slide_id] = read_bag(bag.path)
+        return self._kept[bag.slide_id]
+
+
+def feature_statistics(bags: Sequence[BagFile], reader: BagReader, *, most: int = 512) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each channel over ``most`` tiles a slide, (C,) float32 each.
+
+    Every slide weighs the same. A constant channel gets the deviation 1.
+    """
+    means, squares = [], []
+    for bag in bags:
+        features = reader.evaluation(bag, most).features.double()
+        means.append(features.mean(dim=0))
+        squares.append(features.square().mean(dim=0))
+    mean = torch.stack(means).mean(dim=0)
+    variance = torch.stack(squares).mean(dim=0) - mean.square()
+    deviation = variance.clamp(min=0).sqrt()
+    return mean.float(), torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)).float()

@@ -1,0 +1,136 @@
+"""The FiVE model: bags of tiles and texts to embeddings that can be compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipelines.core.settings.train import ModelSettings
+from pipelines.model.bags import TileBag
+from pipelines.model.fusion import Pads, PatchFusion
+from pipelines.model.positions import grid_encoding, sequence_encoding
+from pipelines.model.prompts import Prompts
+from pipelines.model.text import TextEncoder
+
+LARGEST_SCALE = 100.0
+"""Bound of a learned logit scale, as in CLIP."""
+GRID_START = 0.1
+"""First weight of the grid encoding: tissue first, place as far as it helps."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the data say about the model, beside its settings."""
+
+    feature_dim: int
+    """Channels of the tile features."""
+    encoder: str
+    """Name of the image encoder that made them."""
+    encoder_fingerprint: str
+    questions: Mapping[str, str]
+    """Question id -> manual prompt."""
+
+
+class FiveModel(nn.Module):
+    """FiVE: an instance aggregator guided by prompts, and a text encoder.
+
+    B bags, N tiles of a bag, P prompts, M texts, C channels of the image encoder, D of the model.
+    """
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, settings: ModelSettings, spec: ModelSpec) -> None:
+        super().__init__()
+        self.settings, self.spec = settings, spec
+        self.text = TextEncoder(settings)
+        self.prompts = Prompts(tuple(spec.questions.values()), settings, self.text)
+        self.register_buffer("feature_mean", torch.zeros(spec.feature_dim))
+        self.register_buffer("feature_std", torch.ones(spec.feature_dim))
+        same = spec.feature_dim == settings.width
+        self.input: nn.Module = nn.Identity() if same else nn.Linear(spec.feature_dim, settings.width)
+        released = settings.padding == "released"
+        self.fusion = PatchFusion(settings.width, cross_residual=settings.cross_residual, pad_key=released)
+        learned = settings.learn_scale
+        self.log_scale = nn.Parameter(torch.tensor(math.log(settings.logit_scale)), requires_grad=learned)
+        self.grid_weight = nn.Parameter(torch.tensor(GRID_START)) if settings.positions == "grid" else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.log_scale.device
+
+    @property
+    def prompt_names(self) -> tuple[str, ...]:
+        """Question ids, then the names of the learnable prompts."""
+        return (*self.spec.questions, *self.prompts.names)
+
+    def scale_features(self, mean: Tensor, std: Tensor) -> None:
+        """Centre and scale tile features from now on by these (C,) statistics."""
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(std)
+
+    def encode_prompts(self, kept: Sequence[int] | None = None) -> Tensor:
+        """Return the prompts of the kept (default all) questions and the learnable ones, (P, D) of length 1."""
+        return self.prompts(self.text, range(len(self.spec.questions)) if kept is None else kept)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return one vector a text, (M, D) of length 1."""
+        return functional.normalize(self.text(texts), dim=-1)
+
+    def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
+        """Return one vector a class, the mean direction of its texts, (number of classes, D) of length 1."""
+        vectors = self.encode_texts([text for texts in classes.values() for text in texts])
+        groups = vectors.split([len(texts) for texts in classes.values()])
+        return functional.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=-1)
+
+    def encode_bags(self, bags: Sequence[TileBag], prompts: Tensor) -> Tensor:
+        """Return one vector a bag, (B, D) of length 1."""
+        tiles, positions, pads = self._inputs(bags)
+        return functional.normalize(
+            self.fusion(tiles, positions, [len(bag.features) for bag in bags], prompts, pads), dim=-1
+        )
+
+    def attention(self, bag: TileBag, prompts: Tensor) -> Tensor:
+        """Return what each prompt looks at, (P, N); rows sum to 1."""
+        tiles, positions, pads = self._inputs([bag])
+        return self.fusion.attention(tiles, positions, prompts, pads)
+
+    @property
+    def scale(self) -> Tensor:
+        """Factor of the cosines, a scalar."""
+        if self.settings.learn_scale:
+            return self.log_scale.exp().clamp(max=LARGEST_SCALE)
+        return self.log_scale.exp()
+
+    def logits(self, bags: Tensor, texts: Tensor) -> Tensor:
+        """Return the scaled cosines of bag and text embeddings, (B, M)."""
+        return self.scale * bags @ texts.T
+
+    def _inputs(self, bags: Sequence[TileBag]) -> tuple[Tensor, Tensor, Pads | None]:
+        features = torch.cat([bag.features.to(self.device) for bag in bags]).float()
+        tiles = self.input((features - self.feature_mean) / self.feature_std)  # (S, D)
+        pads = self._pads(bags) if self.settings.padding == "released" else None
+        return tiles, self._positions(bags, tiles), pads
+
+    def _positions(self, bags: Sequence[TileBag], tiles: Tensor) -> Tensor:
+        if self.grid_weight is not None:
+            coords = torch.cat([bag.coords for bag in bags]).to(self.device)
+            return self.grid_weight * grid_encoding(coords, self.settings.width)
+        if self.settings.positions == "sequence":
+            progress = torch.cat([bag.progress for bag in bags]).to(self.device)
+            return sequence_encoding(progress, self.settings.width)
+        return torch.zeros_like(tiles)
+
+    def _pads(self, bags: Sequence[TileBag]) -> Pads:
+        progress = torch.tensor([bag.pad_progress for bag in bags], device=self.device)
+        encoding = sequence_encoding(progress, self.settings.width)
+        if self.settings.positions != "sequence":
+            encoding = torch.zeros_like(encoding)
+        counts = [max(0, self.settings.padded_length - len(bag.features)) for bag in bags]
+        return Pads(encoding, counts)

@@ -1,0 +1,180 @@
+"""The instance aggregator: tiles of a slide and prompts in, one bag embedding out (FiVE, CVPR 2024).
+
+Bags of any length are packed one after another without padding: linear layers see all tiles of a
+batch at once, attention runs bag by bag.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipelines.core.settings.train import HEAD_WIDTH
+
+
+@dataclass(frozen=True)
+class Pads:
+    """The padding that the published network lets take part in self-attention.
+
+    All pads of a bag are equal, so that they act as one key whose logit is raised by the
+    logarithm of their number.
+    """
+
+    positions: Tensor
+    """(B, D) position encoding of the pads of each bag."""
+    counts: Sequence[int]
+    """B numbers of pads; 0 where a bag is full."""
+
+
+class Attention(nn.Module):
+    """Multi-head attention over packed bags.
+
+    S tiles of all bags together, B bags, P prompts, D channels, H heads of 64 channels.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = width // HEAD_WIDTH
+        self.in_proj = nn.Linear(width, 3 * width)
+        self.out_proj = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_proj.weight)
+        nn.init.zeros_(self.in_proj.bias)
+        _small_linear(self.out_proj)
+
+    def within(self, tiles: Tensor, lengths: Sequence[int], pads: Tensor | None, counts: Sequence[int]) -> Tensor:
+        """Let the tiles of each bag attend to one another; return (S, D).
+
+        ``pads`` (B, D) adds one key a bag that stands for ``counts`` equal ones.
+        """
+        queries, keys, values = (part.split(list(lengths)) for part in self.in_proj(tiles).chunk(3, dim=-1))
+        biases: list[Tensor | None] = [None] * len(lengths)
+        if pads is not None:
+            _, pad_keys, pad_values = self.in_proj(pads).chunk(3, dim=-1)
+            keys = [torch.cat([k, pad[None]]) for k, pad in zip(keys, pad_keys, strict=True)]
+            values = [torch.cat([v, pad[None]]) for v, pad in zip(values, pad_values, strict=True)]
+            biases = [_pad_bias(n, count, tiles) for n, count in zip(lengths, counts, strict=True)]
+        mixed = [self._attend(*one) for one in zip(queries, keys, values, biases, strict=True)]
+        return self.out_proj(torch.cat(mixed))
+
+    def across(self, prompts: Tensor, tiles: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Let the same prompts (P, D) attend to the tiles of each bag; return (B, P, D)."""
+        queries = self._project(prompts, 0)
+        keys, values = (self._project(tiles, part).split(list(lengths)) for part in (1, 2))
+        found = [self._attend(queries, k, v, None) for k, v in zip(keys, values, strict=True)]
+        return self.out_proj(torch.stack(found))
+
+    def weights(self, prompts: Tensor, tiles: Tensor) -> Tensor:
+        """Return the attention of the prompts (P, D) over the tiles (N, D) of one bag, (P, N).
+
+        Mean over the heads; rows sum to 1.
+        """
+        queries, keys = self._by_head(self._project(prompts, 0)), self._by_head(self._project(tiles, 1))
+        return (queries @ keys.transpose(-1, -2) / math.sqrt(HEAD_WIDTH)).softmax(dim=-1).mean(dim=(0, 1))
+
+    def _project(self, vectors: Tensor, part: int) -> Tensor:
+        width = vectors.shape[-1]
+        rows = slice(part * width, (part + 1) * width)
+        return functional.linear(vectors, self.in_proj.weight[rows], self.in_proj.bias[rows])
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+        found = functional.scaled_dot_product_attention(*map(self._by_head, (queries, keys, values)), attn_mask=bias)
+        return found[0].transpose(0, 1).flatten(1)
+
+    def _by_head(self, vectors: Tensor) -> Tensor:
+        return vectors.unflatten(-1, (self.heads, HEAD_WIDTH)).transpose(0, 1)[None]  # (1, H, n, 64)
+
+
+class PatchFusion(nn.Module):
+    """Self-attention among tiles, cross-attention from prompts, mean-pooled branch, projection.
+
+    S tiles of all bags together, B bags, P prompts, D channels. The arithmetic is that of the
+    published network; ``cross_residual`` adds the two residual connections that it lacks in the
+    cross-attention block.
+    """
+
+    def __init__(self, width: int, *, cross_residual: bool, pad_key: bool) -> None:
+        super().__init__()
+        self.cross_residual = cross_residual
+        self.self_norm = nn.LayerNorm(width)
+        self.self_attention = Attention(width)
+        self.self_mlp_norm = nn.LayerNorm(width)
+        self.self_mlp = Mlp(width)
+        self.tile_norm = nn.LayerNorm(width)
+        self.prompt_norm = nn.LayerNorm(width)
+        self.cross_attention = Attention(width)
+        self.cross_mlp_norm = nn.LayerNorm(width)
+        self.cross_mlp = Mlp(width)
+        self.project = nn.Linear(2 * width, width)
+        self.pad = nn.Parameter(torch.randn(width)) if pad_key else None
+
+    def forward(
+        self, tiles: Tensor, positions: Tensor, lengths: Sequence[int], prompts: Tensor, pads: Pads | None = None
+    ) -> Tensor:
+        """Return the bag embeddings, (B, D), not normalised.
+
+        Parameters
+        ----------
+        tiles, positions
+            (S, D) tile features and position encodings, bag after bag.
+        lengths
+            Tiles of each bag; B numbers that add up to S, none of them 0.
+        prompts
+            (P, D), L2-normalised.
+        pads
+            Only for a network with a pad key.
+        """
+        mixed = self.mix(tiles, positions, lengths, pads)
+        pooled = torch.stack([bag.mean(dim=0) for bag in mixed.split(list(lengths))])  # (B, D)
+        found = self.cross_attention.across(self.prompt_norm(prompts), self.tile_norm(mixed + positions), lengths)
+        if self.cross_residual:
+            found = found + prompts
+            found = found + self.cross_mlp(self.cross_mlp_norm(found))
+        else:
+            found = self.cross_mlp(self.cross_mlp_norm(found))  # (B, P, D)
+        return self.project(torch.cat([found.mean(dim=1), pooled], dim=-1))
+
+    def mix(self, tiles: Tensor, positions: Tensor, lengths: Sequence[int], pads: Pads | None = None) -> Tensor:
+        """Return the tiles after self-attention within their bag, (S, D)."""
+        hidden = tiles + positions
+        pad_keys = self.self_norm(self.pad + pads.positions) if pads is not None else None
+        counts = pads.counts if pads is not None else ()
+        hidden = hidden + self.self_attention.within(self.self_norm(hidden), lengths, pad_keys, counts)
+        hidden = hidden + self.self_mlp(self.self_mlp_norm(hidden))
+        return hidden + tiles
+
+    def attention(self, tiles: Tensor, positions: Tensor, prompts: Tensor, pads: Pads | None = None) -> Tensor:
+        """Return what each prompt (P, D) looks at in one bag (N, D): (P, N), rows sum to 1."""
+        mixed = self.mix(tiles, positions, [len(tiles)], pads)
+        return self.cross_attention.weights(self.prompt_norm(prompts), self.tile_norm(mixed + positions))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with QuickGELU, x * sigmoid(1.702 x), between them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+        _small_linear(self.up)
+        _small_linear(self.down)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return ``vectors`` (..., D) transformed one by one."""
+        hidden = self.up(vectors)
+        return self.down(hidden * torch.sigmoid(1.702 * hidden))
+
+
+def _small_linear(layer: nn.Linear) -> None:
+    nn.init.trunc_normal_(layer.weight, std=0.02)
+    nn.init.zeros_(layer.bias)
+
+
+def _pad_bias(n_tiles: int, n_pads: int, like: Tensor) -> Tensor:
+    bias = torch.zeros(n_tiles + 1, dtype=like.dtype, device=like.device)
+    bias[-1] = math.log(n_pads) if n_pads else -math.inf
+    return bias.expand(1, 1, n_tiles, n_tiles + 1)

