@@ -74,7 +74,7 @@ def make_cohort(
         for number, slide_id in enumerate(patient.slide_ids, start=1)
     ]
     work = _Draw(out / "slides", settings)
-    results = run_batch(slides, work, workers=workers, error_dir=out / "errors", on_result=on_result)
+    results = run_batch(slides, work, workers=workers, folder=out, on_result=on_result)
     _write_csv(out / "cohort.csv", [_cohort_row(slide) for slide in slides])
     _write_csv(out / "reports.csv", [_report_row(patient, settings.seed) for patient in patients])
     _write_csv(out / "truth.csv", [truth_row(patient) for patient in patients])

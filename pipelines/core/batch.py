@@ -1,7 +1,8 @@
-"""Run one function over many items: isolate failures, use several processes, keep a table.
+"""Run one function over many items: isolate failures, use several processes, share the work.
 
 The stage decides what an item is (a slide, a report) and how to tell that its artifact is
-current; this module runs, times and records.
+current; this module runs, times and records. Several runs on one output folder, on one machine
+or many, share the work: each item is locked while it is made.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import multiprocessing
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipelines.core.errors import FiveError
+from pipelines.core.locks import GLANCE_SECONDS, LEASE_SECONDS, item_lock
 
 
 class Outcome(str, Enum):
@@ -30,6 +32,8 @@ class Outcome(str, Enum):
     EMPTY = "empty"
     """A recorded success with nothing in it, for example a slide without tissue."""
     FAILED = "failed"
+    BUSY = "busy"
+    """Another process on the same folder is making it and will record it."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +83,21 @@ def run_batch(
     *,
     item_id: Callable[[Any], str] = lambda item: str(item.slide_id),
     workers: int = 1,
-    error_dir: Path,
+    folder: Path,
     on_result: OnResult = lambda _: None,
 ) -> list[Result]:
     """Run ``work`` over ``items`` and return their results in the order of ``items``.
 
     An item that raises becomes a FAILED result; its traceback goes to
-    ``error_dir/<item>.txt`` and the batch goes on. A worker process that dies fails only
-    the item it held, after one more try.
+    ``folder/errors/<item>.txt`` and the batch goes on. A worker process that dies fails only
+    the item it held, after one more try. ``work`` runs under a lock of the item, so it should
+    look first whether another process has made the artifact meanwhile. Items that another
+    process holds are tried once more at the end, then left to it as BUSY.
 
     Parameters
     ----------
+    folder
+        Output folder of the stage.
     workers
         Processes. With 1 everything runs in this process.
     on_result
@@ -98,36 +106,52 @@ def run_batch(
     ids = [item_id(item) for item in items]
     results: dict[str, Result] = {}
     runner = _in_processes if workers > 1 and len(items) > 1 else _in_this_process
-    for result in runner(items, ids, _Isolated(work, error_dir), workers):
-        results[result.item_id] = result
-        on_result(result)
+    for wait_for_lock in (GLANCE_SECONDS, LEASE_SECONDS * 1.2):
+        todo = [(item, name) for item, name in zip(items, ids, strict=True) if _open(results.get(name))]
+        for result in runner(todo, _Isolated(work, folder, wait_for_lock), workers):
+            results[result.item_id] = result
+            if result.outcome is not Outcome.BUSY:
+                on_result(result)
     return [results[name] for name in ids]
+
+
+def _open(result: Result | None) -> bool:
+    return result is None or result.outcome is Outcome.BUSY
+
+
+def _file_name(item_id: str) -> str:
+    return item_id.replace("/", "__")
 
 
 @dataclass(frozen=True)
 class _Isolated:
-    """``work`` with its time measured and its exceptions turned into results."""
+    """``work`` under a lock, with its time measured and its exceptions turned into results."""
 
     work: Work
-    error_dir: Path
+    folder: Path
+    wait_for_lock: float
 
     def __call__(self, item: Any, item_id: str) -> Result:
+        with item_lock(self.folder / ".locks" / f"{_file_name(item_id)}.lock", wait=self.wait_for_lock) as mine:
+            return self._run(item, item_id) if mine else Result(item_id, Outcome.BUSY)
+
+    def _run(self, item: Any, item_id: str) -> Result:
         started = time.perf_counter()
         try:
             result = self.work(item)
         except FiveError as error:
-            return failed(item_id, error, self.error_dir, time.perf_counter() - started)
+            return failed(item_id, error, self.folder, time.perf_counter() - started)
         except Exception as error:  # noqa: BLE001 - the one place that lets a batch outlive a bug
-            return failed(item_id, error, self.error_dir, time.perf_counter() - started)
+            return failed(item_id, error, self.folder, time.perf_counter() - started)
         row = {**result.row}
         row.setdefault("seconds", time.perf_counter() - started)
         return Result(item_id, result.outcome, row, result.error)
 
 
-def failed(item_id: str, error: BaseException, error_dir: Path, seconds: float = 0.0) -> Result:
-    """Return the result of an item that raised ``error`` and keep its traceback in a file."""
-    error_dir.mkdir(parents=True, exist_ok=True)
-    trace = error_dir / f"{item_id.replace('/', '__')}.txt"
+def failed(item_id: str, error: BaseException, folder: Path, seconds: float = 0.0) -> Result:
+    """Return the result of an item that raised ``error`` and keep its traceback in ``folder/errors``."""
+    trace = folder / "errors" / f"{_file_name(item_id)}.txt"
+    trace.parent.mkdir(parents=True, exist_ok=True)
     trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     if isinstance(error, FiveError):
         sentence = f"{error.message} ({error.hint})" if error.hint else error.message
@@ -137,36 +161,40 @@ def failed(item_id: str, error: BaseException, error_dir: Path, seconds: float =
     return Result(item_id, Outcome.FAILED, row, sentence)
 
 
-def _in_this_process(items: Sequence[Any], ids: Sequence[str], work: _Isolated, _: int) -> Iterator[Result]:
-    for item, name in zip(items, ids, strict=True):
+_Named = tuple[Any, str]
+"""An item and its id."""
+
+
+def _in_this_process(todo: Sequence[_Named], work: _Isolated, _: int) -> Iterator[Result]:
+    for item, name in todo:
         yield work(item, name)
 
 
-def _in_processes(items: Sequence[Any], ids: Sequence[str], work: _Isolated, workers: int) -> Iterator[Result]:
-    suspects: list[tuple[Any, str]] = []
-    todo = list(zip(items, ids, strict=True))
-    while todo:
-        held, todo = yield from _one_pool(todo, work, workers)
+def _in_processes(todo: Sequence[_Named], work: _Isolated, workers: int) -> Iterator[Result]:
+    suspects: list[_Named] = []
+    left = list(todo)
+    while left:
+        held, left = yield from _one_pool(left, work, workers)
         suspects.extend(held)
     for item, name in suspects:  # alone in a pool, so that the guilty one is known
-        held, _rest = yield from _one_pool([(item, name)], work, 1)
+        held, _none = yield from _one_pool([(item, name)], work, 1)
         if held:
             error = FiveError(f"{name}: the worker process died", hint="out of memory, or killed; try fewer --workers")
-            yield failed(name, error, work.error_dir)
+            yield failed(name, error, work.folder)
 
 
 def _one_pool(
-    todo: list[tuple[Any, str]], work: _Isolated, workers: int
-) -> Any:  # generator of Result that returns (items held by a pool that broke, items not begun)
+    todo: list[_Named], work: _Isolated, workers: int
+) -> Generator[Result, None, tuple[list[_Named], list[_Named]]]:
+    """Yield results; return the items a broken pool held and those it had not begun."""
     context = multiprocessing.get_context("spawn")
     waiting = list(reversed(todo))
-    running: dict[Future[Result], tuple[Any, str]] = {}
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    running: dict[Future[Result], _Named] = {}
+    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context) as pool:
         while waiting or running:
             try:
                 while waiting and len(running) < 2 * workers:
-                    item, name = waiting[-1]
-                    running[pool.submit(work, item, name)] = (item, name)
+                    running[pool.submit(work, *waiting[-1])] = waiting[-1]
                     waiting.pop()
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.core.errors import ArtifactError, ChangedSettingsError
 from pipelines.core.files import replacing
+from pipelines.core.locks import LEASE_SECONDS, item_lock
 from pipelines.core.provenance import Provenance
 from pipelines.core.tables import TableArtifact
 
@@ -62,9 +63,15 @@ def difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def update_table(
     artifact: TableArtifact, path: Path, rows: Iterable[Mapping[str, Any]], key: str, provenance: Provenance
 ) -> None:
-    """Write ``rows`` to ``path``, keeping the rows of an earlier run under other keys."""
-    merged: dict[Any, Mapping[str, Any]] = {}
-    if path.exists():
-        merged = {row[key]: row for row in artifact.read_rows(path)}
-    merged.update({row[key]: row for row in rows})
-    artifact.write(path, merged.values(), provenance)
+    """Write ``rows`` to ``path``, keeping the rows of earlier and concurrent runs under other keys.
+
+    Empty rows (items left to another process) are ignored.
+    """
+    with item_lock(path.parent / ".locks" / f"{path.name}.lock", wait=2 * LEASE_SECONDS) as mine:
+        if not mine:
+            raise ArtifactError(f"{path}: another process keeps it locked", hint="run again when that one has ended")
+        merged: dict[Any, Mapping[str, Any]] = {}
+        if path.exists():
+            merged = {row[key]: row for row in artifact.read_rows(path)}
+        merged.update({row[key]: row for row in rows if row})
+        artifact.write(path, merged.values(), provenance)

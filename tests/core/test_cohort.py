@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.core.cohort import read_cohort
+from pipelines.core.errors import CohortError
+
+
+def table(tmp_path: Path, text: str, name: str = "cohort.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_ids_stay_text_with_their_leading_zeros(tmp_path):
+    slides = read_cohort(table(tmp_path, "slide_id,patient_id\n007,001\n"))
+    assert (slides[0].slide_id, slides[0].patient_id) == ("007", "001")
+
+
+def test_paths_are_relative_to_the_table(tmp_path):
+    slides = read_cohort(table(tmp_path, "slide_id,path\na,slides/a.svs\n"))
+    assert slides[0].path == tmp_path / "slides/a.svs"
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["slide,case_id,TARGET,spacing_at_level_0", "FILENAME,PATIENT,label,mpp", "sample_id,patient,Label,MPP"],
+)
+def test_the_column_names_of_other_tools_are_understood(tmp_path, header):
+    slide = read_cohort(table(tmp_path, f"{header}\ns1,p1,LUAD,0.25\n"))[0]
+    assert (slide.slide_id, slide.patient, slide.label, slide.mpp) == ("s1", "p1", "LUAD", 0.25)
+
+
+def test_empty_cells_are_missing_values(tmp_path):
+    slide = read_cohort(table(tmp_path, "slide_id,mpp,label\ns1,,\n"))[0]
+    assert slide.mpp is None
+    assert slide.label is None
+
+
+def test_a_parquet_table_reads_like_its_csv(tmp_path):
+    pq.write_table(pa.table({"slide_id": ["01"], "mpp": [0.5]}), tmp_path / "c.parquet")
+    assert read_cohort(tmp_path / "c.parquet")[0].mpp == 0.5
+
+
+def test_a_byte_order_mark_from_a_spreadsheet_is_no_part_of_a_name(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_bytes(b"\xef\xbb\xbfslide_id\ns1\n")
+    assert read_cohort(path)[0].slide_id == "s1"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("slide_id\na\na\n", "'a' stands twice"),
+        ("slide_id,mpp\na,zero\n", "line 2: mpp 'zero'"),
+        ("slide_id,mpp\na,-1\n", "line 2: mpp '-1'"),
+        ("name,colour\na,red\n", "no slide_id and no path"),
+        ("slide_id\n", "no slide_id and no path|no slides found"),
+        ("slide_id\n../../etc/x\n", "would leave the output folder"),
+    ],
+)
+def test_a_bad_table_is_refused_by_file_and_reason(tmp_path, text, complaint):
+    with pytest.raises(CohortError, match=complaint):
+        read_cohort(table(tmp_path, text))
+
+
+def test_a_table_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_bytes("slide_id\nmüller\n".encode("latin-1"))
+    with pytest.raises(CohortError, match="not a UTF-8 CSV"):
+        read_cohort(path)
+
+
+def test_a_folder_gives_ids_by_relative_path(tmp_path):
+    for name in ("x/a.svs", "y/a.svs", "b c.tiff", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [s.slide_id for s in read_cohort(tmp_path)] == ["b c", "x/a", "y/a"]
+
+
+def test_two_formats_of_one_name_keep_their_suffix(tmp_path):
+    (tmp_path / "a.svs").touch()
+    (tmp_path / "a.tif").touch()
+    assert [s.slide_id for s in read_cohort(tmp_path)] == ["a.svs", "a.tif"]

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.core.files import SAMPLE, file_fingerprint, fingerprint, replacing
+
+
+def test_a_file_appears_whole(tmp_path):
+    target = tmp_path / "a" / "table.txt"
+    with replacing(target) as part:
+        part.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+
+
+def write_half(target):
+    with replacing(target) as part:
+        part.write_text("half")
+        raise OSError("disk full")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "table.txt"
+    target.write_text("old")
+    with pytest.raises(OSError, match="disk full"):
+        write_half(target)
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["table.txt"]
+
+
+def test_a_very_long_slide_id_still_gets_a_temporary_name(tmp_path):
+    target = tmp_path / ("ü" * 60 + ".parquet")
+    with replacing(target) as part:
+        part.write_text("x")
+    assert target.exists()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), json_values, max_size=5))
+def test_the_order_of_keys_does_not_change_a_fingerprint(values):
+    assert fingerprint(values) == fingerprint(dict(reversed(values.items())))
+
+
+def test_a_changed_value_changes_the_fingerprint():
+    assert fingerprint({"tile_size": 224}) != fingerprint({"tile_size": 256})
+
+
+def big_file(path: Path, *, middle: bytes = b"\0") -> Path:
+    size = 10 * SAMPLE
+    with path.open("wb") as stream:
+        stream.truncate(size)
+        stream.seek(size // 2)
+        stream.write(middle)
+    return path
+
+
+def test_a_copy_has_the_fingerprint_of_its_original_whatever_its_name(tmp_path):
+    assert file_fingerprint(big_file(tmp_path / "a")) == file_fingerprint(big_file(tmp_path / "b"))
+
+
+def test_a_change_in_the_middle_of_a_large_file_is_seen(tmp_path):
+    assert file_fingerprint(big_file(tmp_path / "a")) != file_fingerprint(big_file(tmp_path / "b", middle=b"\1"))

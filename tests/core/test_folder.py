@@ -1,0 +1,55 @@
+import json
+
+import pytest
+
+from pipelines.core.errors import ArtifactError, ChangedSettingsError
+from pipelines.core.folder import claim_folder, update_table
+from pipelines.core.provenance import Provenance
+from pipelines.core.schemas import TILED_SLIDES
+from pipelines.core.settings import TileSettings
+
+SMALL = Provenance.of(TileSettings(tile_size=224))
+LARGE = Provenance.of(TileSettings(tile_size=256))
+
+
+def test_a_rerun_with_the_same_settings_is_welcome(tmp_path):
+    claim_folder(tmp_path, "five tile", SMALL)
+    claim_folder(tmp_path, "five tile", SMALL)
+
+
+def test_changed_settings_are_refused_and_shown(tmp_path):
+    claim_folder(tmp_path, "five tile", SMALL)
+    with pytest.raises(ChangedSettingsError, match="tile_size 224 -> 256") as caught:
+        claim_folder(tmp_path, "five tile", LARGE)
+    assert "--overwrite" in caught.value.hint
+
+
+def test_overwrite_takes_the_folder_for_the_new_settings(tmp_path):
+    claim_folder(tmp_path, "five tile", SMALL)
+    claim_folder(tmp_path, "five tile", LARGE, overwrite=True)
+    assert json.loads((tmp_path / "five.json").read_text())["settings"]["tile_size"] == 256
+
+
+def test_the_folder_of_another_stage_is_never_overwritten(tmp_path):
+    claim_folder(tmp_path, "five tile", SMALL)
+    with pytest.raises(ChangedSettingsError, match="output of `five tile`"):
+        claim_folder(tmp_path, "five embed", SMALL, overwrite=True)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match="cannot write here"):
+        claim_folder(tmp_path / "file" / "out", "five tile", SMALL)
+
+
+def test_a_run_on_some_slides_keeps_the_rows_of_the_others(tmp_path):
+    path = tmp_path / "slides.parquet"
+    update_table(
+        TILED_SLIDES,
+        path,
+        [{"slide_id": "a", "status": "ok"}, {"slide_id": "b", "status": "failed"}],
+        "slide_id",
+        SMALL,
+    )
+    update_table(TILED_SLIDES, path, [{"slide_id": "b", "status": "ok"}], "slide_id", SMALL)
+    assert {r["slide_id"]: r["status"] for r in TILED_SLIDES.read_rows(path)} == {"a": "ok", "b": "ok"}

@@ -1,0 +1,51 @@
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.core.locks import item_lock
+
+HOLDER = """
+import sys
+from pathlib import Path
+from pipelines.core.locks import item_lock
+with item_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other_process(tmp_path):
+    """Hold the lock of ``tmp_path / 'a.lock'`` in another process until its stdin closes."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "a.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.stdin.close()
+
+
+def test_a_free_lock_is_held_and_gone_afterwards(tmp_path):
+    with item_lock(tmp_path / "a.lock") as mine:
+        assert mine
+        assert (tmp_path / "a.lock").exists()
+    assert not (tmp_path / "a.lock").exists()
+
+
+def test_a_lock_that_another_process_holds_is_not_mine(tmp_path, other_process):
+    with item_lock(tmp_path / "a.lock") as mine:
+        assert not mine
+    assert (tmp_path / "a.lock").exists()
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, other_process):
+    other_process.kill()
+    other_process.wait()
+    with item_lock(tmp_path / "a.lock") as mine:
+        assert mine
+
+
+def test_an_exception_releases_the_lock(tmp_path):
+    with pytest.raises(ZeroDivisionError), item_lock(tmp_path / "a.lock"):
+        1 / 0  # noqa: B018
+    assert not (tmp_path / "a.lock").exists()
