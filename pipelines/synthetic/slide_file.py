@@ -118,16 +118,11 @@ def _write_directory(stream: BinaryIO, tags: Sequence[Tag], link: int) -> int:
 
 def _jpeg_tiles(rgb: RGB) -> Iterator[bytes]:
     """Yield the tiles of a level row by row; the last ones are filled up with their edge pixels."""
-    options = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        QUALITY,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
-    ]
+    chroma = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
     for top in range(0, rgb.shape[0], TILE):
         for left in range(0, rgb.shape[1], TILE):
             tile = rgb[top : top + TILE, left : left + TILE, ::-1]
             below, right = TILE - tile.shape[0], TILE - tile.shape[1]
             tile = cv2.copyMakeBorder(tile, 0, below, 0, right, cv2.BORDER_REPLICATE)
-            _, encoded = cv2.imencode(".jpg", tile, options)
+            _, encoded = cv2.imencode(".jpg", tile, (cv2.IMWRITE_JPEG_QUALITY, QUALITY, *chroma))
             yield encoded.tobytes()

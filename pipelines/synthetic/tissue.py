@@ -81,6 +81,7 @@ def _pieces(rng: np.random.Generator, shape: tuple[int, int]) -> Mask:
         far = np.hypot((x - centre_x) / (0.45 * width / count), (y - centre_y) / (0.44 * height))
         field = np.maximum(field, 1 - far)
     border = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y))
+    field -= 0.6 * np.clip(1 - border / 26, 0, 1)
     field = field + 0.16 * smooth_noise(rng, shape, 70) + 0.035 * smooth_noise(rng, shape, 14)
     megapixels = rng.uniform(5.0, 6.4)
     share = megapixels * 1e6 / (height * width * COARSE**2)

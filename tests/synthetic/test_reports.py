@@ -1,0 +1,83 @@
+import re
+
+import pytest
+
+from pipelines.synthetic.patients import FINDINGS, LABELS, UNKNOWN, draw_patients
+from pipelines.synthetic.phrases import GROWTH_PATTERN, WORDINGS
+from pipelines.synthetic.reports import HEADER, truth_row, write_report
+
+PATIENTS = [patient for seed in range(4) for patient in draw_patients(24, seed)]
+REPORTS = [(patient, write_report(patient, seed=1)) for patient in PATIENTS]
+
+SUBJECT = {
+    "differentiation": r"differentiated|histologic grade|grade [123]",
+    "air_spaces": r"air spaces|stas\b",
+    "vascular_invasion": r"vascular invasion|blood vessels|veins|lymphovascular",
+    "pleural_invasion": r"pleura",
+    "adjacent_invasion": r"chest wall|mediastin|adjacent|confined to the lung",
+    "margins": r"margin",
+}
+"""Words that only a sentence on the finding uses."""
+
+VALUE = {
+    ("differentiation", "well"): r"well differentiated|grade: g1",
+    ("differentiation", "moderate"): r"moderately differentiated|grade: g2",
+    ("differentiation", "poor"): r"poorly differentiated|grade: g3",
+    ("margins", "clear"): r"margins are free|margins: negative|margins are clear",
+    ("margins", "involved"): r"margin is involved|margins: positive|present at the parenchymal resection margin",
+}
+
+
+def plain(text):
+    return " ".join(text.lower().split())
+
+
+@pytest.mark.parametrize("finding", FINDINGS)
+def test_a_report_names_a_finding_exactly_when_it_states_it(finding):
+    for patient, report in REPORTS:
+        named = re.search(SUBJECT[finding], plain(report)) is not None
+        assert named == (patient.stated[finding] != UNKNOWN), report
+
+
+def test_a_report_states_the_grade_and_margins_of_the_truth_and_no_other():
+    for patient, report in REPORTS:
+        for (finding, value), words in VALUE.items():
+            said = re.search(words, plain(report)) is not None
+            assert said == (patient.stated[finding] == value), report
+
+
+@pytest.mark.parametrize("finding", [name for name, odds in FINDINGS.items() if "present" in odds])
+def test_absent_findings_are_negated_and_present_ones_are_not(finding):
+    negation = r"\b(no|not|absent|free|confined)\b"
+    for value, sentences in WORDINGS[finding].items():
+        for sentence in sentences:
+            assert (re.search(negation, sentence.lower()) is not None) == (value == "absent"), sentence
+
+
+def test_the_growth_pattern_of_a_report_is_that_of_the_drawn_tissue():
+    words = {"glandular": r"gland|acinar|lumina", "keratinizing": r"keratin|squamous"}
+    for patient, report in REPORTS:
+        other = next(label for label in LABELS if label != patient.label)
+        assert re.search(words[patient.label], plain(report))
+        assert not re.search(words[other], plain(report)), report
+        assert any(plain(sentence) in plain(report) for sentence in GROWTH_PATTERN[patient.label])
+
+
+def test_every_report_opens_with_the_word_synthetic():
+    assert HEADER == "SYNTHETIC REPORT - NOT A REAL PATIENT"
+    assert all(report.startswith(HEADER + "\n") for _, report in REPORTS)
+
+
+def test_every_value_and_silence_occurs_and_prose_varies():
+    for finding, odds in FINDINGS.items():
+        assert {patient.stated[finding] for patient in PATIENTS} == {*odds, UNKNOWN}
+    assert len({plain(report) for _, report in REPORTS}) == len(REPORTS)
+    assert any(line.isupper() for _, report in REPORTS for line in report.splitlines()[1:])
+
+
+def test_the_truth_row_holds_one_value_a_finding():
+    patient = PATIENTS[0]
+    row = truth_row(patient)
+    assert list(row) == ["report_id", "patient_id", *FINDINGS, "growth"]
+    assert row["growth"] == patient.label
+    assert row["margins"] == patient.stated["margins"]
