@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from fivecli import demo, describe_reports, embed, evaluate, predict, tile, train
 from fivecli.screen import show_error
 from pipelines.core.errors import FiveError
 
+
+class Commands(TyperGroup):
+    """The subcommands; the epilog names the environment variables once instead of under every option."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a subcommand whose help does not repeat its environment variables."""
+        command = super().get_command(ctx, cmd_name)
+        for parameter in getattr(command, "params", ()):
+            parameter.show_envvar = False
+        return command
+
+
 app = typer.Typer(
     name="five",
+    cls=Commands,
     help="Classify whole-slide images with language: slides and reports in, predictions out.",
-    epilog="Order: tile, embed, describe-reports, train, predict. Try it: five demo --help",
+    epilog="Order: tile, embed, describe-reports, train, predict, evaluate. To try them: five demo cohort --help. "
+    "Any option can also come from the environment (FIVE_TILE_TARGET_MPP for `five tile --target-mpp`) or from "
+    "a YAML file (--config); a flag wins over both.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FIVE"},
     rich_markup_mode="rich",

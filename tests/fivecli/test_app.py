@@ -1,0 +1,110 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from fivecli.app import app, main
+
+COMMANDS = {command.name: command.callback for command in app.registered_commands}
+STAGES = ["tile", "embed", "describe-reports", "train", "predict"]
+runner = CliRunner()
+
+
+def test_the_five_stages_are_commands_in_their_order():
+    assert [name for name in COMMANDS if name in STAGES] == STAGES
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_an_example(name):
+    assert "Example: five " in COMMANDS[name].__doc__
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name):
+    result = runner.invoke(app, [name, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_help_loads_no_heavy_library():
+    code = (
+        "import sys; sys.argv = ['five', '--help']\n"
+        "from fivecli.app import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numpy', 'pyarrow', 'cv2', 'openslide', 'transformers', 'h5py', 'sklearn'}\n"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_an_error_is_a_sentence_and_a_hint_without_traceback(tmp_path, monkeypatch, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.setattr(sys, "argv", ["five", "tile", str(empty), "-o", str(tmp_path / "tiles")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert "error: " in shown
+    assert "no slides found" in shown
+    assert "hint: " in shown
+    assert "Traceback" not in shown
+
+
+def test_the_version_is_shown():
+    assert runner.invoke(app, ["--version"]).output.startswith("five-wsi ")
+
+
+class TestConfiguration:
+    @pytest.fixture
+    def config(self, tmp_path):
+        def write(**values):
+            path = tmp_path / "tile.yaml"
+            path.write_text(yaml.safe_dump(values))
+            return ["--config", str(path)]
+
+        return write
+
+    @pytest.fixture
+    def used(self, tmp_path, monkeypatch):
+        """Run ``five tile`` with arguments; return the settings that the stage was given."""
+
+        def run(arguments, env=None):
+            import pipelines.tile
+
+            seen = {}
+            monkeypatch.setattr(pipelines.tile, "tile", lambda *a, **k: seen.update(all=[*a, *k.values()]))
+            runner.invoke(app, ["tile", str(tmp_path), "-o", str(tmp_path / "out"), *arguments], env=env)
+            from pipelines.core.settings import TileSettings
+
+            return next(value for value in seen["all"] if isinstance(value, TileSettings))
+
+        return run
+
+    def test_a_file_gives_defaults(self, config, used):
+        assert used(config(tile_size=300)).tile_size == 300
+
+    def test_the_environment_wins_over_the_file(self, config, used):
+        assert used(config(tile_size=300), env={"FIVE_TILE_TILE_SIZE": "400"}).tile_size == 400
+
+    def test_a_flag_wins_over_both(self, config, used):
+        flags = [*config(tile_size=300), "--tile-size", "500"]
+        assert used(flags, env={"FIVE_TILE_TILE_SIZE": "400"}).tile_size == 500
+
+    def test_an_unknown_key_is_an_error_that_names_it(self, config, tmp_path):
+        result = runner.invoke(app, ["tile", str(tmp_path), "-o", str(tmp_path / "out"), *config(tilesize=3)])
+        assert "unknown setting 'tilesize'" in str(result.exception)
+
+
+@pytest.mark.parametrize("path", sorted(Path("fivecli").glob("*.py")), ids=lambda p: p.name)
+def test_commands_import_stages_only_inside_functions(path):
+    """Keep start-up light: at module level a command may import only settings, errors and the screen."""
+    light = ("fivecli", "pipelines.core.settings", "pipelines.core.errors", "pipelines.core.batch")
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("pipelines", "fivecli")):
+            assert node.module.startswith(light), f"{path}: {node.module}"

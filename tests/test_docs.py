@@ -1,0 +1,45 @@
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from fivecli.app import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SCRIPTS = sorted((ROOT / "docs" / "examples").glob("*.sh"))
+
+
+def load(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_artifacts_is_what_the_schemas_render():
+    rendered = load(ROOT / "docs" / "render_artifacts.py").render()
+    assert (ROOT / "docs" / "artifacts.md").read_text(encoding="utf-8") == rendered, "run `make docs`"
+
+
+@pytest.mark.parametrize("page", [*PAGES, *SCRIPTS], ids=lambda p: p.name)
+def test_every_flag_that_the_docs_show_exists(page):
+    """Commands in code blocks name real subcommands and real flags."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = get_command(app).commands
+    for name, arguments in re.findall(r"^ *five ([a-z][a-z-]+)(.*)$", text, flags=re.MULTILINE):
+        assert name in commands, name
+        group = commands[name]
+        nested = getattr(group, "commands", {})
+        command = nested.get(arguments.split()[0], group) if nested and arguments.split() else group
+        known = {flag for p in command.params for flag in p.opts + p.secondary_opts} | {"--help"}
+        for flag in re.findall(r"(?<=\s)--?[a-z][a-z-]*", arguments.split(" #")[0]):
+            assert flag in known, f"{page.name}: five {name} {flag}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
