@@ -42,7 +42,7 @@ class Language(Part):
     )
     """Stand before what they deny."""
     denied_after: tuple[Term, ...] = (
-        *("absent", "negative", "none", "uninvolved", "not *", "no", "is free", "are free", "unremarkable"),
+        *("absent", "negative", "none", "uninvolved", "not *", "no", "cannot be found", "cannot be seen", "cannot be identified", "is free", "are free", "unremarkable"),
     )
     """Stand after what they deny: ``pleural invasion is not identified``."""
     scope_end: tuple[Term, ...] = ("but", "however", "although", "except", "though", "whereas", "while", "with")

@@ -37,7 +37,7 @@ _CONTINUATIONS = frozenset(
 )
 """Words a sentence does not start with: a full stop before one is a line end."""
 
-_LABEL = re.compile(r"[A-Z0-9][\w /()-]{1,50}:")
+_LABEL = re.compile(r"[A-Z0-9][\w /().-]{1,50}:")
 """The beginning of a line of a synoptic report."""
 
 _HEADING = re.compile(

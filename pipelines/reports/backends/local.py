@@ -34,7 +34,9 @@ class LocalBackend:
     def __init__(self, questions: QuestionSet, settings: DescribeReportsSettings, *, device: str = "auto") -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         guidance = _llguidance()
         folder = Path(settings.model) if settings.model else packaged_model()
         if not (folder / "config.json").is_file():

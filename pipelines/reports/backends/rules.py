@@ -13,7 +13,10 @@ from collections.abc import Iterator, Sequence
 from pipelines.core.questions import UNKNOWN, Question, QuestionSet
 from pipelines.reports.backends.base import Reply, Request
 from pipelines.reports.clause_reader import ClauseReader, Finding
+from pipelines.reports.phrase_finder import find_phrase
 from pipelines.reports.sentences import Clause, clauses
+
+SILENT = {"evidence": "", "answer": UNKNOWN}
 
 
 class RulesBackend:
@@ -24,7 +27,8 @@ class RulesBackend:
     batch_size = 64
 
     def __init__(self, questions: QuestionSet) -> None:
-        self.readers = [ClauseReader(question, questions.language) for question in questions.questions]
+        self.questions = questions
+        self.readers = {q.id: ClauseReader(q, questions.language) for q in questions.questions}
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
         """Yield the answers to each request in order."""
@@ -40,14 +44,20 @@ class RulesBackend:
     def answer(self, report_text: str) -> dict[str, dict[str, str]]:
         """Return answer and evidence by question id."""
         found = clauses(report_text)
-        return {reader.question.id: _entry(reader, found) for reader in self.readers}
+        return {question.id: self._entry(question, found) for question in self.questions.questions}
+
+    def _entry(self, question: Question, found: Sequence[Clause]) -> dict[str, str]:
+        if question.kind != "phrase":
+            return _decide(self.readers[question.id], found)
+        phrase = find_phrase(question, self.questions.language, found)
+        return {"evidence": phrase.evidence, "answer": phrase.text} if phrase else dict(SILENT)
 
 
-def _entry(reader: ClauseReader, found: Sequence[Clause]) -> dict[str, str]:
+def _decide(reader: ClauseReader, found: Sequence[Clause]) -> dict[str, str]:
     following = [clause.text for clause in found[1:]] + [""]
     findings = [f for clause, after in zip(found, following, strict=True) if (f := reader.read(clause, after))]
     if not findings:
-        return {"evidence": "", "answer": UNKNOWN}
+        return dict(SILENT)
     best = max(findings, key=lambda finding: _rank(reader.question, finding))
     return {"evidence": best.clause.text, "answer": best.answer}
 
