@@ -27,31 +27,28 @@ def show_error(error: FiveError) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int | None = None, unit: str = "slides") -> Iterator[OnResult]:
+def progress(what: str, unit: str = "slides") -> Iterator[OnResult]:
     """Yield a function to call after each item: a bar on a terminal, a line now and then in a log."""
-    if sys.stderr.isatty():
-        yield from _bar(what, total, unit)
-    else:
-        yield from _lines(what, total, unit)
+    yield from _bar(what, unit) if sys.stderr.isatty() else _lines(what, unit)
 
 
-def _bar(what: str, total: int | None, unit: str) -> Iterator[OnResult]:
+def _bar(what: str, unit: str) -> Iterator[OnResult]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(what, total=None)
 
         def advance(result: Result) -> None:
-            bar.advance(task)
+            bar.update(task, advance=1, total=result.total)
             if result.outcome is Outcome.FAILED:
                 bar.console.print(f"failed: {result.error}", style="red", markup=False)
 
         yield advance
 
 
-def _lines(what: str, total: int | None, unit: str, *, every: float = 10.0) -> Iterator[OnResult]:
+def _lines(what: str, unit: str, *, every: float = 10.0) -> Iterator[OnResult]:
     started = last = time.monotonic()
     done = 0
 
@@ -61,11 +58,11 @@ def _lines(what: str, total: int | None, unit: str, *, every: float = 10.0) -> I
         if result.outcome is Outcome.FAILED:
             typer.echo(f"failed: {result.error}", err=True)
         now = time.monotonic()
-        if now - last >= every or done == total:
+        if now - last >= every or done == result.total:
             last = now
             rate = done / max(now - started, 1e-9)
-            left = f", {(total - done) / rate:.0f} s left" if total and done < total else ""
-            typer.echo(f"{what}: {done}/{total or '?'} {unit}, {rate:.2f} {unit}/s{left}", err=True)
+            left = f", {(result.total - done) / rate:.0f} s left" if result.total and done < result.total else ""
+            typer.echo(f"{what}: {done}/{result.total or '?'} {unit}, {rate:.2f} {unit}/s{left}", err=True)
 
     yield advance
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,6 +45,8 @@ class Result:
     row: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     """One line: what went wrong and what to do."""
+    total: int | None = None
+    """Items of the batch, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def run_batch(
         for result in runner(todo, _Isolated(work, folder, wait_for_lock), workers):
             results[result.item_id] = result
             if result.outcome is not Outcome.BUSY:
-                on_result(result)
+                on_result(replace(result, total=len(items)))
     return [results[name] for name in ids]
 
 
