@@ -23,6 +23,9 @@ UNKNOWN = "unknown"
 UNKNOWN_PHRASE = "Unknown"
 """The description of such an answer."""
 
+SHOWN_ERRORS = 5
+"""Errors of a file that are told at a time."""
+
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Line = Annotated[str, Field(min_length=1)]
 
@@ -164,8 +167,8 @@ def load_questions(source: str | Path) -> QuestionSet:
     try:
         return QuestionSet.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise SettingsError(f"{path}: {_where(first['loc'], data)}{first['msg']}") from None
+        found = [f"{_where(one['loc'], data)}{one['msg'].removeprefix('Value error, ')}" for one in error.errors()]
+        raise SettingsError(f"{path}: " + "; ".join(found[:SHOWN_ERRORS])) from None
 
 
 def write_questions(questions: QuestionSet, path: Path) -> None:

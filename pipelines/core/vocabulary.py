@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Term = Annotated[str, Field(min_length=1)]
+
+def _checked(term: str) -> str:
+    if len(term) > 2 and term.startswith("/") and term.endswith("/"):
+        try:
+            re.compile(term[1:-1])
+        except re.error as error:
+            raise ValueError(f"{term} is not a regular expression: {error}") from None
+    return term
+
+
+Term = Annotated[str, Field(min_length=1), AfterValidator(_checked)]
 """Words to look for: spaces match any white space, ``*`` the rest of a word, ``/.../`` is a regular expression."""
 
 
@@ -42,7 +53,20 @@ class Language(Part):
     )
     """Stand before what they deny."""
     denied_after: tuple[Term, ...] = (
-        *("absent", "negative", "none", "uninvolved", "not *", "no", "cannot be found", "cannot be seen", "cannot be identified", "is free", "are free", "unremarkable"),
+        *(
+            "absent",
+            "negative",
+            "none",
+            "uninvolved",
+            "not *",
+            "no",
+            "cannot be found",
+            "cannot be seen",
+            "cannot be identified",
+            "is free",
+            "are free",
+            "unremarkable",
+        ),
     )
     """Stand after what they deny: ``pleural invasion is not identified``."""
     scope_end: tuple[Term, ...] = ("but", "however", "although", "except", "though", "whereas", "while", "with")

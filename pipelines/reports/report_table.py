@@ -59,15 +59,17 @@ def read_reports(source: Path) -> list[Report]:
         reports = [_file_report(path, source) for path in sorted(source.rglob("*.txt"))]
     else:
         rows = _rows(source)
-        names = canonical_columns(rows[0].keys() if rows else (), ALIASES)
+        if not rows:
+            raise CohortError(f"{source}: no reports found", hint="give a .csv, .parquet or .jsonl table with rows")
+        names = canonical_columns(rows[0].keys(), ALIASES)
         if "text" not in names or not names.keys() & {"report_id", "patient_id"}:
             raise CohortError(
                 f"{source}: no column with the report text, or none with its id",
-                hint=f"name the columns report_id, patient_id and text; found {_columns(rows)}",
+                hint=f"name the columns report_id, patient_id and text; found {', '.join(str(name)[:40] for name in rows[0])}",
             )
         reports = [_row_report(row, names, source, number) for number, row in enumerate(rows, start=1)]
     if not reports:
-        raise CohortError(f"{source}: no reports found", hint="give a .csv, .parquet or .jsonl table, or .txt files")
+        raise CohortError(f"{source}: no reports found", hint="give a table, or a folder that holds .txt files")
     _refuse_repeats(reports, source)
     return reports
 
@@ -124,10 +126,6 @@ def _row_report(row: Mapping[str, Any], names: Mapping[str, str], source: Path, 
     if not report_id:
         raise CohortError(f"{source}: report {number} has no id", hint="fill the column report_id")
     return Report(report_id, patient_id or report_id, value("text"))
-
-
-def _columns(rows: Iterable[Mapping[str, Any]]) -> str:
-    return ", ".join(str(name)[:40] for name in next(iter(rows), {})) or "nothing"
 
 
 def _refuse_repeats(reports: Iterable[Report], source: Path) -> None:

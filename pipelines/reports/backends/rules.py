@@ -54,8 +54,8 @@ class RulesBackend:
 
 
 def _decide(reader: ClauseReader, found: Sequence[Clause]) -> dict[str, str]:
-    following = [clause.text for clause in found[1:]] + [""]
-    findings = [f for clause, after in zip(found, following, strict=True) if (f := reader.read(clause, after))]
+    following = [*(clause.text for clause in found[1:]), ""]
+    findings = [f for clause, after in zip(found, following, strict=False) if (f := reader.read(clause, after))]
     if not findings:
         return dict(SILENT)
     best = max(findings, key=lambda finding: _rank(reader.question, finding))

@@ -1,0 +1,115 @@
+import pytest
+
+from pipelines.core.errors import SettingsError
+from pipelines.core.questions import load_questions, shipped_sets, write_questions
+
+PLEURA = """
+name: mine
+title: My questions
+questions:
+  - id: pleura
+    question: Is the pleura invaded?
+    prompt: pleural invasion
+    kind: presence
+    values:
+      present: {meaning: tumor in the pleura, phrase: pleura invaded}
+      absent: {meaning: pleura free, phrase: pleura free}
+"""
+
+
+def write(folder, text):
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", shipped_sets())
+def test_every_shipped_set_loads_and_bears_the_name_of_its_file(name):
+    assert load_questions(name).name == name
+
+
+def test_the_lung_set_asks_the_six_questions_of_the_paper_in_order():
+    assert load_questions("lung").ids == (
+        "differentiation",
+        "air_spaces",
+        "vascular_invasion",
+        "pleural_invasion",
+        "adjacent_invasion",
+        "margins",
+    )
+
+
+def test_a_set_may_extend_another():
+    assert load_questions("lung-histology").ids == (*load_questions("lung").ids, "growth_pattern")
+
+
+def test_a_file_may_extend_a_file_beside_it(tmp_path):
+    write(tmp_path, PLEURA)
+    (tmp_path / "more.yaml").write_text("extends: mine.yaml\nname: more\ntitle: More\nquestions: []\n")
+    assert load_questions(tmp_path / "more.yaml").ids == ("pleura",)
+
+
+def test_a_set_is_read_back_as_it_was_written(tmp_path):
+    questions = load_questions("lung-histology")
+    write_questions(questions, tmp_path / "questions.yaml")
+    assert load_questions(tmp_path / "questions.yaml") == questions
+
+
+def test_any_change_changes_the_fingerprint(tmp_path):
+    before = load_questions(write(tmp_path, PLEURA)).fingerprint
+    assert load_questions(write(tmp_path, PLEURA.replace("pleura free}", "pleura clear}"))).fingerprint != before
+
+
+def test_answers_become_phrases():
+    question = load_questions("lung").questions[3]
+    assert [question.phrase(answer) for answer in question.answers] == [
+        "pleural invasion present",
+        "no pleural invasion",
+        "Unknown",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("kind: presence", "kind: yesno", "questions.pleura.kind"),
+        ("      absent: {meaning: pleura free, phrase: pleura free}\n", "", "present and absent"),
+        ("prompt: pleural invasion", "promt: pleural invasion", "questions.pleura.promt"),
+        ("id: pleura", "id: Pleura!", "questions.Pleura!.id"),
+        ("title: My questions\n", "", "title"),
+        ("phrase: pleura free}", "phrase: ''}", "questions.pleura.values.absent.phrase"),
+    ],
+)
+def test_an_error_names_the_file_and_the_field(tmp_path, old, new, said):
+    with pytest.raises(SettingsError) as caught:
+        load_questions(write(tmp_path, PLEURA.replace(old, new)))
+    assert "mine.yaml" in caught.value.message
+    assert said in caught.value.message
+
+
+def test_an_id_that_stands_twice_is_refused(tmp_path):
+    question = PLEURA.split("questions:")[1]
+    with pytest.raises(SettingsError, match="'pleura' stands twice"):
+        load_questions(write(tmp_path, PLEURA + question))
+
+
+def test_an_example_must_quote_its_own_report(tmp_path):
+    text = PLEURA + "    examples:\n      - {report: Pleura free., answer: absent, evidence: pleura is free}\n"
+    with pytest.raises(SettingsError, match="verbatim"):
+        load_questions(write(tmp_path, text))
+
+
+def test_a_regular_expression_that_is_none_is_named_when_the_file_is_read(tmp_path):
+    with pytest.raises(SettingsError, match=r"mine.yaml.*regular expression"):
+        load_questions(write(tmp_path, PLEURA + "    rules: {about: ['/pleura(/']}\n"))
+
+
+def test_broken_yaml_is_named_with_its_line(tmp_path):
+    with pytest.raises(SettingsError, match=r"mine.yaml.*line 3"):
+        load_questions(write(tmp_path, "name: mine\ntitle: [\n"))
+
+
+def test_an_unknown_name_lists_the_shipped_sets():
+    with pytest.raises(SettingsError) as caught:
+        load_questions("lungs")
+    assert "lung" in caught.value.hint

@@ -1,0 +1,65 @@
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from pipelines.reports.grounding import locate
+
+REPORT = "There is NO pleural. inva-\nsion. Margins   free (R0)."
+WORDS = st.lists(st.text(alphabet="abcXYZ019äß", min_size=2, max_size=6), min_size=1, max_size=8)
+
+
+def found(quote, report=REPORT):
+    span = locate(quote, report)
+    return None if span is None else report[slice(*span)]
+
+
+@pytest.mark.parametrize(
+    ("quote", "expected"),
+    [
+        ("NO pleural", "NO pleural"),
+        ("no pleural invasion", "NO pleural. inva-\nsion"),
+        ("Margins free", "Margins   free"),
+        ("margins free (r0)", "Margins   free (R0"),
+        ("  R0  ", "R0"),
+    ],
+)
+def test_a_quote_is_found_across_case_spaces_and_line_ends(quote, expected):
+    assert found(quote) == expected
+
+
+@pytest.mark.parametrize("quote", ["", " ", ".", "0", "pleural invasion present", "pleur", "argins free", "is NO pl"])
+def test_what_is_not_a_quote_of_whole_words_is_not_found(quote):
+    assert found(quote) is None
+
+
+def test_an_exact_match_wins_over_an_earlier_tolerant_one():
+    assert locate("free margin", "FREE MARGIN and free margin") == (16, 27)
+
+
+def test_the_first_of_equal_matches_is_taken():
+    assert locate("margin", "a margin, a margin") == (2, 8)
+
+
+@given(WORDS, st.data())
+def test_every_run_of_whole_words_is_found_and_is_that_run(words, data):
+    report = " ".join(words)
+    first = data.draw(st.integers(0, len(words) - 1))
+    last = data.draw(st.integers(first, len(words) - 1))
+    quote = " ".join(words[first : last + 1])
+    start, end = locate(quote, report)
+    assert report[start:end] == quote
+
+
+@given(WORDS, st.sampled_from(["\n", ". ", "-\n", "  ", ",\t"]))
+def test_a_quote_is_found_whatever_stands_between_its_words(words, gap):
+    report = gap.join(words).upper()
+    assume(len(report) == len(gap.join(words)))
+    assert locate(" ".join(words), report) == (0, len(report))
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_what_is_found_has_the_letters_of_the_quote(quote, report):
+    span = locate(quote, report)
+    if span is not None:
+        letters = [c.lower() for c in report[slice(*span)] if c.isalnum()]
+        assert letters == [c.lower() for c in quote if c.isalnum()]

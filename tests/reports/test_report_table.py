@@ -1,0 +1,98 @@
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.core.errors import CohortError
+from pipelines.reports.report_table import Report, read_reports
+
+ROWS = [{"report_id": "007", "patient_id": "P1", "text": 'Margin "free",\nno tumor.'}]
+EXPECTED = [Report("007", "P1", 'Margin "free",\nno tumor.')]
+
+
+def test_csv_with_quotes_commas_and_line_ends(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text('report_id,patient_id,text\n007,P1,"Margin ""free"",\nno tumor."\n')
+    assert read_reports(path) == EXPECTED
+
+
+def test_parquet(tmp_path):
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "r.parquet")
+    assert read_reports(tmp_path / "r.parquet") == EXPECTED
+
+
+def test_json_lines(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps(ROWS[0]) + "\n\n")
+    assert read_reports(path) == EXPECTED
+
+
+def test_a_folder_of_text_files(tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "a.txt").write_text("Margin free.")
+    (tmp_path / "notes.md").write_text("not a report")
+    assert read_reports(tmp_path) == [Report("site/a", "site/a", "Margin free.")]
+
+
+def test_other_column_names_are_understood(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("CASE_ID,Report\nP1,Margin free.\n")
+    assert read_reports(path) == [Report("P1", "P1", "Margin free.")]
+
+
+def test_bytes_that_are_not_utf8_are_read_as_windows_1252(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_bytes(b"report_id,text\n1,caf\xe9 \x00and \x81 tumor\n")
+    assert read_reports(path)[0].text == "café and \ufffd tumor"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_bytes(b"\xef\xbb\xbfreport_id,text\n1,Margin free.\n")
+    assert read_reports(path)[0].report_id == "1"
+
+
+def test_a_report_of_two_hundred_pages_is_read_whole(tmp_path):
+    text = "The pleura is free of tumor. " * 20_000
+    path = tmp_path / "r.csv"
+    path.write_text(f"report_id,text\n1,{text}\n")
+    assert read_reports(path)[0].text == text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("r.csv", "report_id,text\n1,a\n1,b\n", "'1' stands twice"),
+        ("r.csv", "report_id,patient\n1,a\n", "report text"),
+        ("r.csv", "report_id,text\n", "no reports"),
+        ("r.csv", "report_id,text\n,secret words\n", "report 1 has no id"),
+        ("r.jsonl", '{"report_id": 1, "text": "a"}\nsecret words\n', "line 2 is not"),
+    ],
+)
+def test_what_cannot_be_used_is_named_and_no_text_repeated(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(CohortError, match=said) as caught:
+        read_reports(tmp_path / name)
+    assert name in caught.value.message
+    assert "secret" not in str(caught.value) + caught.value.hint
+
+
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(CohortError, match=r"none\.csv"):
+        read_reports(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  \n", "█████ ██", "[REDACTED] [REDACTED] [REDACTED] [REDACTED]", "1234 5678 90"]
+)
+def test_text_without_words_is_empty(text):
+    assert Report("1", "1", text).is_empty
+
+
+def test_text_with_words_is_not_empty():
+    assert not Report("1", "1", "Margins are free.").is_empty
+
+
+def test_a_report_does_not_show_its_text():
+    assert "Margins" not in repr(Report("1", "1", "Margins are free."))

@@ -1,0 +1,61 @@
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.reports.sentences import clauses
+
+
+def texts(report):
+    return [clause.text for clause in clauses(report)]
+
+
+def test_sentences_are_told_apart():
+    assert texts("The margin is free. Tumor invades the pleura.") == [
+        "The margin is free.",
+        "Tumor invades the pleura.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "There is no. pleural invasion.",
+        "Tumor invades the\npleura.",
+        "GRADE. 2 CARCINOMA",
+        "tumor extends to. THE WALL",
+    ],
+)
+def test_a_line_end_in_the_middle_of_a_sentence_does_not_end_it(report):
+    assert texts(report) == [report]
+
+
+def test_lines_of_a_synoptic_report_are_told_apart():
+    assert texts("Margins: negative. Pleural invasion: absent. Grade: 2") == [
+        "Margins: negative.",
+        "Pleural invasion: absent.",
+        "Grade: 2",
+    ]
+
+
+def test_list_items_are_told_apart():
+    assert texts("- Margins free\n- Pleura invaded") == ["- Margins free", "- Pleura invaded"]
+
+
+def test_headings_set_the_section():
+    report = "Clinical history: cough. Gross description: a pale mass. Microscopic: glands of tumor."
+    assert [clause.section for clause in clauses(report)] == ["clinical", "gross", "micro"]
+
+
+@given(st.text(alphabet="ab AB.,;:-\n1", max_size=80))
+def test_a_clause_stands_in_the_report_where_it_says(report):
+    found = clauses(report)
+    assert all(report[clause.start : clause.end] == clause.text for clause in found)
+    assert all(a.end <= b.start for a, b in pairwise(found))
+
+
+@given(st.text(alphabet="ab AB.,;:-\n1", max_size=80))
+def test_no_letter_of_a_report_is_lost(report):
+    kept = "".join(clause.text for clause in clauses(report))
+    assert sum(map(str.isalnum, kept)) == sum(map(str.isalnum, report))
