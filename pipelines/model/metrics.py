@@ -84,7 +84,8 @@ def one_vs_rest_scores(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]
     """
     logits = np.asarray(logits, np.float64)
     others = np.stack([np.delete(logits, k, axis=1) for k in range(logits.shape[1])], axis=1)  # (N, C, C - 1)
-    return logits - np.logaddexp.reduce(others, axis=2)
+    scores: NDArray[np.float64] = logits - np.logaddexp.reduce(others, axis=2)
+    return scores
 
 
 def confusion(

@@ -1,0 +1,226 @@
+"""Stage: predictions to figures. Only slides that the run has not trained on are counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.core.cohort import read_cohort
+from pipelines.core.errors import ArtifactError, CohortError
+from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
+from pipelines.core.settings import EvaluateSettings
+from pipelines.model.metrics import FIGURES, Figure, confusion, measure, one_vs_rest_scores
+
+TRAINED_ON = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of the predictions of one run, or of several pooled."""
+
+    name: str
+    n: int
+    """Slides or patients counted."""
+    n_patients: int
+    figures: tuple[Figure, ...]
+    confusion: list[list[int]]
+    """Rows are labels, columns predictions, in the order of the classes."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One figure over several runs."""
+
+    name: str
+    mean: float
+    sd: float | None
+    """Sample standard deviation; None for one run."""
+    n_runs: int
+    """Runs for which the figure is defined."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found."""
+
+    classes: tuple[str, ...]
+    settings: Mapping[str, Any]
+    runs: tuple[Measured, ...]
+    pooled: Measured | None
+    """All runs together, where each slide is tested by one run only; else None."""
+    spread: tuple[Spread, ...]
+    left_out: Mapping[str, int]
+    """Why -> number of predictions not counted."""
+    rows: tuple[Mapping[str, Any], ...]
+    """The predictions counted, each with its folder as ``run`` and its slide or patient as ``item``."""
+
+
+def evaluate(sources: Sequence[Path], settings: EvaluateSettings, *, cohort: Path | None = None) -> Evaluation:
+    """Measure the predictions in one or several folders of ``five predict``.
+
+    Several folders are the runs of a cross-validation or of several seeds. Where each slide
+    is tested by one of them, all are pooled into one set of figures; where some slides are
+    tested by several, there is only the mean and spread over runs. In both cases no
+    prediction is counted twice.
+
+    Parameters
+    ----------
+    sources
+        Folders with ``predictions.parquet`` (or ``patients.parquet`` at patient level).
+    cohort
+        Table whose labels replace those in the predictions.
+
+    Raises
+    ------
+    CohortError
+        No prediction is left to count, a label is not a class of the run, or two folders
+        hold the same predictions.
+    ArtifactError
+        A table is missing or damaged, or the folders have different classes.
+    """
+    labels = _cohort_labels(cohort, settings.level) if cohort else None
+    left_out: Counter[str] = Counter()
+    counted = [_read_run(source, labels, settings, left_out) for source in sources]
+    classes = counted[0].classes
+    for run in counted[1:]:
+        if set(run.classes) != set(classes):
+            raise ArtifactError(
+                f"{run.name}: classes {', '.join(run.classes)}, but {counted[0].name} has {', '.join(classes)}",
+                hint="evaluate runs with the same classes together",
+            )
+    every = [row for run in counted for row in run.rows]
+    runs = tuple(_measure(run.name, run.rows, classes, settings) for run in counted)
+    pooled = None
+    if not _share_items(counted):
+        pooled = runs[0] if len(runs) == 1 else _measure("pooled", every, classes, settings)
+    return Evaluation(classes, settings.as_dict(), runs, pooled, _spread(runs), dict(left_out), tuple(every))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The predictions of one folder that count."""
+
+    name: str
+    classes: tuple[str, ...]
+    rows: list[dict[str, Any]]
+
+
+def _read_run(
+    source: Path, labels: Mapping[str, str] | None, settings: EvaluateSettings, left_out: Counter[str]
+) -> _Run:
+    table, name = (PREDICTIONS, "predictions") if settings.level == "slide" else (PATIENT_PREDICTIONS, "patients")
+    rows = table.read_rows(source / f"{name}.parquet" if source.is_dir() else source)
+    classes = tuple(column.removeprefix("prob_") for column in (rows or [{}])[0] if column.startswith("prob_"))
+    why: Counter[str] = Counter()
+    counted = _counted(rows, labels, settings, why)
+    if not counted:
+        raise CohortError(
+            f"{source}: no {settings.level} with a label in split {settings.split} to count: "
+            + ("; ".join(f"{n} {reason}" for reason, n in why.items()) or "the table is empty"),
+            hint="give labels with --cohort, or choose another --split",
+        )
+    for row in counted:
+        if row["label"] not in classes:
+            raise CohortError(
+                f"{source}: label {row['label']!r} of {row['item']!r} is not a class of the run ({', '.join(classes)})",
+                hint="correct the label, or give --cohort a table without it",
+            )
+    left_out.update(why)
+    return _Run(str(source), classes, [{**row, "run": str(source)} for row in counted])
+
+
+def _cohort_labels(cohort: Path, level: str) -> dict[str, str]:
+    """Return id -> label; a patient whose slides disagree has none."""
+    found: dict[str, set[str]] = {}
+    for slide in read_cohort(cohort):
+        if slide.label:
+            found.setdefault(slide.slide_id if level == "slide" else slide.patient, set()).add(slide.label)
+    return {name: labels.pop() for name, labels in found.items() if len(labels) == 1}
+
+
+def _counted(
+    rows: Sequence[dict[str, Any]],
+    labels: Mapping[str, str] | None,
+    settings: EvaluateSettings,
+    left_out: Counter[str],
+) -> list[dict[str, Any]]:
+    """Return the rows to count, with their label, and tally why others are not."""
+    trained = {row["patient_id"] for row in rows if row["split"] in TRAINED_ON and row["patient_id"]}
+    counted = []
+    for row in rows:
+        item = row[f"{settings.level}_id"]
+        label = row["label"] if labels is None else labels.get(item)
+        split = row["split"] or "test"
+        if split != settings.split:
+            left_out[f"in split {split}"] += 1
+        elif row["split"] is None and row["patient_id"] in trained:
+            left_out["the run trained on another slide of the patient"] += 1
+        elif label is None:
+            left_out["no label"] += 1
+        else:
+            counted.append({**row, "item": item, "label": label, "patient_id": row["patient_id"] or item})
+    return counted
+
+
+def _share_items(runs: Sequence[_Run]) -> bool:
+    """Tell whether runs predict a slide (or patient) in common; refuse one run given twice."""
+    shared = False
+    for later, run in enumerate(runs):
+        scores = dict(zip((row["item"] for row in run.rows), _logits(run.rows, run.classes).tolist(), strict=True))
+        for earlier in runs[:later]:
+            its_rows = [row for row in earlier.rows if row["item"] in scores]
+            same = [
+                scores[row["item"]] == line
+                for row, line in zip(its_rows, _logits(its_rows, run.classes).tolist(), strict=True)
+            ]
+            if same and all(same):
+                raise CohortError(
+                    f"{run.name} and {earlier.name} hold the same predictions, of {its_rows[0]['item']!r} for one",
+                    hint="give the predictions of each run once",
+                )
+            shared = shared or bool(same)
+    return shared
+
+
+def _measure(
+    name: str, rows: Sequence[Mapping[str, Any]], classes: Sequence[str], settings: EvaluateSettings
+) -> Measured:
+    index = {c: k for k, c in enumerate(classes)}
+    labels = np.array([index[row["label"]] for row in rows])
+    predicted = np.array([index[row["predicted"]] for row in rows])
+    patients = [row["patient_id"] for row in rows]
+    figures = measure(
+        labels,
+        predicted,
+        one_vs_rest_scores(_logits(rows, classes)),
+        patients,
+        classes=classes,
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )
+    table = confusion(labels, predicted, len(classes)).tolist()
+    return Measured(name, len(rows), len(set(patients)), tuple(figures), table)
+
+
+def _logits(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return (N, C) logits, or log probabilities where the table has no logits."""
+    logits = np.array([[row.get(f"logit_{c}") for c in classes] for row in rows], np.float64)
+    if np.isnan(logits).any():
+        probabilities = np.array([[row[f"prob_{c}"] for c in classes] for row in rows], np.float64)
+        logits = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    return logits
+
+
+def _spread(runs: Sequence[Measured]) -> tuple[Spread, ...]:
+    found = []
+    for k, name in enumerate(FIGURES):
+        values = [value for run in runs if (value := run.figures[k].value) is not None]
+        if values:
+            sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            found.append(Spread(name, float(np.mean(values)), sd, len(values)))
+    return tuple(found)
