@@ -104,7 +104,7 @@ def _fill_epithelium(canvas: Canvas, outline: NDArray[np.int32]) -> None:
 
 def _open_lumen(canvas: Canvas, opening: NDArray[np.int32], rng: np.random.Generator) -> None:
     """Empty a lumen, or fill it with pale secretion."""
-    secretion = int(rng.choice([3, 6, 30, 70], p=[0.4, 0.25, 0.2, 0.15]))
+    secretion = int(rng.choice([3, 8, 35, 70], p=[0.3, 0.15, 0.25, 0.3]))
     cv2.fillPoly(canvas.eosin, [opening], secretion, cv2.LINE_AA, shift=4)
     cv2.fillPoly(canvas.haematoxylin, [opening], secretion // 8, cv2.LINE_AA, shift=4)
 
@@ -131,8 +131,8 @@ def draw_nests(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None:
     edge = jittered_grid(rng, region.shape, 13, 0.2)
     at_edge = depth[edge[:, 1], edge[:, 0]]
     place(canvas.haematoxylin, rng, "basal", edge[(at_edge > 3) & (at_edge < 13)])
-    cleft = ~nests & region & (cv2.dilate(nests.view(np.uint8), np.ones((13, 13), np.uint8)) > 0)
-    cleft &= resized(smooth_noise(rng, small, 14), (width, height)) > 0.15
+    cleft = ~nests & region & (cv2.dilate(nests.view(np.uint8), np.ones((15, 15), np.uint8)) > 0)
+    cleft &= resized(smooth_noise(rng, small, 14), (width, height)) > -0.2
     canvas.eosin[cleft] //= 6
     canvas.haematoxylin[cleft] //= 6
     deep = np.ascontiguousarray(nests[::COARSE, ::COARSE])

@@ -58,7 +58,7 @@ def _diagnosis_first(
     rng.shuffle(items)
     return [
         f"FINAL DIAGNOSIS\n{_capital(specimen)}:\n{_capital(name)}.",
-        *items,
+        "\n".join(items),
         f"Comment: {growth} {_pick(rng, REMARKS)}",
         f"Macroscopy: {gross}",
     ]
@@ -84,8 +84,8 @@ def _as_scanned(paragraphs: Sequence[str], rng: np.random.Generator) -> str:
     """Break lines as a page does; now and then shout a paragraph or lose the blank lines, as OCR does."""
     width = int(rng.integers(58, 96))
     shouted = [text.upper() if rng.random() < 0.12 else text for text in paragraphs]
-    lines = [line for text in shouted for part in text.split("\n") for line in [textwrap.fill(part.strip(), width), ""]]
-    return "\n".join(lines if rng.random() < 0.6 else [line for line in lines if line])
+    wrapped = ["\n".join(textwrap.fill(line.strip(), width) for line in text.split("\n")) for text in shouted]
+    return ("\n\n" if rng.random() < 0.6 else "\n").join(wrapped)
 
 
 def _measures(rng: np.random.Generator) -> dict[str, object]:

@@ -8,7 +8,7 @@ from pipelines.synthetic.artefacts import draw_air_bubble, draw_pen_mark
 from pipelines.synthetic.stains import Canvas, Stain, develop
 from pipelines.synthetic.tissue import GROWTH, draw_tissue
 
-STAIN = Stain(haematoxylin=0.4, eosin=0.4, tint=(1, 1, 1), background=(245, 245, 245))
+STAIN = Stain(haematoxylin=0.3, eosin=0.3, tint=(1, 1, 1), background=(245, 245, 245))
 
 
 def drawn(growth, seed=3, stain=STAIN):
@@ -48,13 +48,14 @@ def test_a_drawing_can_be_finished_in_any_growth():
     assert set(GROWTH) == {"glands", "nests"}
 
 
-def test_mean_density_is_what_the_stain_asks_for():
+def test_the_mean_colour_is_that_of_the_stain_spread_evenly():
     canvas = Canvas.blank(60, 40)
-    canvas.eosin[:, :30] = 40
-    canvas.eosin[:, 30:] = 120
-    rgb = develop(canvas, np.ones((40, 60), bool), Stain(0.4, 0.5, (1, 1, 1), (250, 250, 250)))
-    green_density = -np.log(rgb[..., 1] / 250)
-    assert green_density.mean() == pytest.approx(0.88 * 0.5, abs=0.01)
+    canvas.eosin[:, 10:] = 60
+    canvas.haematoxylin[:20, 30:] = 180
+    rgb = develop(canvas, np.ones((40, 60), bool), Stain(0.3, 0.4, (1, 1, 1), (250, 250, 250)))
+    red, green = 250 * np.exp(-(0.3 * 0.64 + 0.4 * 0.12)), 250 * np.exp(-(0.3 * 0.70 + 0.4 * 0.88))
+    assert rgb[..., 0].mean() == pytest.approx(red, abs=1)
+    assert rgb[..., 1].mean() == pytest.approx(green, abs=1)
 
 
 def test_glass_without_stain_keeps_its_colour():
