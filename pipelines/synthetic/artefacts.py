@@ -14,10 +14,9 @@ PENS = ((38, 60, 150), (24, 110, 70), (30, 30, 36))
 def draw_pen_mark(rgb: RGB, rng: np.random.Generator) -> None:
     """Draw a felt-pen stroke on a slide (H, W, 3), in place."""
     height, width = rgb.shape[:2]
-    start, end = rng.uniform((0, 0), (width, height), (2, 2))
-    along = np.linspace(0, 1, 60)[:, None]
-    sway = np.cumsum(rng.normal(0, 9, (60, 2)), axis=0) * np.sin(np.pi * along)
-    stroke = np.round(start + (end - start) * along * rng.uniform(0.3, 0.7) + 3 * sway).astype(np.int32)
+    start, bend, end = rng.uniform((0.1, 0.1), (0.9, 0.9), (3, 2)) * (width, height)
+    t = np.linspace(0, 1, 60)[:, None]
+    stroke = np.round((1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * end).astype(np.int32)
     ink = np.zeros((height, width), np.uint8)
     cv2.polylines(ink, [stroke], False, 255, int(rng.integers(40, 80)), cv2.LINE_AA)
     left, top, w, h = cv2.boundingRect(cv2.findNonZero(ink))

@@ -131,8 +131,8 @@ def draw_nests(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None:
     edge = jittered_grid(rng, region.shape, 13, 0.2)
     at_edge = depth[edge[:, 1], edge[:, 0]]
     place(canvas.haematoxylin, rng, "basal", edge[(at_edge > 3) & (at_edge < 13)])
-    cleft = ~nests & region & (cv2.dilate(nests.view(np.uint8), np.ones((15, 15), np.uint8)) > 0)
-    cleft &= resized(smooth_noise(rng, small, 14), (width, height)) > -0.2
+    beside = cv2.distanceTransform((~nests).view(np.uint8), cv2.DIST_L2, 3)
+    cleft = ~nests & region & (beside < 4 + 6 * resized(smooth_noise(rng, small, 14), (width, height)))
     canvas.eosin[cleft] //= 6
     canvas.haematoxylin[cleft] //= 6
     deep = np.ascontiguousarray(nests[::COARSE, ::COARSE])

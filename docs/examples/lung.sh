@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# From slides and reports to predictions on held-out patients: copy this file and change it.
+#
+#   lung.sh COHORT REPORTS OUT
+#
+# COHORT   table of slides: slide_id, path, patient_id, label
+# REPORTS  table of reports: report_id, patient_id, text
+# OUT      folder for everything that is made; a second run keeps what is done
+#
+# Any of these can be set in front of the command, for example
+#   ENCODER=uni2 WORKERS=16 BACKEND=vllm MODEL=Qwen/Qwen2.5-7B-Instruct ./lung.sh cohort.csv reports.csv out
+set -euo pipefail
+
+ENCODER=${ENCODER:-efficientnet-lite0-imagenet}  # five embed --list-encoders shows more
+QUESTIONS=${QUESTIONS:-lung-histology}           # what is asked of every report
+CLASSES=${CLASSES:-$(dirname "$0")/lung-classes.yaml}  # the classes, in words
+BACKEND=${BACKEND:-rules}                        # what answers the questions: rules, local, openai, vllm
+MODEL=${MODEL:-}                                 # the language model of that backend
+WORKERS=${WORKERS:-2}                            # processes
+
+if [[ $# -ne 3 ]]; then
+  echo "usage: $0 COHORT REPORTS OUT" >&2
+  exit 2
+fi
+cohort=$1 reports=$2 out=$3
+some_failed=0
+
+# Run one command. Exit code 3 says that some slides or reports failed, each with its reason in the
+# tables: go on with the others, and leave with 3 at the end. Any other failure stops here.
+step() {
+  local code=0
+  printf '\n[%dm%02ds] five %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"
+  five "$@" || code=$?
+  case $code in
+    0) ;;
+    3) some_failed=1 ;;
+    *) exit "$code" ;;
+  esac
+}
+
+step tile "$cohort" -o "$out/tiles" --workers "$WORKERS"
+step embed "$out/tiles" -o "$out/features" --encoder "$ENCODER" --workers "$WORKERS"
+step describe-reports "$reports" -o "$out/descriptions" --questions "$QUESTIONS" --backend "$BACKEND" ${MODEL:+--model "$MODEL"}
+
+# Learn from the descriptions alone, then predict classes that the model has only read about.
+step train "$out/features" --descriptions "$out/descriptions" --cohort "$cohort" -o "$out/pretrained"
+step predict "$out/features" --run "$out/pretrained" --classes "$CLASSES" --split test -o "$out/zero_shot"
+step evaluate "$out/zero_shot"
+
+# Go on with the labels of the same training patients, and predict the same held-out ones.
+step train "$out/features" --regime finetune --init "$out/pretrained" --classes "$CLASSES" --cohort "$cohort" -o "$out/finetuned"
+step predict "$out/features" --run "$out/finetuned" --split test --heatmaps -o "$out/predictions"
+step evaluate "$out/predictions" --show
+
+if ((some_failed)); then
+  echo "some slides or reports failed; the slides.parquet and reports.parquet in $out say why" >&2
+  exit 3
+fi
