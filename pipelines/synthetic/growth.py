@@ -6,10 +6,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.synthetic.noise import Mask, jittered_grid, pack_discs, resized, smooth_noise
+from pipelines.synthetic.noise import (
+    COARSE,
+    Mask,
+    borders_between,
+    coarse_shape,
+    jittered_grid,
+    nearest_seed,
+    pack_discs,
+    resized,
+    smooth_noise,
+)
 from pipelines.synthetic.nuclei import place
 from pipelines.synthetic.stains import Canvas
-from pipelines.synthetic.stroma import COARSE, nearest_seed
 
 POINTS = 96
 """Corners of the outline of a gland."""
@@ -31,18 +40,13 @@ def draw_sheet(canvas: Canvas, region: Mask, rng: np.random.Generator, *, spacin
     shape = region.shape
     seeds = jittered_grid(rng, shape, spacing, 0.17)
     cells = nearest_seed(seeds, shape)
-    tone = rng.normal(96, 15, cells.max() + 1).clip(60, 140).astype(np.uint8)
-    cytoplasm = cells_tone = tone[cells]
-    border = np.zeros(shape, np.uint8)
-    border[:, 1:] |= cells[:, 1:] != cells[:, :-1]
-    border[1:] |= cells[1:] != cells[:-1]
-    soft = cv2.blur(border * np.uint8(255), (3, 3))
+    tones = rng.normal(96, 15, cells.max() + 1).clip(60, 140).astype(np.uint8)
+    borders = cv2.blur(borders_between(cells) * np.uint8(255), (3, 3))
+    gap = (borders.astype(np.uint16) * int(150 * gaps) >> 8).astype(np.uint8)
     bridges = rng.integers(0, 256, shape, dtype=np.uint8) < 90
-    fade = (soft.astype(np.uint16) * int(150 * gaps) >> 8).astype(np.uint8)
-    fade[bridges] //= 3
-    cytoplasm = cv2.subtract(cells_tone, fade)
-    np.copyto(canvas.eosin, cytoplasm, where=region)
-    np.copyto(canvas.haematoxylin, cv2.subtract(np.full(shape, 34, np.uint8), fade // 3), where=region)
+    gap[bridges] //= 3
+    np.copyto(canvas.eosin, cv2.subtract(tones[cells], gap), where=region)
+    np.copyto(canvas.haematoxylin, cv2.subtract(np.full(shape, 34, np.uint8), gap // 3), where=region)
     inside = seeds[region[seeds[:, 1], seeds[:, 0]]]
     place(canvas.haematoxylin, rng, "polygonal", inside[rng.random(len(inside)) < 0.93])
 
@@ -123,7 +127,7 @@ def _ring_of_nuclei(
 def draw_nests(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None:
     """Fill ``region`` (H, W) with nests of cells with gaps and bridges, and keratin pearls in them."""
     height, width = region.shape
-    small = (-(-height // COARSE), -(-width // COARSE))
+    small = coarse_shape(region.shape)
     septa = np.abs(smooth_noise(rng, small, 26))
     nests = region & (resized(septa, (width, height)) > 0.3)
     draw_sheet(canvas, nests, rng, spacing=23, gaps=0.85)

@@ -6,8 +6,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+COARSE = 8
+"""Regions are planned on maps this many times smaller than the slide."""
+
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+
+
+def coarse_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the shape (H, W) of the coarse map of a slide of ``shape``."""
+    return -(-shape[0] // COARSE), -(-shape[1] // COARSE)
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> Field:
@@ -74,3 +82,20 @@ def pack_discs(
             discs[count] = col, row, radius
             count += 1
     return discs[:count]
+
+
+def nearest_seed(seeds: NDArray[np.int32], shape: tuple[int, int]) -> NDArray[np.int32]:
+    """Return for each pixel of a map of ``shape`` (H, W) a number, from 1, that tells its nearest seed (Voronoi)."""
+    empty = np.ones(shape, np.uint8)
+    empty[seeds[:, 1], seeds[:, 0]] = 0
+    _, cells = cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    numbers: NDArray[np.int32] = cells
+    return numbers
+
+
+def borders_between(cells: NDArray[np.int32]) -> Mask:
+    """Return where a cell of ``cells`` (H, W) meets another one to its left or above."""
+    borders = np.zeros(cells.shape, bool)
+    borders[:, 1:] |= cells[:, 1:] != cells[:, :-1]
+    borders[1:] |= cells[1:] != cells[:-1]
+    return borders

@@ -6,12 +6,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.synthetic.noise import Field, Mask, jittered_grid, pack_discs, resized, smooth_noise
+from pipelines.synthetic.noise import (
+    COARSE,
+    Field,
+    Mask,
+    borders_between,
+    coarse_shape,
+    jittered_grid,
+    nearest_seed,
+    pack_discs,
+    resized,
+    smooth_noise,
+)
 from pipelines.synthetic.nuclei import place
 from pipelines.synthetic.stains import Canvas
 
-COARSE = 8
-"""Regions are planned on maps this many times smaller than the slide."""
 FIBRES = (512, 1024)
 """Height and width of the sheet of fibres that is bent over the slide, pixels."""
 
@@ -19,7 +28,7 @@ FIBRES = (512, 1024)
 def draw_collagen(canvas: Canvas, tissue: Mask, rng: np.random.Generator) -> Field:
     """Fill ``tissue`` (H, W) with wavy fibres; return their direction in radians on the coarse map."""
     height, width = tissue.shape
-    small = (-(-height // COARSE), -(-width // COARSE))
+    small = coarse_shape(tissue.shape)
     y, x = np.mgrid[: small[0], : small[1]].astype(np.float32) * COARSE
     turn = rng.uniform(0, np.pi)
     along = x * np.cos(turn) + y * np.sin(turn)
@@ -66,7 +75,7 @@ def draw_alveoli(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None
     height, width = region.shape
     small = (height // 2, width // 2)
     seeds = jittered_grid(rng, small, 62, 0.3)
-    walls = cv2.GaussianBlur(_borders(seeds, small).astype(np.float32), (0, 0), 3.0)
+    walls = cv2.GaussianBlur(borders_between(nearest_seed(seeds, small)).astype(np.float32), (0, 0), 3.0)
     walls = walls / walls.max() + 0.1 * smooth_noise(rng, small, 9)
     wall = resized(walls, (width, height)) > 0.27
     air = region & ~wall
@@ -95,24 +104,6 @@ def draw_vessels(canvas: Canvas, stroma: Mask, rng: np.random.Generator) -> None
             distance, angle = radius * 0.62 * np.sqrt(rng.random()), rng.uniform(0, 6.3)
             centre = (int(x + distance * np.cos(angle)), int(y + distance * np.sin(angle)))
             cv2.circle(canvas.eosin, centre, 6, int(rng.integers(140, 175)), -1, cv2.LINE_AA)
-
-
-def _borders(seeds: NDArray[np.int32], shape: tuple[int, int]) -> Mask:
-    """Return the borders between the cells (Voronoi) of ``seeds`` (N, 2) on a map of ``shape``."""
-    cells = nearest_seed(seeds, shape)
-    borders = np.zeros(shape, bool)
-    borders[:, 1:] |= cells[:, 1:] != cells[:, :-1]
-    borders[1:] |= cells[1:] != cells[:-1]
-    return borders
-
-
-def nearest_seed(seeds: NDArray[np.int32], shape: tuple[int, int]) -> NDArray[np.int32]:
-    """Return for each pixel of a map of ``shape`` a number (from 1) that tells its nearest seed."""
-    empty = np.ones(shape, np.uint8)
-    empty[seeds[:, 1], seeds[:, 0]] = 0
-    _, cells = cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    numbers: NDArray[np.int32] = cells
-    return numbers
 
 
 def _inside(points: NDArray[np.int32], mask: Mask) -> NDArray[np.int32]:

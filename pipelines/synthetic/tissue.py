@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from pipelines.synthetic.growth import draw_glands, draw_nests, draw_sheet
-from pipelines.synthetic.noise import Mask, resized, smooth_noise, top_share
+from pipelines.synthetic.noise import COARSE, Mask, coarse_shape, resized, smooth_noise, top_share
 from pipelines.synthetic.stains import RGB, Canvas, Stain, develop
-from pipelines.synthetic.stroma import COARSE, draw_alveoli, draw_collagen, draw_stroma_cells, draw_vessels
+from pipelines.synthetic.stroma import draw_alveoli, draw_collagen, draw_stroma_cells, draw_vessels
 
 MPP = 0.5
 """Microns per pixel of every drawn slide."""
@@ -33,7 +33,7 @@ def draw_tissue(rng: np.random.Generator, growth: str, differentiated: float, st
         Share of the tumour that grows in that way, 0 to 1; the rest is solid sheets, the same for every growth.
     """
     width, height = (int(side) // 64 * 64 for side in rng.uniform((3400, 2900), (4400, 3600)))
-    small = (-(-height // COARSE), -(-width // COARSE))
+    small = coarse_shape((height, width))
     tissue_map = _pieces(rng, small)
     tumour_map = top_share(smooth_noise(rng, small, 90), tissue_map, rng.uniform(0.55, 0.75))
     solid_map = top_share(smooth_noise(rng, small, 60), tumour_map, 1 - differentiated)
