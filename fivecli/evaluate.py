@@ -52,6 +52,11 @@ def command(
         return
     if show:
         _show_rows(found)
+    show_evaluation(found)
+
+
+def show_evaluation(found: Evaluation) -> None:
+    """Print the figures of all runs together, of each run, and what was not counted."""
     if found.pooled:
         _show_figures(found.pooled, found)
         _show_confusion(found.pooled, found.classes)
@@ -68,13 +73,15 @@ def _show_figures(measured: Measured, found: Evaluation) -> None:
         (figure.name.replace("_", " "), _number(figure.value), _interval(figure.low, figure.high), figure.note)
         for figure in measured.figures
     ]
+    header = ("figure", "value", "95 % interval", "note")
+    shown = len(header) if any(figure.note for figure in measured.figures) else len(header) - 1
     title = f"{measured.n} {unit}{of}, split {found.settings['split']}: {measured.name}"
-    show_table(title, ("figure", "value", "95 % interval", "note"), rows)
+    show_table(title, header[:shown], [row[:shown] for row in rows])
 
 
 def _show_confusion(measured: Measured, classes: tuple[str, ...]) -> None:
     rows = [(label, *counts) for label, counts in zip(classes, measured.confusion, strict=True)]
-    show_table("rows: label, columns: prediction", ("", *classes), rows)
+    show_table("confusion", ("label / predicted", *classes), rows)
 
 
 def _show_runs(found: Evaluation) -> None:
