@@ -74,7 +74,7 @@ def make_splits(
         tested = [p for p, f in fold_of.items() if f == fold] if folds else _share(strata, test_fraction, rng, "test")
         split_of = {patient: "train" for patient in strata} | {patient: "test" for patient in tested}
     if "val" not in split_of.values():
-        add_validation(split_of, strata, val_fraction, seed=seed, fold=fold)
+        _add_validation(split_of, strata, val_fraction, seed=seed, fold=fold)
     rows = _rows(slides, split_of, fold_of)
     check_splits(rows)
     return rows
@@ -89,15 +89,6 @@ def patient_strata(slides: Sequence[CohortSlide]) -> dict[str, str]:
         patient: min(labels[patient], key=lambda label: (-labels[patient][label], label), default="")
         for patient in sorted(labels)
     }
-
-
-def add_validation(
-    split_of: dict[str, str], strata: Mapping[str, str], val_fraction: float, *, seed: int, fold: int | None
-) -> None:
-    """Move a stratified share of the training patients to ``val``, in place."""
-    training = {patient: strata[patient] for patient in strata if split_of.get(patient) == "train"}
-    rng = np.random.default_rng([seed, 1, fold or 0])
-    split_of.update(dict.fromkeys(_share(training, val_fraction, rng, "val"), "val"))
 
 
 def check_splits(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -125,6 +116,15 @@ def check_splits(rows: Sequence[Mapping[str, Any]]) -> None:
             f"every training slide with a label is {trained.pop()!r}, of {len(classes)} classes in the cohort",
             hint="add patients of the other classes, or use fewer folds or a smaller test part",
         )
+
+
+def _add_validation(
+    split_of: dict[str, str], strata: Mapping[str, str], val_fraction: float, *, seed: int, fold: int | None
+) -> None:
+    """Move a stratified share of the training patients to ``val``, in place."""
+    training = {patient: strata[patient] for patient in strata if split_of.get(patient) == "train"}
+    rng = np.random.default_rng([seed, 1, fold or 0])
+    split_of.update(dict.fromkeys(_share(training, val_fraction, rng, "val"), "val"))
 
 
 def _check_settings(folds: int | None, fold: int | None, val_fraction: float, test_fraction: float) -> None:
