@@ -59,7 +59,7 @@ def make_splits(
         A fraction or fold out of range, or folds asked for beside a split column.
     """
     _check_settings(folds, fold, val_fraction, test_fraction)
-    strata = patient_strata(slides)
+    strata = _patient_strata(slides)
     fold_of: Mapping[str, int] = {}
     if any(slide.split for slide in slides):
         require(
@@ -76,11 +76,20 @@ def make_splits(
     if "val" not in split_of.values():
         _add_validation(split_of, strata, val_fraction, seed=seed, fold=fold)
     rows = _rows(slides, split_of, fold_of)
-    check_splits(rows)
+    _check_rows(rows)
     return rows
 
 
-def patient_strata(slides: Sequence[CohortSlide]) -> dict[str, str]:
+def _add_validation(
+    split_of: dict[str, str], strata: Mapping[str, str], val_fraction: float, *, seed: int, fold: int | None
+) -> None:
+    """Move a stratified share of the training patients to ``val``, in place."""
+    training = {patient: strata[patient] for patient in strata if split_of.get(patient) == "train"}
+    rng = np.random.default_rng([seed, 1, fold or 0])
+    split_of.update(dict.fromkeys(_share(training, val_fraction, rng, "val"), "val"))
+
+
+def _patient_strata(slides: Sequence[CohortSlide]) -> dict[str, str]:
     """Return patient -> label for stratification, sorted by patient; '' without a label."""
     labels: dict[str, Counter[str]] = defaultdict(Counter)
     for slide in slides:
@@ -91,7 +100,7 @@ def patient_strata(slides: Sequence[CohortSlide]) -> dict[str, str]:
     }
 
 
-def check_splits(rows: Sequence[Mapping[str, Any]]) -> None:
+def _check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Refuse a patient in two splits, a run without training slides, and one-class training.
 
     Raises
@@ -116,15 +125,6 @@ def check_splits(rows: Sequence[Mapping[str, Any]]) -> None:
             f"every training slide with a label is {trained.pop()!r}, of {len(classes)} classes in the cohort",
             hint="add patients of the other classes, or use fewer folds or a smaller test part",
         )
-
-
-def _add_validation(
-    split_of: dict[str, str], strata: Mapping[str, str], val_fraction: float, *, seed: int, fold: int | None
-) -> None:
-    """Move a stratified share of the training patients to ``val``, in place."""
-    training = {patient: strata[patient] for patient in strata if split_of.get(patient) == "train"}
-    rng = np.random.default_rng([seed, 1, fold or 0])
-    split_of.update(dict.fromkeys(_share(training, val_fraction, rng, "val"), "val"))
 
 
 def _check_settings(folds: int | None, fold: int | None, val_fraction: float, test_fraction: float) -> None:
