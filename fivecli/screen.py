@@ -106,4 +106,4 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]])
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False).print(table)
