@@ -1,3 +1,68 @@
-def command() -> None:
-    """Placeholder until the stage is written."""
-    raise NotImplementedError
+"""``five predict``: a trained model and features -> class probabilities, attention, heatmaps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fivecli.options import CohortTable, Config, Device, Json, Overwrite
+from fivecli.screen import finish, progress, show_table
+from pipelines.core.settings import PredictSettings as Defaults
+
+MOST_SHOWN = 40
+"""Predictions that are shown as a table; more are only written."""
+
+
+def command(
+    features: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder that `five embed` wrote.")],
+    *,
+    run: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder that `five train` wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of predictions to write.")],
+    classes: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="YAML of class texts; those of the run if left out."),
+    ] = None,
+    split: Annotated[
+        Literal["all", "train", "val", "test"], typer.Option(help="Which slides of the run's splits.")
+    ] = Defaults.split,  # type: ignore[assignment]
+    max_tiles: Annotated[int, typer.Option(help="Most tiles of a slide, spread evenly.", min=1)] = Defaults.max_tiles,
+    attention: Annotated[bool, typer.Option(help="Write what each prompt looks at.")] = Defaults.attention,
+    heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Draw what the questions look at.")] = Defaults.heatmaps,
+    cohort: CohortTable = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Predict the class of every slide from texts that describe the classes.
+
+    Example: five predict features --run run --classes classes.yaml --split test -o predictions
+    """
+    from pipelines.core.schemas import PREDICTIONS
+    from pipelines.predict import predict
+
+    settings = Defaults(split, max_tiles, attention, heatmaps)
+    with progress("predict") as on_result:
+        summary = predict(
+            features,
+            run,
+            output,
+            settings,
+            cohort=cohort,
+            classes=classes,
+            device=device,
+            overwrite=overwrite,
+            on_result=on_result,
+        )
+    rows = PREDICTIONS.read_rows(output / "predictions.parquet")
+    if not as_json and rows and len(rows) <= MOST_SHOWN:
+        names = [name for name in rows[0] if name.startswith("prob_")]
+        header = ("slide", "split", "label", "predicted", *(name.removeprefix("prob_") for name in names))
+        shown = [
+            (r["slide_id"], r["split"] or "-", r["label"] or "-", r["predicted"], *(r[name] for name in names))
+            for r in rows
+        ]
+        show_table("Predictions", header, shown)
+    finish(summary, as_json=as_json)

@@ -7,7 +7,7 @@ attributes on ``coords``. Ours are attributes of the root.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,31 +82,44 @@ def write_features(
     info: FeatureInfo,
     coords_attributes: CoordsAttributes,
     provenance: Provenance,
-    notes: Mapping[str, Any] | None = None,
+    notes: Callable[[], Mapping[str, Any]] | None = None,
 ) -> int:
     """Write batches of ``(features (B, D), coords (B, 2))`` as they come; return the rows written.
 
-    At most ``n_tiles`` rows are expected; fewer (unreadable tiles left out) shrink the file.
-    The file appears under ``path`` only when it is whole.
+    At most ``n_tiles`` rows are expected; fewer (unreadable tiles left out) give a shorter file.
+    The file appears under ``path`` only when it is whole. Data are contiguous, which is the
+    fastest layout to write and to sample rows from.
+
+    Parameters
+    ----------
+    notes
+        Gives further root attributes; called after the last batch.
     """
-    with replacing(path) as part, h5py.File(part, "w") as h5:
-        rows = max(1, min(1024, n_tiles))
-        features = h5.create_dataset("features", (n_tiles, dim), dtype, maxshape=(None, dim), chunks=(rows, dim))
-        coords = h5.create_dataset("coords", (n_tiles, 2), "int64", maxshape=(None, 2), chunks=(rows, 2))
-        written = 0
-        for batch, corners in batches:
-            features[written : written + len(batch)] = batch
-            coords[written : written + len(batch)] = corners
-            written += len(batch)
+    with replacing(path) as part:
+        with h5py.File(part, "w") as h5:
+            features = h5.create_dataset("features", (n_tiles, dim), dtype)
+            coords = h5.create_dataset("coords", (n_tiles, 2), "int64")
+            written = 0
+            for batch, corners in batches:
+                features[written : written + len(batch)] = batch
+                coords[written : written + len(batch)] = corners
+                written += len(batch)
         if written < n_tiles:
-            features.resize(written, axis=0)
-            coords.resize(written, axis=0)
-        coords.attrs.update(asdict(coords_attributes))
-        h5.attrs.update(
-            {"five.schema": SCHEMA, "five.schema_version": VERSION, **asdict(info), **provenance.to_attributes()}
-        )
-        h5.attrs.update(notes or {})
+            _shorten(part, written)
+        with h5py.File(part, "a") as h5:
+            h5["coords"].attrs.update(asdict(coords_attributes))
+            h5.attrs.update({"five.schema": SCHEMA, "five.schema_version": VERSION})
+            h5.attrs.update({**asdict(info), **provenance.to_attributes(), **(notes() if notes else {})})
     return written
+
+
+def _shorten(path: Path, n_rows: int, *, block: int = 8192) -> None:
+    """Rewrite the datasets of ``path`` with their first ``n_rows`` rows."""
+    with replacing(path) as part, h5py.File(path, "r") as long, h5py.File(part, "w") as short:
+        for name, source in long.items():
+            target = short.create_dataset(name, (n_rows, source.shape[1]), source.dtype)
+            for start in range(0, n_rows, block):
+                target[start : start + block] = source[start : min(start + block, n_rows)]
 
 
 def read_bag(path: Path, rows: NDArray[np.integer[Any]] | None = None) -> Bag:
@@ -141,14 +154,26 @@ def read_info(path: Path) -> FeatureInfo:
         return _info(h5, path)
 
 
+def slide_dimensions(path: Path) -> tuple[int, int]:
+    """Return width and height of the slide, level-0 pixels."""
+    with _open(path) as h5:
+        attributes = h5["coords"].attrs
+        return int(attributes["level0_width"]), int(attributes["level0_height"])
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """Return all root attributes of a feature file, as text."""
+    with _open(path) as h5:
+        return {name: str(value) for name, value in h5.attrs.items()}
+
+
 def features_current(path: Path, provenance: Provenance) -> bool:
     """Tell whether ``path`` exists whole and was made by the same work."""
     try:
-        with _open(path) as h5:
-            attributes = {k: str(v) for k, v in h5.attrs.items() if k.startswith("five.")}
+        notes = read_notes(path)
     except ArtifactError:
         return False
-    return Provenance.from_attributes(attributes).same_work(provenance)
+    return Provenance.from_attributes(notes).same_work(provenance)
 
 
 def _open(path: Path) -> h5py.File:

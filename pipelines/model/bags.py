@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.core.errors import ArtifactError
-from pipelines.core.feature_file import Bag, feature_shape, read_bag, read_info
+from pipelines.core.feature_file import Bag, feature_shape, read_bag
 
 Rows = NDArray[np.int64]
 
@@ -37,52 +36,16 @@ class TileBag:
     slide_id: str
     features: Tensor
     """(N, C), as stored (float16 or float32)."""
-    coords: Tensor
+    corners: NDArray[np.int64]
+    """(N, 2) x and y of the top-left corner, pixels at level 0."""
+    tile_size_level0: int
+    """Edge of a tile, pixels at level 0."""
+    places: Tensor
     """(N, 2) float32 x and y in tile edges, from the middle of the bag."""
     progress: Tensor
     """(N,) float32, a tile's row in the feature file over the number of the slide's tiles."""
     pad_progress: float
     """The same for the padding of the published network."""
-
-
-@dataclass(frozen=True)
-class FeatureKind:
-    """What the features of a cohort have in common."""
-
-    dim: int
-    encoder: str
-    encoder_fingerprint: str
-
-
-def find_bags(folder: Path, slide_ids: Sequence[str]) -> tuple[list[BagFile], FeatureKind]:
-    """Return the feature files of the slides that have one, and their common encoder.
-
-    Raises
-    ------
-    ArtifactError
-        Two files come from different encoders, or none of the slides has a file.
-    """
-    files, kind, first = [], None, ""
-    for slide_id in slide_ids:
-        path = folder / f"{slide_id}.h5"
-        if not path.exists():
-            continue
-        n_tiles, dim = feature_shape(path)
-        info = read_info(path)
-        found = FeatureKind(dim, info.encoder, info.encoder_fingerprint)
-        kind, first = kind or found, first or slide_id
-        if found != kind:
-            raise ArtifactError(
-                f"{path}: features of {found.encoder} ({found.dim} channels, {found.encoder_fingerprint}), but "
-                f"{first!r} has {kind.encoder} ({kind.dim} channels, {kind.encoder_fingerprint})",
-                hint="embed all slides of a cohort with one encoder: `five embed --overwrite`",
-            )
-        files.append(BagFile(slide_id, path, n_tiles))
-    if kind is None:
-        raise ArtifactError(
-            f"{folder}: none of the {len(slide_ids)} slides has features here", hint="run `five embed` first"
-        )
-    return files, kind
 
 
 def training_rows(n: int, k: int, rng: np.random.Generator) -> Rows:
@@ -119,15 +82,17 @@ class BagReader:
         whole = self._kept.get(bag.slide_id) or self._keep(bag)
         if whole is None:
             part = read_bag(bag.path, rows)
-            features, coords = part.features, part.coords
+            features, corners = part.features, part.coords
         else:
             part = whole
-            features, coords = part.features[rows], part.coords[rows]
-        places = coords / part.tile_size_level0
+            features, corners = part.features[rows], part.coords[rows]
+        places = corners / part.tile_size_level0
         return TileBag(
             slide_id=bag.slide_id,
             features=torch.from_numpy(features),
-            coords=torch.from_numpy((places - places.mean(axis=0)).astype(np.float32)),
+            corners=corners,
+            tile_size_level0=part.tile_size_level0,
+            places=torch.from_numpy((places - places.mean(axis=0)).astype(np.float32)),
             progress=torch.from_numpy((rows / bag.n_tiles).astype(np.float32)),
             pad_progress=len(rows) / bag.n_tiles,
         )

@@ -6,13 +6,29 @@ per question in the order of the question set, None where the report is silent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 Answers = tuple[str | None, ...]
 """One answer per question, None where unknown."""
 JOINT = "; "
+KNOWN = frozenset({"present", "absent", "value"})
+"""States of an answer that says something."""
+
+
+def patient_answers(rows: Iterable[Mapping[str, Any]], questions: Sequence[str]) -> dict[str, Answers]:
+    """Return the answers of each patient from rows of the ANSWERS table.
+
+    Where several reports of a patient answer a question, the first in the table is taken.
+    Patients of whom nothing is known are left out.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["status"] in KNOWN and row["question_id"] in questions:
+            found.setdefault(row["patient_id"], {}).setdefault(row["question_id"], row["description"])
+    return {patient: tuple(answers.get(question) for question in questions) for patient, answers in found.items()}
 
 
 def kept_questions(n_questions: int, max_dropped: int, rng: np.random.Generator) -> list[int]:

@@ -77,7 +77,8 @@ class FiveModel(nn.Module):
 
     def encode_prompts(self, kept: Sequence[int] | None = None) -> Tensor:
         """Return the prompts of the kept (default all) questions and the learnable ones, (P, D) of length 1."""
-        return self.prompts(self.text, range(len(self.spec.questions)) if kept is None else kept)
+        prompts: Tensor = self.prompts(self.text, range(len(self.spec.questions)) if kept is None else kept)
+        return prompts
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Return one vector a text, (M, D) of length 1."""
@@ -120,8 +121,8 @@ class FiveModel(nn.Module):
 
     def _positions(self, bags: Sequence[TileBag], tiles: Tensor) -> Tensor:
         if self.grid_weight is not None:
-            coords = torch.cat([bag.coords for bag in bags]).to(self.device)
-            return self.grid_weight * grid_encoding(coords, self.settings.width)
+            places = torch.cat([bag.places for bag in bags]).to(self.device)
+            return self.grid_weight * grid_encoding(places, self.settings.width)
         if self.settings.positions == "sequence":
             progress = torch.cat([bag.progress for bag in bags]).to(self.device)
             return sequence_encoding(progress, self.settings.width)

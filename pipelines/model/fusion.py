@@ -59,14 +59,16 @@ class Attention(nn.Module):
             values = [torch.cat([v, pad[None]]) for v, pad in zip(values, pad_values, strict=True)]
             biases = [_pad_bias(n, count, tiles) for n, count in zip(lengths, counts, strict=True)]
         mixed = [self._attend(*one) for one in zip(queries, keys, values, biases, strict=True)]
-        return self.out_proj(torch.cat(mixed))
+        joined: Tensor = self.out_proj(torch.cat(mixed))
+        return joined
 
     def across(self, prompts: Tensor, tiles: Tensor, lengths: Sequence[int]) -> Tensor:
         """Let the same prompts (P, D) attend to the tiles of each bag; return (B, P, D)."""
         queries = self._project(prompts, 0)
         keys, values = (self._project(tiles, part).split(list(lengths)) for part in (1, 2))
         found = [self._attend(queries, k, v, None) for k, v in zip(keys, values, strict=True)]
-        return self.out_proj(torch.stack(found))
+        joined: Tensor = self.out_proj(torch.stack(found))
+        return joined
 
     def weights(self, prompts: Tensor, tiles: Tensor) -> Tensor:
         """Return the attention of the prompts (P, D) over the tiles (N, D) of one bag, (P, N).
@@ -74,7 +76,8 @@ class Attention(nn.Module):
         Mean over the heads; rows sum to 1.
         """
         queries, keys = self._by_head(self._project(prompts, 0)), self._by_head(self._project(tiles, 1))
-        return (queries @ keys.transpose(-1, -2) / math.sqrt(HEAD_WIDTH)).softmax(dim=-1).mean(dim=(0, 1))
+        scores = queries @ keys.transpose(-1, -2) / math.sqrt(HEAD_WIDTH)  # (1, H, P, N)
+        return scores.softmax(dim=-1).mean(dim=(0, 1))
 
     def _project(self, vectors: Tensor, part: int) -> Tensor:
         width = vectors.shape[-1]
@@ -82,11 +85,13 @@ class Attention(nn.Module):
         return functional.linear(vectors, self.in_proj.weight[rows], self.in_proj.bias[rows])
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-        found = functional.scaled_dot_product_attention(*map(self._by_head, (queries, keys, values)), attn_mask=bias)
+        found = functional.scaled_dot_product_attention(
+            self._by_head(queries), self._by_head(keys), self._by_head(values), attn_mask=bias
+        )
         return found[0].transpose(0, 1).flatten(1)
 
     def _by_head(self, vectors: Tensor) -> Tensor:
-        return vectors.unflatten(-1, (self.heads, HEAD_WIDTH)).transpose(0, 1)[None]  # (1, H, n, 64)
+        return vectors.view(len(vectors), self.heads, HEAD_WIDTH).transpose(0, 1)[None]  # (1, H, n, 64)
 
 
 class PatchFusion(nn.Module):
@@ -136,16 +141,20 @@ class PatchFusion(nn.Module):
             found = found + self.cross_mlp(self.cross_mlp_norm(found))
         else:
             found = self.cross_mlp(self.cross_mlp_norm(found))  # (B, P, D)
-        return self.project(torch.cat([found.mean(dim=1), pooled], dim=-1))
+        bags: Tensor = self.project(torch.cat([found.mean(dim=1), pooled], dim=-1))
+        return bags
 
     def mix(self, tiles: Tensor, positions: Tensor, lengths: Sequence[int], pads: Pads | None = None) -> Tensor:
         """Return the tiles after self-attention within their bag, (S, D)."""
         hidden = tiles + positions
-        pad_keys = self.self_norm(self.pad + pads.positions) if pads is not None else None
-        counts = pads.counts if pads is not None else ()
+        pad_keys: Tensor | None = None
+        counts: Sequence[int] = ()
+        if pads is not None and self.pad is not None:
+            pad_keys, counts = self.self_norm(self.pad + pads.positions), pads.counts
         hidden = hidden + self.self_attention.within(self.self_norm(hidden), lengths, pad_keys, counts)
         hidden = hidden + self.self_mlp(self.self_mlp_norm(hidden))
-        return hidden + tiles
+        mixed: Tensor = hidden + tiles
+        return mixed
 
     def attention(self, tiles: Tensor, positions: Tensor, prompts: Tensor, pads: Pads | None = None) -> Tensor:
         """Return what each prompt (P, D) looks at in one bag (N, D): (P, N), rows sum to 1."""
@@ -166,7 +175,8 @@ class Mlp(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         """Return ``vectors`` (..., D) transformed one by one."""
         hidden = self.up(vectors)
-        return self.down(hidden * torch.sigmoid(1.702 * hidden))
+        out: Tensor = self.down(hidden * torch.sigmoid(1.702 * hidden))
+        return out
 
 
 def _small_linear(layer: nn.Linear) -> None:

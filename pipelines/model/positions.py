@@ -12,19 +12,19 @@ SHORTEST, LONGEST = 4.0, 512.0
 (a tile of 224 pixels at 0.5 microns per pixel is 0.11 mm wide, so 0.45 mm to 57 mm)."""
 
 
-def grid_encoding(coords: Tensor, width: int) -> Tensor:
+def grid_encoding(places: Tensor, width: int) -> Tensor:
     """Return sines and cosines of x and y, (N, width) float32.
 
     Parameters
     ----------
-    coords
+    places
         (N, 2) x and y of the tiles in tile edges.
     width
         Channels; a quarter each for sin x, cos x, sin y, cos y.
     """
-    steps = torch.linspace(0, 1, width // 4, device=coords.device)
+    steps = torch.linspace(0, 1, width // 4, device=places.device)
     wavelengths = SHORTEST * (LONGEST / SHORTEST) ** steps
-    angles = coords.float()[:, :, None] * (2 * math.pi / wavelengths)  # (N, 2, width / 4)
+    angles = places.float()[:, :, None] * (2 * math.pi / wavelengths)  # (N, 2, width / 4)
     return torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)
 
 

@@ -49,7 +49,7 @@ class TextEncoder(nn.Module):
         """Spread of the text model's word embeddings."""
         return float(self.model.get_input_embeddings().weight.std())
 
-    def train(self, mode: bool = True) -> TextEncoder:  # noqa: FBT001, FBT002 - the signature of nn.Module
+    def train(self, mode: bool = True) -> TextEncoder:  # noqa: FBT001 - the signature of nn.Module
         """Set training mode; a frozen text model stays without dropout."""
         super().train(mode)
         if self.frozen:
@@ -74,13 +74,15 @@ class TextEncoder(nn.Module):
             rows = [self._pooled[text] for text in texts]
         else:
             rows = [pooled[index] for index in range(len(distinct))]
-        return self.projection(torch.stack(rows))
+        vectors: Tensor = self.projection(torch.stack(rows))
+        return vectors
 
     def encode_embeddings(self, embeddings: Tensor) -> Tensor:
         """Return the vectors of soft tokens (M, L, W) that take the place of words, (M, D)."""
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
         states = self.model(inputs_embeds=embeddings, attention_mask=mask, output_hidden_states=True)
-        return self.projection(_pool(states.hidden_states, mask))
+        vectors: Tensor = self.projection(_pool(states.hidden_states, mask))
+        return vectors
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return how many texts have more tokens than the model reads; the rest of those is cut off."""

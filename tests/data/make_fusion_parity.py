@@ -48,7 +48,9 @@ def our_name(theirs: str) -> str | None:
 def subset(source: Path) -> dict[str, np.ndarray]:
     """Return the numbers to keep."""
     with np.load(source / "patch_fusion_vectors.npz") as vectors:
-        kept = {f"{ours}/{name}": vectors[f"{case}/{name}"] for ours, case in CASES.items() for name in INPUTS + RESULTS}
+        kept = {
+            f"{ours}/{name}": vectors[f"{case}/{name}"] for ours, case in CASES.items() for name in INPUTS + RESULTS
+        }
         for ours, case in CASES.items():
             for key in vectors.files:
                 kind, _, theirs = key.removeprefix(f"{case}/").partition("/")

@@ -1,0 +1,68 @@
+"""The attention file of a slide: what each prompt looks at, tile by tile, as HDF5.
+
+``attention`` (P, N) float16, rows sum to 1; ``prompts`` (P,) names; ``coords`` (N, 2) int64
+top-left corners in level-0 pixels, with the attribute ``tile_size_level0``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import ArtifactError
+from pipelines.core.files import replacing
+from pipelines.core.provenance import Provenance
+
+SCHEMA, VERSION = "attention", 1
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Attention of P prompts over N tiles of one slide."""
+
+    weights: NDArray[np.floating[Any]]
+    """(P, N), rows sum to 1."""
+    prompts: Sequence[str]
+    """P names: question ids, then learnable prompts."""
+    coords: NDArray[np.int64]
+    """(N, 2) top-left corners, level-0 pixels."""
+    tile_size_level0: int
+    """Edge of a tile, level-0 pixels."""
+
+
+def write_attention(path: Path, attention: Attention, provenance: Provenance) -> None:
+    """Write ``attention`` whole to ``path``."""
+    with replacing(path) as part, h5py.File(part, "w") as h5:
+        h5["attention"] = attention.weights.astype(np.float16)
+        h5.create_dataset("prompts", data=list(attention.prompts), dtype=h5py.string_dtype())
+        h5["coords"] = attention.coords
+        h5["coords"].attrs["tile_size_level0"] = attention.tile_size_level0
+        h5.attrs.update({"five.schema": SCHEMA, "five.schema_version": VERSION, **provenance.to_attributes()})
+
+
+def read_attention(path: Path) -> Attention:
+    """Return what `write_attention` wrote.
+
+    Raises
+    ------
+    ArtifactError
+        The file is missing or is not an attention file.
+    """
+    if not path.exists():
+        raise ArtifactError(f"{path}: no such file", hint="it is written by `five predict`; run that first")
+    try:
+        with h5py.File(path, "r") as h5:
+            return Attention(
+                weights=h5["attention"][:],
+                prompts=h5["prompts"].asstr()[:].tolist(),
+                coords=h5["coords"][:],
+                tile_size_level0=int(h5["coords"].attrs["tile_size_level0"]),
+            )
+    except (OSError, KeyError) as error:
+        raise ArtifactError(f"{path}: not a file of `five predict`", hint="delete it and predict again") from error

@@ -1,0 +1,27 @@
+"""A picture of how a training went: one panel a figure, training and validation in each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.files import replacing
+
+
+def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, best_epoch: int) -> None:
+    """Draw rows of the METRICS table to an image file; a dotted line marks the epoch that was kept."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(row["name"] for row in rows if row["name"] != "negative_loss"))
+    figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for split, colour in (("train", "tab:blue"), ("val", "tab:orange")):
+            points = [(row["epoch"], row["value"]) for row in rows if (row["split"], row["name"]) == (split, name)]
+            if points:
+                axes.plot(*zip(*points, strict=True), color=colour, label=split, marker=".", markersize=3)
+        axes.axvline(best_epoch, color="grey", linestyle=":", linewidth=1)
+        axes.set(title=name.replace("_", " "), xlabel="epoch")
+        axes.legend(frameon=False)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=120)

@@ -1,0 +1,119 @@
+"""What training minimises and validation measures, one class a regime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipelines.core.settings.train import TrainSettings
+from pipelines.model.bags import TileBag
+from pipelines.model.descriptions import Answers, full_text, kept_questions, merge_equal, rebuilt_texts
+from pipelines.model.five import FiveModel
+from pipelines.model.losses import contrastive_loss, matching_loss
+from pipelines.model.metrics import measure, one_vs_rest_scores
+
+CANDIDATES = 256
+"""Most descriptions that a validation slide is compared with."""
+
+
+class Objective(Protocol):
+    """A regime of training."""
+
+    @property
+    def better(self) -> str:
+        """Name of the validation figure by which epochs are compared; larger is better."""
+        ...
+
+    def loss(self, model: FiveModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
+        """Return the loss of one batch, a scalar."""
+        ...
+
+    def validate(self, model: FiveModel, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
+        """Return figures of the bag embeddings (B, D) of validation slides; `better` is among them."""
+        ...
+
+
+@dataclass(frozen=True)
+class DescriptionMatching:
+    """Pre-training: a bag belongs to the description of its patient's report."""
+
+    answers: Mapping[str, Answers]
+    """Slide id -> answers of the patient's reports, of training and validation slides."""
+    others: Sequence[Answers]
+    """Descriptions of the training patients, from which wrong answers are drawn."""
+    settings: TrainSettings
+    better: ClassVar[str] = "retrieval"
+
+    def loss(self, model: FiveModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
+        """Return the contrastive loss of bags against their own and other descriptions."""
+        kept = kept_questions(len(model.spec.questions), self.settings.max_dropped, rng)
+        drawn = rng.permutation(len(self.others))[: self.settings.extra_texts]
+        patients = [self.answers[bag.slide_id] for bag in bags] + [self.others[index] for index in drawn]
+        texts, place = merge_equal(rebuilt_texts(patients, kept, rng))
+        owners = torch.tensor(place[: len(bags)], device=model.device)
+        n_own = int(owners.max()) + 1  # texts stand in order of first appearance: the batch's own come first
+        vectors = model.encode_texts(texts[:n_own])
+        if len(texts) > n_own:
+            with torch.no_grad():
+                vectors = torch.cat([vectors, model.encode_texts(texts[n_own:])])
+        logits = model.logits(model.encode_bags(bags, model.encode_prompts(kept)), vectors)
+        positives = functional.one_hot(owners, len(texts)).bool()
+        return contrastive_loss(logits, positives, symmetric=self.settings.loss == "symmetric")
+
+    def validate(self, model: FiveModel, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
+        """Return ``loss`` and ``retrieval`` against full descriptions of validation and training patients.
+
+        ``retrieval`` is the share of the other descriptions that a slide likes less than its own,
+        ties counted half: 0.5 is chance, 1 is perfect, and it means the same for any number of patients.
+        """
+        own = [full_text(self.answers[slide_id]) for slide_id in slide_ids]
+        texts, place = merge_equal(own + [full_text(answers) for answers in self.others[:CANDIDATES]])
+        owners = torch.tensor(place[: len(own)], device=vectors.device)
+        logits = model.logits(vectors, model.encode_texts(texts))
+        loss = matching_loss(logits, functional.one_hot(owners, len(texts)).bool())
+        right = logits.gather(1, owners[:, None])
+        wins = (right > logits).sum(dim=1) + ((right == logits).sum(dim=1) - 1) / 2
+        share = wins / max(1, len(texts) - 1)
+        return {"loss": float(loss), "retrieval": float(share.mean()) if len(texts) > 1 else 0.5}
+
+
+@dataclass(frozen=True)
+class ClassMatching:
+    """Fine-tuning: a bag belongs to the texts of its class. Nothing is dropped from class texts."""
+
+    classes: Mapping[str, Sequence[str]]
+    labels: Mapping[str, str]
+    """Slide id -> class."""
+    better: ClassVar[str] = "negative_loss"
+
+    def loss(self, model: FiveModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
+        """Return the cross entropy of bags over the classes."""
+        vectors = model.encode_bags(bags, model.encode_prompts())
+        logits = model.logits(vectors, model.encode_classes(self.classes))
+        return functional.cross_entropy(logits, self._targets([bag.slide_id for bag in bags]).to(model.device))
+
+    def validate(self, model: FiveModel, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
+        """Return ``loss`` (and its negative), ``accuracy`` and, where it is defined, ``auc``."""
+        logits = model.logits(vectors, model.encode_classes(self.classes)).float().cpu()
+        targets = self._targets(slide_ids)
+        loss = float(functional.cross_entropy(logits, targets))
+        figures = measure(
+            targets.numpy(),
+            logits.argmax(dim=1).numpy(),
+            one_vs_rest_scores(logits.double().numpy()),
+            list(slide_ids),
+            classes=list(self.classes),
+            resamples=0,
+        )
+        found = {f.name: f.value for f in figures if f.name in ("accuracy", "auc") and f.value is not None}
+        return {"loss": loss, "negative_loss": -loss, **found}
+
+    def _targets(self, slide_ids: Sequence[str]) -> Tensor:
+        names = list(self.classes)
+        return torch.tensor([names.index(self.labels[slide_id]) for slide_id in slide_ids])

@@ -1,0 +1,114 @@
+"""What supervises a run: which slides have a description or a label, and the objective they give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.core.errors import CohortError
+from pipelines.core.questions import QuestionSet
+from pipelines.core.settings.train import TrainSettings
+from pipelines.model.descriptions import Answers, full_text
+from pipelines.model.objectives import ClassMatching, DescriptionMatching, Objective
+
+Rows = Sequence[Mapping[str, Any]]
+"""Rows of the SPLITS table."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What supervises a run."""
+
+    objective: Objective
+    slides: frozenset[str]
+    """Slides that training and validation may use."""
+    questions: QuestionSet | None
+    """Their prompts guide the model; None for a model without question prompts."""
+    texts: Sequence[str]
+    """The longest texts that the text model has to read."""
+    left_out: Mapping[str, int]
+    """Reason -> number of slides or patients that are not used."""
+    classes: Mapping[str, Sequence[str]] | None = None
+    """Class -> texts, where there are classes."""
+
+
+def description_task(
+    splits: Rows, patients: Mapping[str, Answers], questions: QuestionSet, settings: TrainSettings
+) -> Task:
+    """Return the task of matching slides with the descriptions of their patients.
+
+    Slides of patients without description, and patients without slides, are counted.
+
+    Raises
+    ------
+    CohortError
+        No training patient has a description.
+    """
+    used = [row for row in splits if row["split"] != "test"]
+    answers = {row["slide_id"]: patients[row["patient_id"]] for row in used if row["patient_id"] in patients}
+    trained = {row["patient_id"] for row in used if row["split"] == "train" and row["slide_id"] in answers}
+    if not trained:
+        raise CohortError(
+            f"descriptions: none is of one of the {len({r['patient_id'] for r in used})} training patients",
+            hint="patient_id must be the same in reports and cohort",
+        )
+    left_out = {
+        "slides_without_description": sum(row["slide_id"] not in answers for row in used),
+        "described_patients_without_slides": len(patients.keys() - {row["patient_id"] for row in splits}),
+    }
+    objective = DescriptionMatching(answers, [patients[patient] for patient in sorted(trained)], settings)
+    texts = sorted({full_text(answer) for answer in answers.values()})
+    return Task(objective, frozenset(answers), questions, texts, left_out)
+
+
+def class_task(
+    splits: Rows, classes: Mapping[str, Sequence[str]], questions: QuestionSet | None, settings: TrainSettings
+) -> Task:
+    """Return the task of matching slides with the texts of their class.
+
+    Slides without a label are counted.
+
+    Raises
+    ------
+    CohortError
+        A label has no class text, or the training slides are of one class.
+    """
+    used = [row for row in splits if row["split"] != "test"]
+    labels = {row["slide_id"]: row["label"] for row in used if row["label"]}
+    unknown = sorted(set(labels.values()) - classes.keys())
+    if unknown:
+        raise CohortError(
+            f"no class text for the label {unknown[0]!r} of the cohort",
+            hint=f"the classes are {', '.join(classes)}; add this one, or take its slides out of the cohort",
+        )
+    training: Rows = [row for row in used if row["split"] == "train" and row["label"]]
+    if settings.shots is not None:
+        training = _drawn_shots(training, settings.shots, settings.seed)
+    present = sorted({row["label"] for row in training})
+    if len(present) < 2:
+        raise CohortError(
+            f"cohort: training slides of {len(present)} class ({', '.join(present) or 'no labels'})",
+            hint="fill the label column of the cohort; training needs slides of two or more classes",
+        )
+    val = [row for row in used if row["split"] == "val" and row["label"]]
+    return Task(
+        objective=ClassMatching(classes, labels),
+        slides=frozenset(row["slide_id"] for row in [*training, *val]),
+        questions=questions,
+        texts=[text for texts in classes.values() for text in texts],
+        left_out={"slides_without_label": len(used) - len(labels)},
+        classes=classes,
+    )
+
+
+def _drawn_shots(rows: Rows, shots: int, seed: int) -> Rows:
+    """Return the rows of ``shots`` patients a class."""
+    rng = np.random.default_rng([seed, 2])
+    drawn: set[tuple[str, str]] = set()
+    for label in sorted({row["label"] for row in rows}):
+        patients = sorted({row["patient_id"] for row in rows if row["label"] == label})
+        drawn |= {(label, patient) for patient in rng.permutation(patients)[:shots].tolist()}
+    return [row for row in rows if (row["label"], row["patient_id"]) in drawn]
