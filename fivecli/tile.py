@@ -1,3 +1,87 @@
-def command() -> None:
-    """Placeholder until the stage is written."""
-    raise NotImplementedError
+"""``five tile``: slides -> tiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fivecli.options import CohortTable, Config, Json, Overwrite, Workers
+from fivecli.screen import finish, progress
+from pipelines.core.settings import TileSettings as Defaults
+
+
+def command(
+    slides: Annotated[Path, typer.Argument(exists=True, help="Folder of slides, cohort table, or one slide.")],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of tiles to write.")],
+    tile_size: Annotated[int, typer.Option(help="Edge of a tile, pixels.", min=1)] = Defaults.tile_size,
+    target_mpp: Annotated[float, typer.Option(help="Microns per pixel of a tile.")] = Defaults.target_mpp,
+    overlap: Annotated[int, typer.Option(help="Pixels that neighbours share.", min=0)] = Defaults.overlap,
+    mpp: Annotated[
+        float | None, typer.Option(help="Microns per pixel of slides that record none (0.25 for a 40x scan).")
+    ] = Defaults.mpp,
+    max_enlargement: Annotated[
+        float, typer.Option(help="Refuse slides coarser than --target-mpp by more than this factor.", min=1)
+    ] = Defaults.max_enlargement,
+    tissue_method: Annotated[
+        Literal["otsu", "hsv"], typer.Option(help="How tissue is found: by saturation, or by the hues of H&E.")
+    ] = Defaults.tissue_method,  # type: ignore[assignment]
+    tissue_mpp: Annotated[
+        float, typer.Option(help="Microns per pixel of the thumbnail where tissue is found.")
+    ] = Defaults.tissue_mpp,
+    min_tissue: Annotated[
+        float, typer.Option(help="Least share of a tile that is tissue.", min=0, max=1)
+    ] = Defaults.min_tissue,
+    min_area_mm2: Annotated[
+        float, typer.Option(help="Drop smaller pieces of tissue and fill smaller holes, mm2.", min=0)
+    ] = Defaults.min_area_mm2,
+    max_white: Annotated[
+        float, typer.Option(help="Largest share of a tile that is white.", min=0, max=1)
+    ] = Defaults.max_white,
+    max_black: Annotated[
+        float, typer.Option(help="Largest share of a tile that is black.", min=0, max=1)
+    ] = Defaults.max_black,
+    max_pen: Annotated[
+        float, typer.Option(help="Largest share of a tile that is ink.", min=0, max=1)
+    ] = Defaults.max_pen,
+    min_focus: Annotated[
+        float, typer.Option(help="Least sharpness of a tile; 0 does not measure it.", min=0)
+    ] = Defaults.min_focus,
+    keep_all: Annotated[
+        bool, typer.Option("--keep-all", help="Record faults of tiles, but drop only background.")
+    ] = Defaults.keep_all,
+    cohort: CohortTable = None,
+    workers: Workers = 1,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Cut the tissue of every slide into tiles of one size in microns, and judge every tile.
+
+    Example: five tile slides/ -o tiles --target-mpp 0.5 --tile-size 224 --workers 4
+    """
+    from pipelines.core.cohort import read_cohort, restricted
+    from pipelines.tile import tile
+
+    settings = Defaults(
+        tile_size=tile_size,
+        target_mpp=target_mpp,
+        overlap=overlap,
+        mpp=mpp,
+        max_enlargement=max_enlargement,
+        tissue_method=tissue_method,
+        tissue_mpp=tissue_mpp,
+        min_tissue=min_tissue,
+        min_area_mm2=min_area_mm2,
+        max_white=max_white,
+        max_black=max_black,
+        max_pen=max_pen,
+        min_focus=min_focus,
+        keep_all=keep_all,
+    )
+    todo = restricted(read_cohort(slides), cohort)
+    with progress("tile") as on_result:
+        summary = tile(todo, output, settings, workers=workers, overwrite=overwrite, on_result=on_result)
+    finish(summary, as_json=as_json)

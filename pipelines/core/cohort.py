@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class CohortSlide:
 
 
 def read_cohort(source: Path) -> list[CohortSlide]:
-    """Read the slides of a cohort table, or of a folder of slides.
+    """Read the slides of a cohort table, of a folder of slides, or a single slide file.
 
     Ids of a folder are relative paths without extension. Relative paths of a table are
     resolved against the table's folder.
@@ -60,6 +60,8 @@ def read_cohort(source: Path) -> list[CohortSlide]:
     """
     if source.is_dir():
         slides = _folder_slides(source)
+    elif source.suffix.lower() in SLIDE_SUFFIXES:
+        slides = [CohortSlide(source.stem, source)]
     else:
         rows = read_rows(source)
         names = canonical_columns(rows[0].keys() if rows else (), ALIASES)
@@ -73,6 +75,24 @@ def read_cohort(source: Path) -> list[CohortSlide]:
         raise CohortError(f"{source}: no slides found", hint=f"known suffixes: {' '.join(sorted(SLIDE_SUFFIXES))}")
     _refuse_repeats(slides, source)
     return slides
+
+
+def restricted(slides: Sequence[CohortSlide], cohort: Path | None) -> list[CohortSlide]:
+    """Return the slides that the table at ``cohort`` names, with what it says of them.
+
+    A slide that the table names and ``slides`` lacks stays, without a path if the table has
+    none, so that its absence is recorded. All slides where ``cohort`` is None.
+    """
+    if cohort is None:
+        return list(slides)
+    found = {slide.slide_id: slide for slide in slides}
+    named = read_cohort(cohort)
+    return [
+        replace(row, path=found[row.slide_id].path, mpp=row.mpp or found[row.slide_id].mpp)
+        if row.slide_id in found
+        else row
+        for row in named
+    ]
 
 
 def read_rows(source: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ FiveError
 ├── BackendError              a language model or server that cannot be reached or used
 └── ItemError                 one item of a batch failed; the batch records it and goes on
     ├── SlideError            a slide that cannot be opened, read, or placed on a micron scale
-    │   └── MissingMppError   the slide file records no microns per pixel
+    │   └── MissingMppError   the slide file records no usable microns per pixel
     └── ReportError           a report that cannot be described (its text is never in the message)
 """
 
@@ -69,11 +69,12 @@ class SlideError(ItemError):
 
 
 class MissingMppError(SlideError):
-    """The slide file records no microns per pixel."""
+    """The slide file records no microns per pixel, or only an absurd value."""
 
-    def __init__(self, slide_path: object) -> None:
+    def __init__(self, slide_path: object, *, absurd: str = "") -> None:
+        problem = f"its microns-per-pixel (mpp) is absurd: {absurd}" if absurd else "records no microns-per-pixel (mpp)"
         super().__init__(
-            f"{slide_path}: no microns-per-pixel (mpp) in the slide metadata",
+            f"{slide_path}: {problem}",
             hint="pass --mpp, for example --mpp 0.25 for a 40x scan, "
             "or give the slide a value in the cohort column 'mpp'",
         )

@@ -23,12 +23,18 @@ TILES = TableArtifact(
         column("row", INT, "row in the tile grid"),
         column("col", INT, "column in the tile grid"),
         column("tissue_fraction", FLOAT, "share of the tile that is tissue, 0 to 1"),
-        column("white_fraction", FLOAT, "share of bright, colourless pixels, 0 to 1"),
-        column("black_fraction", FLOAT, "share of nearly black pixels, 0 to 1"),
-        column("pen_fraction", FLOAT, "share of pen-coloured pixels, 0 to 1"),
-        column("focus", FLOAT, "variance of the Laplacian of the grey thumbnail tile, grey levels squared"),
+        column("white_fraction", FLOAT, "share of bright, colourless pixels of the thumbnail, 0 to 1"),
+        column("black_fraction", FLOAT, "share of nearly black pixels of the thumbnail, 0 to 1"),
+        column("pen_fraction", FLOAT, "share of pixels of the thumbnail with the colour of ink, 0 to 1"),
+        column(
+            "focus", FLOAT, "mean squared Laplacian of tissue at 2 um/px, grey levels squared; null if not measured"
+        ),
         column("keep", BOOL, "True where later stages use the tile"),
-        column("reason", pa.dictionary(pa.int8(), STRING), "why the tile is not kept, null where it is"),
+        column(
+            "reason",
+            pa.dictionary(pa.int8(), STRING),
+            "background | black | pen-blue | pen-green | pen-red | white | blurred | unreadable; null where none holds",
+        ),
     ),
 )
 

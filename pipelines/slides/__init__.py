@@ -1,1 +1,5 @@
-"""Open a slide, find its microns per pixel and its tissue, cut and judge tiles."""
+"""Slides: open them, place them on a micron scale, find tissue, cut tiles, judge their quality."""
+
+from pipelines.slides.slide import Slide, Thumbnail, open_slide
+
+__all__ = ["Slide", "Thumbnail", "open_slide"]

@@ -1,0 +1,78 @@
+"""One picture a slide to check by eye: tissue outline, kept tiles, dropped tiles by reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.slides.grid import Grid
+from pipelines.slides.outlines import Polygon
+from pipelines.slides.readers import Rgb
+from pipelines.slides.slide import Thumbnail
+
+COLOURS = {
+    "kept": (0, 150, 60),
+    "background": (150, 150, 150),
+    "white": (90, 200, 220),
+    "black": (20, 20, 20),
+    "pen-blue": (20, 60, 220),
+    "pen-green": (150, 200, 0),
+    "pen-red": (230, 20, 20),
+    "blurred": (255, 150, 0),
+    "unreadable": (200, 0, 200),
+}
+"""RGB of a tile by what became of it."""
+OUTLINE = (255, 220, 0)
+MIN_EDGE, MAX_EDGE = 900, 2400
+"""Longer edge of the picture, pixels."""
+LEGEND_HEIGHT, SWATCH = 34, 18
+
+
+def overview(thumbnail: Thumbnail, polygons: Sequence[Polygon], grid: Grid, reason: NDArray[np.str_]) -> Rgb:
+    """Return the thumbnail with the outline of the tissue, and every tile framed and tinted by its reason.
+
+    Parameters
+    ----------
+    reason
+        (N,), an empty string for tiles without one.
+    """
+    height, width = thumbnail.rgb.shape[:2]
+    edge = min(max(height, width, MIN_EDGE), MAX_EDGE)
+    zoom = edge / max(height, width)
+    size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+    picture: Rgb = cv2.resize(thumbnail.rgb, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+    scale = np.array([size[0] / width / thumbnail.downsample[0], size[1] / height / thumbnail.downsample[1]])
+    corners = np.rint(np.stack([grid.x, grid.y], axis=1) * scale).astype(int)
+    opposite = np.rint(np.stack([grid.x + grid.size, grid.y + grid.size], axis=1) * scale).astype(int)
+    states = np.where(reason == "", "kept", reason)
+    for state, (left, top), (right, bottom) in zip(states.tolist(), corners.tolist(), opposite.tolist(), strict=True):
+        colour = COLOURS[state]
+        if state != "kept":
+            area = picture[top:bottom, left:right]
+            area[:] = (0.55 * area + 0.45 * np.array(colour)).astype(np.uint8)
+        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), colour, 1)
+    for polygon in polygons:
+        rings = [np.rint(ring * scale).astype(np.int32) for ring in polygon]
+        cv2.polylines(picture, rings, isClosed=True, color=OUTLINE, thickness=2)
+    return np.vstack([picture, _legend(picture.shape[1], states)])
+
+
+def _legend(width: int, states: NDArray[np.str_]) -> Rgb:
+    """Return a strip with a swatch, name and count for every kind of tile in the picture."""
+    strip = np.full((LEGEND_HEIGHT, width, 3), 255, np.uint8)
+    left = 8
+    for state, colour in COLOURS.items():
+        count = int((states == state).sum())
+        if not count and state != "kept":
+            continue
+        top = (LEGEND_HEIGHT - SWATCH) // 2
+        cv2.rectangle(strip, (left, top), (left + SWATCH, top + SWATCH), colour, cv2.FILLED)
+        text = f"{state} {count}"
+        (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+        place = (left + SWATCH + 6, top + SWATCH - 4)
+        cv2.putText(strip, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        left += SWATCH + text_width + 24
+    return strip

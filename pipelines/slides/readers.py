@@ -1,0 +1,177 @@
+"""Pixels of a slide file, level by level: OpenSlide for slides, Pillow for plain pictures."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import openslide
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipelines.core.errors import SlideError
+from pipelines.slides.mpp import RecordedMpp, openslide_mpp
+
+Rgb = NDArray[np.uint8]
+"""(height, width, 3), uint8, red first."""
+
+DAMAGED = "the file may be damaged or incomplete: copy it again, or leave the slide out"
+
+
+class Reader(Protocol):
+    """One open slide file. Associated images (label, macro) are out of reach on purpose."""
+
+    vendor: str
+    level_dimensions: tuple[tuple[int, int], ...]
+    """Width and height of each level, pixels; level 0 is the largest."""
+    level_downsamples: tuple[float, ...]
+    recorded_mpp: tuple[RecordedMpp, ...]
+
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> Rgb:
+        """Return ``width`` x ``height`` pixels of ``level`` from (x, y) in level-0 pixels; white outside."""
+
+    def close(self) -> None:
+        """Release the file."""
+
+
+def open_reader(path: Path) -> Reader:
+    """Open ``path`` with OpenSlide, or as a plain RGB picture where OpenSlide does not know it.
+
+    Raises
+    ------
+    SlideError
+        The file is missing, unreadable, damaged, or of no known format.
+    """
+    try:
+        if path.is_file():
+            path.open("rb").close()
+        elif not path.exists():
+            raise SlideError(f"{path}: no such file", hint="check the cohort column 'path'")
+        return OpenSlideReader(path)
+    except openslide.OpenSlideUnsupportedFormatError:
+        return ImageReader(path)
+    except openslide.OpenSlideError as error:
+        raise SlideError(f"{path}: OpenSlide cannot open it: {error}", hint=DAMAGED) from error
+    except OSError as error:
+        raise SlideError(
+            f"{path}: cannot be read: {error.strerror or error}", hint="check the file's rights"
+        ) from error
+
+
+class OpenSlideReader:
+    """A slide that OpenSlide opens.
+
+    A failed read leaves an OpenSlide handle unusable, so the handle is dropped then and
+    opened again by the next read: one unreadable region costs only itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle: openslide.OpenSlide | None = openslide.OpenSlide(path)
+        self.vendor = str(self._handle.properties.get("openslide.vendor", "unknown"))
+        self.level_dimensions = tuple(self._handle.level_dimensions)
+        self.level_downsamples = tuple(self._handle.level_downsamples)
+        self.recorded_mpp = tuple(openslide_mpp(self._handle.properties))
+
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> Rgb:
+        """Return the region over white (slides are transparent where nothing was scanned)."""
+        try:
+            if self._handle is None:
+                self._handle = openslide.OpenSlide(self._path)
+            rgba = np.asarray(self._handle.read_region((x, y), level, (width, height)))
+        except openslide.OpenSlideError as error:
+            self.close()
+            raise SlideError(f"{self._path}: unreadable at x={x}, y={y}: {error}", hint=DAMAGED) from error
+        return over_white(rgba)
+
+    def close(self) -> None:
+        """Close the handle, if one is open."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+
+class ImageReader:
+    """A plain 8-bit RGB picture (PNG, JPEG, TIFF), decoded when first read; one level.
+
+    Pillow's limit of about 179 million pixels holds, since the picture is kept in memory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pixels: Rgb | None = None
+        self.vendor = "image"
+        self.level_dimensions: tuple[tuple[int, int], ...]
+        self.level_downsamples: tuple[float, ...] = (1.0,)
+        self.recorded_mpp: tuple[RecordedMpp, ...] = ()
+        try:
+            with _open_image(path) as image:
+                mode, size, dpi = image.mode, image.size, image.info.get("dpi")
+        except Image.DecompressionBombError as error:
+            raise SlideError(
+                f"{path}: too large for a plain picture", hint="convert it to a pyramidal tiled TIFF (vips tiffsave)"
+            ) from error
+        except (OSError, SyntaxError, ValueError) as error:
+            raise SlideError(
+                f"{path}: not a slide that OpenSlide knows, and not a picture",
+                hint="the file is damaged or of another format; leave it out or convert it to pyramidal TIFF",
+            ) from error
+        if mode not in ("RGB", "RGBA"):
+            raise SlideError(
+                f"{path}: a plain picture of mode {mode}, not 8-bit RGB",
+                hint="only brightfield RGB slides can be tiled; leave it out or convert it",
+            )
+        self.level_dimensions = (size,)
+        if dpi is not None and min(dpi) > 0:
+            self.recorded_mpp = (RecordedMpp("tiff-tags", 25_400 / dpi[0], 25_400 / dpi[1]),)
+
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> Rgb:
+        """Return the region, white outside of the picture."""
+        pixels = self._decoded()
+        region = np.full((height, width, 3), 255, np.uint8)
+        left, top = max(0, x), max(0, y)
+        found = pixels[top : max(top, y + height), left : max(left, x + width)]
+        region[top - y : top - y + found.shape[0], left - x : left - x + found.shape[1]] = found
+        return region
+
+    def _decoded(self) -> Rgb:
+        if self._pixels is None:
+            try:
+                with _open_image(self._path) as image:
+                    self._pixels = over_white(np.asarray(image.convert("RGBA")))
+            except (OSError, SyntaxError, ValueError) as error:
+                raise SlideError(f"{self._path}: the picture cannot be decoded: {error}", hint=DAMAGED) from error
+        return self._pixels
+
+    def close(self) -> None:
+        """Let the decoded pixels go."""
+        self._pixels = None
+
+
+def _open_image(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the bomb warning at half of the limit, and unknown metadata
+        return Image.open(path)
+
+
+def over_white(rgba: NDArray[np.uint8]) -> Rgb:
+    """Return (H, W, 4) straight-alpha pixels laid over white, (H, W, 3) uint8."""
+    rgb: Rgb = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
+    alpha = rgba[..., 3]
+    if alpha.min() == 255:
+        return rgb
+    opacity = alpha[..., None].astype(np.float32) / 255
+    return (rgb * opacity + 255 * (1 - opacity) + 0.5).astype(np.uint8)
+
+
+def resampled(rgb: Rgb, size: tuple[int, int]) -> Rgb:
+    """Return ``rgb`` as ``size`` (width, height): area mean down, linear up, itself if it fits."""
+    height, width = rgb.shape[:2]
+    if (width, height) == size:
+        return rgb
+    down = width >= size[0] and height >= size[1]
+    out: Rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if down else cv2.INTER_LINEAR)
+    return out

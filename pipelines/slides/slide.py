@@ -1,0 +1,202 @@
+"""A slide: its micron scale, tiles at an exact resolution, and a thumbnail."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import SlideError
+from pipelines.slides.mpp import SlideMpp, resolve_mpp
+from pipelines.slides.readers import DAMAGED, Reader, Rgb, open_reader, resampled
+
+LEVEL_TOLERANCE = 1.01
+"""A level whose downsample is this little above the wanted one still counts as fine enough:
+level sizes are rounded, so a "4x" level may say 4.0003."""
+BLOCK = 2048
+"""Edge of the regions that a thumbnail is read in, pixels of the level; bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """The whole slide at a fixed resolution."""
+
+    rgb: Rgb
+    """(H, W, 3); white where the slide could not be read."""
+    readable: NDArray[np.bool_]
+    """(H, W); False where the slide could not be read."""
+    downsample: tuple[float, float]
+    """Level-0 pixels per thumbnail pixel, x and y, exact."""
+    mpp: float
+    """Microns per thumbnail pixel, mean of both axes."""
+
+
+class Slide:
+    """An open slide; use it as a context manager. Made by `open_slide`."""
+
+    def __init__(
+        self, path: Path, reader: Reader, *, mpp: float | None = None, cohort_mpp: float | None = None
+    ) -> None:
+        self.path = path
+        self._reader = reader
+        self._mpp, self._cohort_mpp = mpp, cohort_mpp
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._reader.close()
+
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        """Width and height, pixels at level 0."""
+        return self._reader.level_dimensions[0]
+
+    @property
+    def vendor(self) -> str:
+        """OpenSlide's word for the format; ``image`` for a plain picture."""
+        return self._reader.vendor
+
+    @property
+    def level_dimensions(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of each level, pixels."""
+        return self._reader.level_dimensions
+
+    @property
+    def level_downsamples(self) -> tuple[float, ...]:
+        """Level-0 pixels per pixel of each level."""
+        return self._reader.level_downsamples
+
+    @cached_property
+    def micron_scale(self) -> SlideMpp:
+        """Microns per pixel at level 0 with its source.
+
+        Raises
+        ------
+        MissingMppError
+            No source has a plausible value.
+        """
+        return resolve_mpp(self.path, self._reader.recorded_mpp, cohort=self._cohort_mpp, flag=self._mpp)
+
+    @property
+    def mpp(self) -> tuple[float, float]:
+        """Microns per pixel at level 0, x and y; raises `MissingMppError` where nothing states it."""
+        return self.micron_scale.x, self.micron_scale.y
+
+    def best_level(self, downsample: float) -> int:
+        """Return the coarsest level that is at least as fine as ``downsample`` (0 if none is)."""
+        fine = [k for k, found in enumerate(self.level_downsamples) if found <= downsample * LEVEL_TOLERANCE]
+        return max(fine, key=lambda k: self.level_downsamples[k], default=0)
+
+    def read_region(self, x: int, y: int, level: int, size: tuple[int, int]) -> Rgb:
+        """Return ``size`` (width, height) pixels of ``level`` from (x, y), level-0 pixels.
+
+        Raises
+        ------
+        SlideError
+            This region cannot be read; others still can.
+        """
+        return self._reader.read(x, y, level, *size)
+
+    def read_tile(self, x: int, y: int, size_level0: int, tile_size: int) -> Rgb:
+        """Return the square of ``size_level0`` level-0 pixels from (x, y) as ``tile_size`` pixels.
+
+        Read once from the best level and resampled once (area mean), so a tile has the same
+        microns per pixel whatever the pyramid looks like. White outside of the slide.
+
+        Returns
+        -------
+        uint8 array of shape ``(tile_size, tile_size, 3)``, RGB.
+
+        Raises
+        ------
+        SlideError
+            This region cannot be read; others still can.
+        """
+        level = self.best_level(size_level0 / tile_size)
+        edge = max(1, round(size_level0 / self.level_downsamples[level]))
+        return resampled(self.read_region(x, y, level, (edge, edge)), (tile_size, tile_size))
+
+    def thumbnail(self, mpp: float) -> Thumbnail:
+        """Return the whole slide at ``mpp`` microns per pixel, or at its own where that is coarser.
+
+        Read in blocks, so memory is bounded by the thumbnail also where a large slide has
+        one level. Unreadable blocks are white and marked.
+
+        Raises
+        ------
+        SlideError
+            Nothing of the slide can be read.
+        """
+        width, height = self.dimensions
+        scale = self.micron_scale
+        shape = (_edge(width, scale.x / mpp), _edge(height, scale.y / mpp))
+        downsample = (width / shape[0], height / shape[1])
+        level = self.best_level(min(downsample))
+        level_width, level_height = self.level_dimensions[level]
+        # Blocks shrink by a whole factor, so that no pixel is shared between two; the rest is one resize.
+        factor = max(1, int(min(level_width / shape[0], level_height / shape[1]) / 2))
+        rgb = np.full((math.ceil(level_height / factor), math.ceil(level_width / factor), 3), 255, np.uint8)
+        readable = np.zeros(rgb.shape[:2], np.uint8)
+        error: SlideError | None = None
+        for left, top, block_width, block_height in _blocks(level_width, level_height, factor):
+            corner = self._level0(left, top, level)
+            try:
+                block = self.read_region(*corner, level, (block_width, block_height))
+            except SlideError as failure:
+                error = failure
+                continue
+            small = resampled(block, (math.ceil(block_width / factor), math.ceil(block_height / factor)))
+            area = np.s_[top // factor :, left // factor :]
+            rgb[area][: small.shape[0], : small.shape[1]] = small
+            readable[area][: small.shape[0], : small.shape[1]] = 1
+        if error is not None and not readable.any():
+            raise SlideError(f"{self.path}: no part of the slide can be read: {error.message}", hint=DAMAGED)
+        whole = cv2.resize(readable, shape, interpolation=cv2.INTER_NEAREST).astype(bool)
+        return Thumbnail(resampled(rgb, shape), whole, downsample, scale.mean * math.sqrt(math.prod(downsample)))
+
+    def _level0(self, x: int, y: int, level: int) -> tuple[int, int]:
+        (width, height), (level_width, level_height) = self.dimensions, self.level_dimensions[level]
+        return round(x * width / level_width), round(y * height / level_height)
+
+
+def open_slide(path: Path | str, mpp: float | None = None, *, cohort_mpp: float | None = None) -> Slide:
+    """Open a slide file: whatever OpenSlide reads, or a plain RGB picture.
+
+    Parameters
+    ----------
+    mpp
+        Microns per pixel at level 0, used where the file records none (``--mpp``).
+    cohort_mpp
+        Microns per pixel at level 0 as the cohort table states it; comes before the file's.
+
+    Raises
+    ------
+    SlideError
+        The file cannot be opened.
+    """
+    return Slide(Path(path), open_reader(Path(path)), mpp=mpp, cohort_mpp=cohort_mpp)
+
+
+def _edge(pixels: int, scale: float) -> int:
+    return min(pixels, max(1, round(pixels * scale)))
+
+
+def _blocks(width: int, height: int, factor: int) -> Iterator[tuple[int, int, int, int]]:
+    step = max(1, BLOCK // factor) * factor
+    for top in range(0, height, step):
+        for left in range(0, width, step):
+            yield left, top, min(step, width - left), min(step, height - top)

@@ -1,0 +1,107 @@
+"""Tell tissue from background on a thumbnail of the slide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.slides.readers import Rgb
+
+Mask = NDArray[np.bool_]
+"""(H, W), True where there is tissue."""
+
+SATURATION_LIMITS = (15, 40)
+"""Otsu's threshold is held between these, of 255: glass, also tinted, is under 15; H&E tissue is
+over 40. Without the limits a blank slide splits into noise, and a slide that is all tissue in two."""
+MIN_CONTRAST = 10
+"""Least difference of mean saturation between tissue and glass, of 255; else there is only one of them."""
+DARK = 50
+"""Pixels whose brightest channel is below this (of 255) let no light through: not tissue."""
+SMOOTHING_MICRONS, GAP_MICRONS, SPECK_MICRONS = 80.0, 80.0, 48.0
+"""Median window; gaps that are closed; specks that are removed. Widths in microns."""
+
+
+def tissue_mask(rgb: Rgb, mpp: float, *, method: str = "otsu", min_area_mm2: float = 0.05) -> Mask:
+    """Return where the thumbnail shows tissue.
+
+    A slide that is blank, or dark as in fluorescence, has none.
+
+    Parameters
+    ----------
+    rgb
+        (H, W, 3) uint8 thumbnail.
+    mpp
+        Microns per pixel of the thumbnail.
+    method
+        A key of `METHODS`.
+    min_area_mm2
+        Smaller pieces are dropped and smaller holes are filled, mm2.
+    """
+    if not is_brightfield(rgb):
+        return np.zeros(rgb.shape[:2], bool)
+    window = min(2 * round(SMOOTHING_MICRONS / mpp / 2) + 1, 31)
+    hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
+    hsv[..., 1] = cv2.medianBlur(np.ascontiguousarray(hsv[..., 1]), min(window, 5))
+    mask = METHODS[method](hsv) & (hsv[..., 2] >= DARK)
+    mask = _morphology(mask, cv2.MORPH_CLOSE, GAP_MICRONS / mpp)
+    mask = _morphology(mask, cv2.MORPH_OPEN, SPECK_MICRONS / mpp)
+    min_pixels = min_area_mm2 * 1e6 / mpp**2
+    mask = without_small_pieces(mask, min_pixels)
+    return ~without_small_pieces(~mask, min_pixels, keep_at_edge=True)
+
+
+def is_brightfield(rgb: Rgb) -> bool:
+    """Tell light shining through stained tissue from fluorescence on a dark ground.
+
+    What is lit in fluorescence is lit in one or two channels; in brightfield also the
+    darkest channel of most pixels is bright.
+    """
+    lit = rgb[rgb.max(axis=2) >= DARK]
+    return len(lit) > 0 and bool(np.median(lit.min(axis=1)) >= DARK)
+
+
+def _otsu(hsv: NDArray[np.uint8]) -> Mask:
+    saturation, value = hsv[..., 1], hsv[..., 2]
+    lit = saturation[value >= DARK]
+    split, _ = cv2.threshold(lit.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    low, high = SATURATION_LIMITS
+    upper, lower = lit[lit > split], lit[lit <= split]
+    one_class = not len(upper) or not len(lower) or upper.mean() - lower.mean() < MIN_CONTRAST
+    threshold = high if one_class else min(max(split, low), high)
+    return np.asarray(saturation > threshold)
+
+
+def _hsv(hsv: NDArray[np.uint8]) -> Mask:
+    """Hues of haematoxylin and eosin, violet to red, with some colour in them (ink of other hues is left out)."""
+    hue, saturation = hsv[..., 0], hsv[..., 1]
+    stained = (hue >= 118) | (hue <= 12)  # half degrees, as OpenCV has them
+    return np.asarray(stained & (saturation > 20))
+
+
+METHODS: dict[str, Callable[[NDArray[np.uint8]], Mask]] = {"otsu": _otsu, "hsv": _hsv}
+
+
+def _morphology(mask: Mask, operation: int, pixels: float) -> Mask:
+    edge = round(pixels)
+    if edge < 2:
+        return mask
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (edge, edge))
+    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), operation, kernel), bool)
+
+
+def without_small_pieces(mask: Mask, min_pixels: float, *, keep_at_edge: bool = False) -> Mask:
+    """Return ``mask`` without the connected pieces of fewer than ``min_pixels`` pixels.
+
+    Applied to the inverse of a mask it fills holes; ``keep_at_edge`` then spares pieces of
+    background that touch the border, which are not holes.
+    """
+    n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    keep = stats[:, cv2.CC_STAT_AREA] >= min_pixels
+    if keep_at_edge:
+        border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        keep[np.unique(border)] = True
+    keep[0] = False
+    return np.asarray(keep[labels]) if n > 1 else np.zeros_like(mask)
