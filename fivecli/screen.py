@@ -16,7 +16,6 @@ from pipelines.core.errors import FiveError
 
 FAILED_ITEMS = 3
 """Exit code when the batch finished but some items failed."""
-SHOWN_FAILURES = 20
 
 
 def show_error(error: FiveError) -> None:
@@ -78,12 +77,13 @@ def finish(summary: Summary, *, unit: str = "slides", as_json: bool = False) -> 
             typer.echo(f"  {name.replace('_', ' ')}: {value}")
         typer.echo(f"written to {summary.output}")
     if summary.failures:
-        if not as_json:
-            typer.secho(f"{len(summary.failures)} {unit} failed:", fg="red", err=True)
-            for result in summary.failures[:SHOWN_FAILURES]:
-                typer.echo(f"  {result.error}", err=True)
-            if len(summary.failures) > SHOWN_FAILURES:
-                typer.echo(f"  ... all in the tables of {summary.output}", err=True)
+        n_failed = len(summary.failures)
+        typer.secho(
+            f"{n_failed} of {len(summary.results)} {unit} failed: see `error` in the tables of {summary.output}; "
+            "the same command tries them again",
+            fg="red",
+            err=True,
+        )
         raise typer.Exit(FAILED_ITEMS)
 
 
