@@ -33,6 +33,10 @@ class Reader(Protocol):
     def read(self, x: int, y: int, level: int, width: int, height: int) -> Rgb:
         """Return ``width`` x ``height`` pixels of ``level`` from (x, y) in level-0 pixels; white outside."""
 
+    def read_scaled(self, x: int, y: int, level: int, width: int, height: int, size: tuple[int, int]) -> Rgb:
+        """Return the region of `read` as ``size`` (width, height) pixels, resampled once."""
+        return resampled(self.read(x, y, level, width, height), size)
+
     def close(self) -> None:
         """Release the file."""
 
@@ -61,7 +65,7 @@ def open_reader(path: Path) -> Reader:
         ) from error
 
 
-class OpenSlideReader:
+class OpenSlideReader(Reader):
     """A slide that OpenSlide opens.
 
     A failed read leaves an OpenSlide handle unusable, so the handle is dropped then and
@@ -94,7 +98,7 @@ class OpenSlideReader:
             self._handle = None
 
 
-class ImageReader:
+class ImageReader(Reader):
     """A plain 8-bit RGB picture (PNG, JPEG, TIFF), decoded when first read; one level.
 
     Pillow's limit of about 179 million pixels holds, since the picture is kept in memory.

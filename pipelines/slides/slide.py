@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipelines.core.errors import SlideError
 from pipelines.slides.mpp import SlideMpp, resolve_mpp
 from pipelines.slides.readers import DAMAGED, Reader, Rgb, open_reader, resampled
+from pipelines.slides.tiff_reader import fast_reader
 
 LEVEL_TOLERANCE = 1.01
 """A level whose downsample is this little above the wanted one still counts as fine enough:
@@ -128,7 +129,7 @@ class Slide:
         """
         level = self.best_level(size_level0 / tile_size)
         edge = max(1, round(size_level0 / self.level_downsamples[level]))
-        return resampled(self.read_region(x, y, level, (edge, edge)), (tile_size, tile_size))
+        return self._reader.read_scaled(x, y, level, edge, edge, (tile_size, tile_size))
 
     def thumbnail(self, mpp: float) -> Thumbnail:
         """Return the whole slide at ``mpp`` microns per pixel, or at its own where that is coarser.
@@ -154,12 +155,12 @@ class Slide:
         error: SlideError | None = None
         for left, top, block_width, block_height in _blocks(level_width, level_height, factor):
             corner = self._level0(left, top, level)
+            small_size = (math.ceil(block_width / factor), math.ceil(block_height / factor))
             try:
-                block = self.read_region(*corner, level, (block_width, block_height))
+                small = self._reader.read_scaled(*corner, level, block_width, block_height, small_size)
             except SlideError as failure:
                 error = failure
                 continue
-            small = resampled(block, (math.ceil(block_width / factor), math.ceil(block_height / factor)))
             area = np.s_[top // factor :, left // factor :]
             rgb[area][: small.shape[0], : small.shape[1]] = small
             readable[area][: small.shape[0], : small.shape[1]] = 1
@@ -176,6 +177,8 @@ class Slide:
 def open_slide(path: Path | str, mpp: float | None = None, *, cohort_mpp: float | None = None) -> Slide:
     """Open a slide file: whatever OpenSlide reads, or a plain RGB picture.
 
+    `fast_reader` reads the pixels where it can, unless ``FIVE_READER=openslide`` is set.
+
     Parameters
     ----------
     mpp
@@ -188,7 +191,8 @@ def open_slide(path: Path | str, mpp: float | None = None, *, cohort_mpp: float 
     SlideError
         The file cannot be opened.
     """
-    return Slide(Path(path), open_reader(Path(path)), mpp=mpp, cohort_mpp=cohort_mpp)
+    path = Path(path)
+    return Slide(path, fast_reader(path, open_reader(path)), mpp=mpp, cohort_mpp=cohort_mpp)
 
 
 def _edge(pixels: int, scale: float) -> int:
