@@ -25,7 +25,7 @@ from pipelines.slides import Slide, open_slide
 from pipelines.slides.grid import Grid, tile_grid, tile_means
 from pipelines.slides.outlines import outlines, write_tissue_geojson
 from pipelines.slides.overview import overview
-from pipelines.slides.quality import Quality, judge_tiles
+from pipelines.slides.quality import Quality, judge_tiles, unreadable_share
 from pipelines.slides.tissue import tissue_mask
 
 ROW_NOTE = "five.row"
@@ -127,7 +127,7 @@ class TileOneSlide:
         )
         every = tile_grid(slide.dimensions, settings.tile_size, settings.overlap, settings.target_mpp / scale.mean)
         tissue = tile_means(mask, every, thumbnail.downsample)
-        candidate = (tissue > 0) | (tile_means(thumbnail.readable, every, thumbnail.downsample) < 1)
+        candidate = (tissue > 0) | (unreadable_share(every, thumbnail) > 0)
         grid, tissue = every.where(candidate), tissue[candidate]
         quality = judge_tiles(slide, grid, tissue, thumbnail, settings)
         tiles = tile_table(grid, tissue, quality, keep_all=settings.keep_all)

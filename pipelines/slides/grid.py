@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+ROUNDING = 1e-6
+"""Shares of a tile below this are rounding of the sums and count as none."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -83,7 +86,8 @@ def tile_means(mask: NDArray[np.bool_], grid: Grid, downsample: tuple[float, flo
         + _at(integral, top, left)
     )
     area = grid.size**2 / (downsample[0] * downsample[1])
-    return np.clip(inside / area, 0, 1).astype(np.float32)
+    share = np.clip(inside / area, 0, 1)
+    return np.where(share < ROUNDING, 0, share).astype(np.float32)
 
 
 def _at(integral: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:

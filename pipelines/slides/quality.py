@@ -53,10 +53,9 @@ def judge_tiles(
     """Return scores and reasons of the tiles of ``grid``."""
     pixels = colour_masks(thumbnail.rgb)
     shares = {name: tile_means(mask, grid, thumbnail.downsample) for name, mask in pixels.items()}
-    readable = tile_means(thumbnail.readable, grid, thumbnail.downsample)
     pens = np.stack([shares[f"pen-{colour}"] for colour in PEN_COLOURS])
     failed = {
-        "unreadable": readable < 0.999,
+        "unreadable": unreadable_share(grid, thumbnail) > 0,
         "background": tissue_fraction < settings.min_tissue,
         "black": shares["black"] > settings.max_black,
         "white": shares["white"] > settings.max_white,
@@ -70,6 +69,11 @@ def judge_tiles(
         failed["unreadable"][sound] |= failed_reads
     failed["blurred"] = focus < settings.min_focus  # False for NaN
     return Quality(shares["white"], shares["black"], pens.sum(axis=0), focus, _first_reason(failed, len(grid)))
+
+
+def unreadable_share(grid: Grid, thumbnail: Thumbnail) -> Scores:
+    """Return the share of each tile that the thumbnail could not be read for, (N,)."""
+    return tile_means(~thumbnail.readable, grid, thumbnail.downsample)
 
 
 def _first_reason(failed: Mapping[str, NDArray[np.bool_]], n_tiles: int) -> NDArray[np.str_]:
@@ -88,11 +92,12 @@ def colour_masks(rgb: Rgb) -> dict[str, NDArray[np.bool_]]:
     hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
     hue, saturation, value = hsv[..., 0], hsv[..., 1], hsv[..., 2]  # hue in half degrees
     lit = value >= BLACK
+    blue = (hue >= 95) & (((hue < 115) & (saturation > 100)) | ((hue < 126) & (saturation > 165)))
     return {
         "white": rgb.min(axis=2) > WHITE,
         "black": ~lit,
         "pen-green": lit & (hue >= 32) & (hue < 95) & (saturation > 60),
-        "pen-blue": lit & (hue >= 95) & (hue < 120) & (saturation > 90),
+        "pen-blue": lit & blue,
         "pen-red": lit & ((hue >= 174) | (hue <= 8)) & (saturation > 180),
     }
 

@@ -23,6 +23,8 @@ LEVEL_TOLERANCE = 1.01
 level sizes are rounded, so a "4x" level may say 4.0003."""
 BLOCK = 2048
 """Edge of the regions that a thumbnail is read in, pixels of the level; bounds the memory."""
+SMALLEST_BLOCK = 256
+"""Edge down to which unreadable blocks are divided, pixels of the level."""
 
 
 @dataclass(frozen=True)
@@ -152,22 +154,36 @@ class Slide:
         factor = max(1, int(min(level_width / shape[0], level_height / shape[1]) / 2))
         rgb = np.full((math.ceil(level_height / factor), math.ceil(level_width / factor), 3), 255, np.uint8)
         readable = np.zeros(rgb.shape[:2], np.uint8)
-        error: SlideError | None = None
-        for left, top, block_width, block_height in _blocks(level_width, level_height, factor):
-            corner = self._level0(left, top, level)
-            small_size = (math.ceil(block_width / factor), math.ceil(block_height / factor))
-            try:
-                small = self._reader.read_scaled(*corner, level, block_width, block_height, small_size)
-            except SlideError as failure:
-                error = failure
-                continue
-            area = np.s_[top // factor :, left // factor :]
-            rgb[area][: small.shape[0], : small.shape[1]] = small
-            readable[area][: small.shape[0], : small.shape[1]] = 1
-        if error is not None and not readable.any():
-            raise SlideError(f"{self.path}: no part of the slide can be read: {error.message}", hint=DAMAGED)
+        errors: list[SlideError] = []
+        step = max(1, BLOCK // factor) * factor
+        for left, top, block in self._blocks(level, (0, 0, level_width, level_height), step, factor, errors):
+            small = resampled(block, (math.ceil(block.shape[1] / factor), math.ceil(block.shape[0] / factor)))
+            area = np.s_[top // factor : top // factor + len(small), left // factor : left // factor + small.shape[1]]
+            rgb[area] = small
+            readable[area] = 1
+        if errors and not readable.any():
+            raise SlideError(f"{self.path}: no part of the slide can be read: {errors[0].message}", hint=DAMAGED)
         whole = cv2.resize(readable, shape, interpolation=cv2.INTER_NEAREST).astype(bool)
         return Thumbnail(resampled(rgb, shape), whole, downsample, scale.mean * math.sqrt(math.prod(downsample)))
+
+    def _blocks(
+        self, level: int, area: tuple[int, int, int, int], step: int, factor: int, errors: list[SlideError]
+    ) -> Iterator[tuple[int, int, Rgb]]:
+        """Yield corner and pixels of the blocks of ``area`` (x, y, width, height of the level) that can be read.
+
+        A block that cannot is divided as far as `SMALLEST_BLOCK`, so that damage costs little more than itself.
+        """
+        left, top, width, height = area
+        for y in range(top, top + height, step):
+            for x in range(left, left + width, step):
+                size = min(step, left + width - x), min(step, top + height - y)
+                try:
+                    yield x, y, self.read_region(*self._level0(x, y, level), level, size)
+                except SlideError as error:
+                    errors.append(error)
+                    half = math.ceil(max(max(size) / 2, SMALLEST_BLOCK) / factor) * factor
+                    if half < max(size):
+                        yield from self._blocks(level, (x, y, *size), half, factor, errors)
 
     def _level0(self, x: int, y: int, level: int) -> tuple[int, int]:
         (width, height), (level_width, level_height) = self.dimensions, self.level_dimensions[level]
@@ -197,10 +213,3 @@ def open_slide(path: Path | str, mpp: float | None = None, *, cohort_mpp: float 
 
 def _edge(pixels: int, scale: float) -> int:
     return min(pixels, max(1, round(pixels * scale)))
-
-
-def _blocks(width: int, height: int, factor: int) -> Iterator[tuple[int, int, int, int]]:
-    step = max(1, BLOCK // factor) * factor
-    for top in range(0, height, step):
-        for left in range(0, width, step):
-            yield left, top, min(step, width - left), min(step, height - top)

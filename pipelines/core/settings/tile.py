@@ -44,7 +44,7 @@ class TileSettings(Settings):
     """Largest share of a tile that may be nearly black, 0 to 1."""
     max_pen: float = 0.1
     """Largest share of a tile that may have the colour of blue, green or red ink, 0 to 1."""
-    min_focus: float = 400.0
+    min_focus: float = 500.0
     """Least sharpness of a tile (see the column ``focus``); 0 reads no pixels for it and is faster."""
     keep_all: bool = False
     """Record what is wrong with a tile but keep it all the same (background is never kept)."""
