@@ -239,7 +239,7 @@ def _figures(
     best = {
         f"{row['split']}_{row['name']}": round(row["value"], 4)
         for row in progress.history
-        if row["epoch"] == progress.best_epoch and row["name"] not in ("negative_loss", "logit_scale")
+        if row["epoch"] == progress.best_epoch and row["name"] != "logit_scale"
     }
     left_out = {
         "slides_without_features": len(cohort.missing),

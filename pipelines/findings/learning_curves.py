@@ -13,7 +13,7 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, best_
     """Draw rows of the METRICS table to an image file; a dotted line marks the epoch that was kept."""
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(row["name"] for row in rows if row["name"] != "negative_loss"))
+    names = list(dict.fromkeys(row["name"] for row in rows))
     figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for split, colour in (("train", "tab:blue"), ("val", "tab:orange")):

@@ -52,7 +52,8 @@ def fit(
 ) -> Progress:
     """Train ``model`` in place and leave it with the weights of the best validation epoch.
 
-    Without validation slides the last epoch is taken.
+    The best epoch is that of the lowest validation loss: other figures take few values on the few
+    validation slides of a small cohort. Without validation slides the last epoch is taken.
 
     Parameters
     ----------
@@ -77,8 +78,8 @@ def fit(
         if data.val:
             figures["val"] = validate(model, objective, data, settings)
         _record(progress, figures)
-        value = figures["val"][objective.better] if data.val else float(progress.epoch)
-        if value > progress.best:
+        value = figures["val"]["loss"] if data.val else -float(progress.epoch)
+        if value < progress.best:
             progress.best, progress.best_epoch, best = value, progress.epoch, learned_state(model)
         if time.monotonic() - saved > STATE_SECONDS:
             save_state(states / STATE, run_id, model, optimizer, best, progress)
@@ -141,7 +142,7 @@ def _epoch(
         if number % settings.accumulation == 0 or number == len(batches):
             _update(model, optimizer, settings, learning_rate(progress.step, total, settings.warmup))
             progress.step += 1
-    return {"loss": float(np.mean(losses)), "logit_scale": float(model.scale)}
+    return {"loss": float(np.mean(losses)), "logit_scale": model.scale.item()}
 
 
 def _update(model: nn.Module, optimizer: torch.optim.Optimizer, settings: TrainSettings, share: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,17 +25,15 @@ CANDIDATES = 256
 class Objective(Protocol):
     """A regime of training."""
 
-    @property
-    def better(self) -> str:
-        """Name of the validation figure by which epochs are compared; larger is better."""
-        ...
-
     def loss(self, model: FiveModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
         """Return the loss of one batch, a scalar."""
         ...
 
     def validate(self, model: FiveModel, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
-        """Return figures of the bag embeddings (B, D) of validation slides; `better` is among them."""
+        """Return figures of the bag embeddings (B, D) of validation slides.
+
+        ``loss`` is among them: it chooses the best epoch.
+        """
         ...
 
 
@@ -48,7 +46,6 @@ class DescriptionMatching:
     others: Sequence[Answers]
     """Descriptions of the training patients, from which wrong answers are drawn."""
     settings: TrainSettings
-    better: ClassVar[str] = "retrieval"
 
     def loss(self, model: FiveModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
         """Return the contrastive loss of bags against their own and other descriptions."""
@@ -90,7 +87,6 @@ class ClassMatching:
     classes: Mapping[str, Sequence[str]]
     labels: Mapping[str, str]
     """Slide id -> class."""
-    better: ClassVar[str] = "negative_loss"
 
     def loss(self, model: FiveModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
         """Return the cross entropy of bags over the classes."""
@@ -99,7 +95,7 @@ class ClassMatching:
         return functional.cross_entropy(logits, self._targets([bag.slide_id for bag in bags]).to(model.device))
 
     def validate(self, model: FiveModel, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
-        """Return ``loss`` (and its negative), ``accuracy`` and, where it is defined, ``auc``."""
+        """Return ``loss``, ``accuracy`` and, where it is defined, ``auc``."""
         logits = model.logits(vectors, model.encode_classes(self.classes)).float().cpu()
         targets = self._targets(slide_ids)
         loss = float(functional.cross_entropy(logits, targets))
@@ -112,7 +108,7 @@ class ClassMatching:
             resamples=0,
         )
         found = {f.name: f.value for f in figures if f.name in ("accuracy", "auc") and f.value is not None}
-        return {"loss": loss, "negative_loss": -loss, **found}
+        return {"loss": loss, **found}
 
     def _targets(self, slide_ids: Sequence[str]) -> Tensor:
         names = list(self.classes)

@@ -29,8 +29,8 @@ class Progress:
     step: int = 0
     """Weight updates that are done."""
     best_epoch: int = 0
-    best: float = -math.inf
-    """Validation figure of the best epoch, larger is better."""
+    best: float = math.inf
+    """Validation loss of the best epoch."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """Rows of the METRICS table."""
 

@@ -1,0 +1,98 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from pipelines.model.fusion import Attention, Pads, PatchFusion
+
+WIDTH, LENGTHS = 128, [5, 1, 9]
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def inputs():
+    tiles, positions = torch.randn(2, sum(LENGTHS), WIDTH)
+    return tiles, positions, nn.functional.normalize(torch.randn(3, WIDTH), dim=-1)
+
+
+def torch_attention(ours):
+    """Return PyTorch's own module with the same weights."""
+    theirs = nn.MultiheadAttention(WIDTH, WIDTH // 64, batch_first=True)
+    theirs.in_proj_weight.data, theirs.in_proj_bias.data = ours.in_proj.weight.data, ours.in_proj.bias.data
+    theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
+    return theirs.eval()
+
+
+def test_attention_within_bags_is_pytorchs_with_padding_masked(inputs):
+    ours = Attention(WIDTH)
+    padded = nn.utils.rnn.pad_sequence(inputs[0].split(LENGTHS), batch_first=True)
+    is_padding = torch.arange(max(LENGTHS)) >= torch.tensor(LENGTHS)[:, None]
+    expected, _ = torch_attention(ours)(padded, padded, padded, key_padding_mask=is_padding)
+    found = ours.within(inputs[0], LENGTHS, None, ())
+    torch.testing.assert_close(found, expected[~is_padding])
+
+
+def test_attention_weights_are_pytorchs_mean_over_heads(inputs):
+    ours, (tiles, _, prompts) = Attention(WIDTH), inputs
+    _, expected = torch_attention(ours)(prompts[None], tiles[None], tiles[None])
+    torch.testing.assert_close(ours.weights(prompts, tiles), expected[0])
+
+
+def test_one_weighted_pad_key_equals_many_equal_pads(inputs):
+    ours, n_pads = Attention(WIDTH), 7
+    tiles, pad = inputs[0][:5], torch.randn(1, WIDTH)
+    everything = torch.cat([tiles, pad.expand(n_pads, -1)])
+    expected = ours.within(everything, [5 + n_pads], None, ())[:5]
+    torch.testing.assert_close(ours.within(tiles, [5], pad, [n_pads]), expected)
+
+
+@pytest.mark.parametrize("cross_residual", [True, False])
+def test_a_bag_does_not_depend_on_the_bags_beside_it(inputs, cross_residual):
+    fusion, (tiles, positions, prompts) = PatchFusion(WIDTH, cross_residual=cross_residual, pad_key=False), inputs
+    together = fusion(tiles, positions, LENGTHS, prompts)
+    for row, (x, p) in enumerate(zip(tiles.split(LENGTHS), positions.split(LENGTHS), strict=True)):
+        torch.testing.assert_close(fusion(x, p, [len(x)], prompts)[0], together[row])
+
+
+def test_the_order_of_tiles_does_not_matter(inputs):
+    fusion, (tiles, positions, prompts) = PatchFusion(WIDTH, cross_residual=True, pad_key=False), inputs
+    order = torch.randperm(len(tiles))
+    expected = fusion(tiles, positions, [len(tiles)], prompts)
+    torch.testing.assert_close(fusion(tiles[order], positions[order], [len(tiles)], prompts), expected)
+
+
+def test_the_released_bag_embedding_depends_on_the_padding_and_ours_does_not(inputs):
+    tiles, positions, prompts = inputs
+    released = PatchFusion(WIDTH, cross_residual=False, pad_key=True)
+    few, many = (
+        released(tiles, positions, [len(tiles)], prompts, Pads(torch.zeros(1, WIDTH), [count])) for count in (1, 1000)
+    )
+    assert not torch.allclose(few, many, atol=1e-3)
+    assert PatchFusion(WIDTH, cross_residual=False, pad_key=False).pad is None
+
+
+def test_a_full_bag_has_no_pad_in_its_attention(inputs):
+    tiles, positions, prompts = inputs
+    fusion = PatchFusion(WIDTH, cross_residual=False, pad_key=True)
+    with_none = fusion(tiles, positions, [len(tiles)], prompts, Pads(torch.zeros(1, WIDTH), [0]))
+    torch.testing.assert_close(with_none, fusion(tiles, positions, [len(tiles)], prompts))
+
+
+def test_attention_of_every_prompt_sums_to_one(inputs):
+    tiles, positions, prompts = inputs
+    weights = PatchFusion(WIDTH, cross_residual=True, pad_key=False).attention(tiles, positions, prompts)
+    assert weights.shape == (3, sum(LENGTHS))
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(3))
+
+
+def test_quickgelu_lies_between_the_two_linear_layers():
+    mlp = PatchFusion(64, cross_residual=True, pad_key=False).self_mlp
+    x = torch.randn(64)
+    hidden = mlp.up.weight @ x + mlp.up.bias
+    expected = mlp.down.weight @ torch.tensor([h / (1 + math.exp(-1.702 * h)) for h in hidden.tolist()]) + mlp.down.bias
+    torch.testing.assert_close(mlp(x), expected, atol=1e-5, rtol=1e-4)

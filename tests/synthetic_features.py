@@ -1,0 +1,118 @@
+"""A small cohort without slides: features with a signal in them, descriptions, and a tiny text model."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.core.feature_file import CoordsAttributes, FeatureInfo, write_features
+from pipelines.core.provenance import Provenance
+from pipelines.core.questions import Question, QuestionSet, write_questions
+from pipelines.core.schemas import ANSWERS, EMBEDDED_SLIDES
+
+PROVENANCE = Provenance({})
+TILE = 448
+DIM = 24
+CLASSES = {"round": "round cells in rings", "spindle": "spindle cells in bundles"}
+ANSWERS_OF = {  # what a report of each class says; the second answer says nothing about the class
+    "round": ("rings of round cells", "margins are clear", "mucin is present"),
+    "spindle": ("bundles of spindle cells", "margins are clear", "mucin is absent"),
+}
+QUESTIONS = QuestionSet(
+    name="tiny",
+    title="Tiny",
+    questions=tuple(
+        Question(id=name, question=f"{name}?", prompt=prompt, kind="phrase")
+        for name, prompt in (("growth", "growth of cells"), ("margin", "margins"), ("mucin", "mucin is present"))
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    features: Path
+    descriptions: Path
+    table: Path
+    classes: Path
+
+
+def write_bag(folder, slide_id, features, *, encoder="toy", fingerprint="0123", seed=0):
+    """Write a feature file whose tiles lie on a square grid."""
+    n_tiles, dim = features.shape
+    side = int(np.ceil(np.sqrt(max(n_tiles, 1))))
+    corners = np.stack([np.arange(n_tiles) % side, np.arange(n_tiles) // side], axis=1) * TILE
+    write_features(
+        folder / f"{slide_id}.h5",
+        [(features.astype(np.float16), corners.astype(np.int64))] if n_tiles else [],
+        n_tiles=n_tiles,
+        dim=dim,
+        dtype="float16",
+        info=FeatureInfo(slide_id, encoder, fingerprint, 0.25, 0.25, 0.5),
+        coords_attributes=CoordsAttributes(224, TILE, 40.0, 20.0, 0, slide_id, side * TILE, side * TILE),
+        provenance=PROVENANCE,
+    )
+
+
+def slide_features(label, rng, n_tiles):
+    """Noise in which a third of the tiles of a slide show its class in two channels."""
+    features = rng.normal(size=(n_tiles, DIM))
+    shows = rng.random(n_tiles) < 0.34
+    features[shows, 0 if label == "round" else 1] += 3.0
+    return features
+
+
+def write_cohort(folder, *, n_patients=24, seed=0):
+    """Write features, answers, a cohort table and class texts of ``n_patients`` patients, two classes in turn."""
+    rng = np.random.default_rng(seed)
+    labels = [("round", "spindle")[number % 2] for number in range(n_patients)]
+    rows, answers = [], []
+    for number, label in enumerate(labels):
+        slide, patient = f"s{number:02d}", f"p{number:02d}"
+        write_bag(folder / "features", slide, slide_features(label, rng, int(rng.integers(20, 60))))
+        rows.append({"slide_id": slide, "patient_id": patient, "status": "ok", "encoder": "toy", "dim": DIM})
+        answers += [
+            {"report_id": f"r{number}", "patient_id": patient, "question_id": question, "status": "value"}
+            | {"description": phrase}
+            for question, phrase in zip(QUESTIONS.ids, ANSWERS_OF[label], strict=True)
+        ]
+    EMBEDDED_SLIDES.write(folder / "features" / "slides.parquet", rows, PROVENANCE)
+    ANSWERS.write(folder / "descriptions" / "answers.parquet", answers, PROVENANCE)
+    write_questions(QUESTIONS, folder / "descriptions" / "questions.yaml")
+    with (folder / "cohort.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["slide_id", "patient_id", "label"])
+        table.writerows((f"s{n:02d}", f"p{n:02d}", label) for n, label in enumerate(labels))
+    lines = "".join(f"  {name}: {text}\n" for name, text in CLASSES.items())
+    (folder / "classes.yaml").write_text(f"classes:\n{lines}")
+    return Cohort(folder / "features", folder / "descriptions", folder / "cohort.csv", folder / "classes.yaml")
+
+
+def write_tiny_bert(folder):
+    """Write a BERT of two layers and 32 channels with random weights, and a tokenizer for the words used here."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    phrases = [*CLASSES.values(), *sum(ANSWERS_OF.values(), ()), *(q.prompt for q in QUESTIONS.questions)]
+    words = sorted({word for phrase in phrases for word in phrase.split()})
+    vocabulary = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", ";", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **special).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.2,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
