@@ -187,7 +187,7 @@ def tile_table(grid: Grid, tissue: Any, quality: Quality, *, keep_all: bool) -> 
         "pen_fraction": quality.pen,
         "focus": pa.array(quality.focus, from_pandas=True),  # NaN becomes null
         "keep": ~dropped,
-        "reason": pa.array(quality.reason.tolist(), mask=quality.reason == "").dictionary_encode(),
+        "reason": pa.array([reason or None for reason in quality.reason.tolist()], pa.string()).dictionary_encode(),
     }
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in TILES.schema]
     return pa.Table.from_arrays(arrays, schema=TILES.schema)

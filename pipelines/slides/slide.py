@@ -36,7 +36,7 @@ class Thumbnail:
     readable: NDArray[np.bool_]
     """(H, W); False where the slide could not be read."""
     downsample: tuple[float, float]
-    """Level-0 pixels per thumbnail pixel, x and y, exact."""
+    """Level-0 pixels per thumbnail pixel, x and y, exact. The last column and row may reach beyond the slide."""
     mpp: float
     """Microns per thumbnail pixel, mean of both axes."""
 
@@ -144,25 +144,29 @@ class Slide:
         SlideError
             Nothing of the slide can be read.
         """
-        width, height = self.dimensions
         scale = self.micron_scale
-        shape = (_edge(width, scale.x / mpp), _edge(height, scale.y / mpp))
-        downsample = (width / shape[0], height / shape[1])
-        level = self.best_level(min(downsample))
-        level_width, level_height = self.level_dimensions[level]
+        level = self.best_level(mpp / max(scale.x, scale.y))
+        (width, height), (level_width, level_height) = self.dimensions, self.level_dimensions[level]
+        pixel = scale.x * width / level_width, scale.y * height / level_height  # microns per pixel of the level
         # Blocks shrink by a whole factor, so that no pixel is shared between two; the rest is one resize.
-        factor = max(1, int(min(level_width / shape[0], level_height / shape[1]) / 2))
-        rgb = np.full((math.ceil(level_height / factor), math.ceil(level_width / factor), 3), 255, np.uint8)
+        factor = max(1, int(mpp / max(pixel) / 2))
+        columns, rows = math.ceil(level_width / factor), math.ceil(level_height / factor)
+        rgb = np.full((rows, columns, 3), 255, np.uint8)
         readable = np.zeros(rgb.shape[:2], np.uint8)
         errors: list[SlideError] = []
         step = max(1, BLOCK // factor) * factor
         for left, top, block in self._blocks(level, (0, 0, level_width, level_height), step, factor, errors):
-            small = resampled(block, (math.ceil(block.shape[1] / factor), math.ceil(block.shape[0] / factor)))
+            small = _shrunk(block, factor)
             area = np.s_[top // factor : top // factor + len(small), left // factor : left // factor + small.shape[1]]
             rgb[area] = small
             readable[area] = 1
         if errors and not readable.any():
             raise SlideError(f"{self.path}: no part of the slide can be read: {errors[0].message}", hint=DAMAGED)
+        shape = _edge(columns, factor * pixel[0] / mpp), _edge(rows, factor * pixel[1] / mpp)
+        downsample = (
+            columns * factor * width / level_width / shape[0],
+            rows * factor * height / level_height / shape[1],
+        )
         whole = cv2.resize(readable, shape, interpolation=cv2.INTER_NEAREST).astype(bool)
         return Thumbnail(resampled(rgb, shape), whole, downsample, scale.mean * math.sqrt(math.prod(downsample)))
 
@@ -213,3 +217,12 @@ def open_slide(path: Path | str, mpp: float | None = None, *, cohort_mpp: float 
 
 def _edge(pixels: int, scale: float) -> int:
     return min(pixels, max(1, round(pixels * scale)))
+
+
+def _shrunk(rgb: Rgb, factor: int) -> Rgb:
+    """Return ``rgb`` smaller by a whole factor; the last row and column are filled up with white."""
+    width, height = math.ceil(rgb.shape[1] / factor), math.ceil(rgb.shape[0] / factor)
+    more = height * factor - rgb.shape[0], width * factor - rgb.shape[1]
+    if any(more):
+        rgb = cv2.copyMakeBorder(rgb, 0, more[0], 0, more[1], cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    return resampled(rgb, (width, height))

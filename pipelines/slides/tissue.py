@@ -42,9 +42,8 @@ def tissue_mask(rgb: Rgb, mpp: float, *, method: str = "otsu", min_area_mm2: flo
     """
     if not is_brightfield(rgb):
         return np.zeros(rgb.shape[:2], bool)
-    window = min(2 * round(SMOOTHING_MICRONS / mpp / 2) + 1, 31)
     hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
-    hsv[..., 1] = cv2.medianBlur(np.ascontiguousarray(hsv[..., 1]), min(window, 5))
+    hsv[..., 1] = cv2.medianBlur(np.ascontiguousarray(hsv[..., 1]), _odd(SMOOTHING_MICRONS / mpp))
     mask = METHODS[method](hsv) & (hsv[..., 2] >= DARK)
     mask = _morphology(mask, cv2.MORPH_CLOSE, GAP_MICRONS / mpp)
     mask = _morphology(mask, cv2.MORPH_OPEN, SPECK_MICRONS / mpp)
@@ -84,11 +83,13 @@ def _hsv(hsv: NDArray[np.uint8]) -> Mask:
 METHODS: dict[str, Callable[[NDArray[np.uint8]], Mask]] = {"otsu": _otsu, "hsv": _hsv}
 
 
+def _odd(pixels: float) -> int:
+    """Return the odd number next to ``pixels``: a window with a middle moves nothing."""
+    return 2 * round((pixels - 1) / 2) + 1 if pixels > 1 else 1
+
+
 def _morphology(mask: Mask, operation: int, pixels: float) -> Mask:
-    edge = round(pixels)
-    if edge < 2:
-        return mask
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (edge, edge))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_odd(pixels), _odd(pixels)))
     return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), operation, kernel), bool)
 
 

@@ -1,0 +1,339 @@
+"""The stage: slides in, tables, outlines and pictures out; bad slides recorded, good work kept."""
+
+import json
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fivecli.app import app
+from pipelines.core.batch import Outcome
+from pipelines.core.cohort import CohortSlide, read_cohort
+from pipelines.core.errors import ChangedSettingsError
+from pipelines.core.schemas import TILED_SLIDES, TILES
+from pipelines.core.settings import TileSettings
+from pipelines.slides import open_slide
+from pipelines.synthetic.slide_file import write_pyramidal_slide
+from pipelines.tile import tile
+from tests.slide_files import destroy_tile, tissue_drawing, write_lossless_slide
+
+SETTINGS = TileSettings(tile_size=112)
+TISSUE = tissue_drawing(672, 896, [(112, 560, 224, 784)])  # 4 x 5 tiles of 112 px at 0.5 mpp
+
+
+@pytest.fixture
+def slide(tmp_path):
+    write_lossless_slide(tmp_path / "slides" / "a.tif", TISSUE, 0.5)
+    return CohortSlide("a", tmp_path / "slides" / "a.tif", patient_id="P1")
+
+
+def rows_of(out):
+    return {row["slide_id"]: row for row in TILED_SLIDES.read_rows(out / "slides.parquet")}
+
+
+def outcomes(summary):
+    return [result.outcome for result in summary.results]
+
+
+def test_the_kept_tiles_are_those_on_tissue(slide, tmp_path):
+    tile([slide], tmp_path / "out", SETTINGS)
+    tiles = TILES.read(tmp_path / "out" / "a.parquet").to_pylist()
+    kept = [(row["x"], row["y"]) for row in tiles if row["keep"]]
+    assert kept == [(x, y) for y in range(112, 560, 112) for x in range(224, 784, 112)]
+    assert all(row["tissue_fraction"] > 0.6 for row in tiles if row["keep"])
+    assert all(row["reason"] for row in tiles if not row["keep"])
+
+
+def test_the_slide_table_says_what_was_done(slide, tmp_path):
+    tile([slide], tmp_path / "out", SETTINGS)
+    row = rows_of(tmp_path / "out")["a"]
+    expected = {
+        "patient_id": "P1",
+        "status": "ok",
+        "n_tiles": 20,
+        "width": 896,
+        "height": 672,
+        "mpp_x": 0.5,
+        "mpp_source": "tiff-tags",
+        "mpp_conflict": None,
+        "vendor": "generic-tiff",
+        "read_level": 0,
+        "tile_size": 112,
+        "effective_mpp": 0.5,
+        "tile_size_level0": 112,
+        "error": None,
+    }
+    assert {name: row[name] for name in expected} == expected
+    noted = json.loads(TILES.notes(tmp_path / "out" / "a.parquet")["five.row"])
+    assert noted == {name: row[name] for name in noted}
+
+
+@pytest.mark.parametrize("mpp", [0.25, 0.263])
+def test_the_same_tissue_has_the_same_tiles_at_another_scan_resolution(tmp_path, mpp):
+    """What differs is rounding: by half a level-0 pixel in place, and in the effective mpp."""
+    scale = 0.5 / mpp
+    rgb = cv2.resize(TISSUE, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+    path = write_lossless_slide(tmp_path / "a.tif", rgb, mpp, (1, 4))
+    tile([CohortSlide("a", path)], tmp_path / "out", SETTINGS)
+    tiles = TILES.read(tmp_path / "out" / "a.parquet").to_pylist()
+    kept = [(row["x"], row["y"]) for row in tiles if row["keep"]]
+    expected = [(x * scale, y * scale) for y in range(112, 560, 112) for x in range(224, 784, 112)]
+    assert np.abs(np.array(kept) - np.array(expected)).max() <= 0.5
+    row = rows_of(tmp_path / "out")["a"]
+    assert row["effective_mpp"] == pytest.approx(round(112 * scale) * mpp / 112)
+    assert row["effective_mpp"] == pytest.approx(0.5, rel=0.003)
+
+
+def test_outlines_and_picture_are_written(slide, tmp_path):
+    tile([slide], tmp_path / "out", SETTINGS)
+    [feature] = json.loads((tmp_path / "out" / "tissue" / "a.geojson").read_text())["features"]
+    corners = np.array(feature["geometry"]["coordinates"][0])
+    assert np.abs(corners.min(axis=0) - (224, 112)).max() <= 32  # one thumbnail pixel
+    assert np.abs(corners.max(axis=0) - (784, 560)).max() <= 32
+    assert cv2.imread(str(tmp_path / "out" / "qc" / "a.jpg")) is not None
+
+
+@pytest.mark.parametrize(
+    "rgb",
+    [tissue_drawing(400, 400, []), np.zeros((400, 400, 3), np.uint8), tissue_drawing(50, 60, [(0, 50, 0, 60)])],
+    ids=["glass", "black", "smaller than a tile"],
+)
+def test_a_slide_without_tiles_is_a_recorded_success(tmp_path, rgb):
+    path = write_lossless_slide(tmp_path / "a.tif", rgb, 0.5)
+    assert outcomes(tile([CohortSlide("a", path)], tmp_path / "out", SETTINGS)) == [Outcome.EMPTY]
+    assert TILES.read(tmp_path / "out" / "a.parquet").num_rows == 0
+    assert rows_of(tmp_path / "out")["a"]["status"] == "empty"
+    assert outcomes(tile([CohortSlide("a", path)], tmp_path / "out", SETTINGS)) == [Outcome.KEPT]
+
+
+def test_bad_slides_are_recorded_and_the_others_done(slide, tmp_path):
+    no_mpp = write_lossless_slide(tmp_path / "no_mpp.tif", TISSUE, None)
+    coarse = write_lossless_slide(tmp_path / "coarse.tif", TISSUE, 1.0)
+    (tmp_path / "text.svs").write_text("not a slide")
+    slides = [
+        CohortSlide("gone", tmp_path / "gone.svs"),
+        CohortSlide("no_path"),
+        CohortSlide("no_mpp", no_mpp),
+        CohortSlide("absurd", no_mpp, mpp=250),
+        CohortSlide("coarse", coarse),
+        CohortSlide("text", tmp_path / "text.svs"),
+        slide,
+    ]
+    out = tmp_path / "out"
+    summary = tile(slides, out, SETTINGS)
+    assert outcomes(summary) == [Outcome.FAILED] * 6 + [Outcome.DONE]
+    errors = {name: row["error"] for name, row in rows_of(out).items()}
+    assert "no_mpp.tif" in errors["no_mpp"]
+    assert "--mpp" in errors["no_mpp"]
+    assert "'mpp'" in errors["no_mpp"]
+    assert "250" in errors["absurd"]
+    assert "--target-mpp" in errors["coarse"]
+    assert "'path'" in errors["no_path"]
+    assert "gone.svs" in errors["gone"]
+    assert errors["a"] is None
+    assert [path.name for path in out.glob("*.parquet")].count("a.parquet") == 1
+    assert sorted(path.name for path in out.glob("*.parquet")) == ["a.parquet", "slides.parquet"]
+
+
+def test_the_cohort_and_the_flag_give_the_mpp_that_the_file_lacks(tmp_path):
+    path = write_lossless_slide(tmp_path / "a.tif", TISSUE, None)
+    slides = [CohortSlide("cohort", path, mpp=0.5), CohortSlide("flag", path)]
+    tile(slides, tmp_path / "out", replace(SETTINGS, mpp=0.25))
+    rows = rows_of(tmp_path / "out")
+    assert [(rows[name]["mpp_x"], rows[name]["mpp_source"]) for name in ("cohort", "flag")] == [
+        (0.5, "cohort"),
+        (0.25, "flag"),
+    ]
+
+
+def test_a_conflict_of_mpp_is_recorded_and_in_the_summary(slide, tmp_path):
+    summary = tile([replace(slide, mpp=0.25)], tmp_path / "out", SETTINGS)
+    assert rows_of(tmp_path / "out")["a"]["mpp_conflict"] == "cohort 0.25, tiff-tags 0.5"
+    assert summary.figures["conflicts_of_mpp"] == {"a": "cohort 0.25, tiff-tags 0.5"}
+
+
+@pytest.mark.parametrize("slide_id", ["with space", "Schnitt-Ä-é-切片", "site/a/b", "007", "a.b.c", "[x] & y"])
+def test_any_slide_id_keeps_its_name(slide, tmp_path, slide_id):
+    tile([replace(slide, slide_id=slide_id)], tmp_path / "out", SETTINGS)
+    assert list(rows_of(tmp_path / "out")) == [slide_id]
+    assert (tmp_path / "out" / f"{slide_id}.parquet").exists()
+    assert (tmp_path / "out" / "tissue" / f"{slide_id}.geojson").exists()
+    assert (tmp_path / "out" / "qc" / f"{slide_id}.jpg").exists()
+
+
+def test_slides_of_one_name_in_two_folders_stay_apart(tmp_path):
+    write_lossless_slide(tmp_path / "slides" / "x" / "a.tif", TISSUE, 0.5)
+    write_lossless_slide(tmp_path / "slides" / "y" / "a.tif", tissue_drawing(400, 400, []), 0.5)
+    tile(read_cohort(tmp_path / "slides"), tmp_path / "out", SETTINGS)
+    assert {name: row["n_tiles"] for name, row in rows_of(tmp_path / "out").items()} == {"x/a": 20, "y/a": 0}
+
+
+def test_a_rerun_keeps_what_is_there(slide, tmp_path):
+    tile([slide], tmp_path / "out", SETTINGS)
+    first = (tmp_path / "out" / "a.parquet").read_bytes()
+    assert outcomes(tile([slide], tmp_path / "out", SETTINGS)) == [Outcome.KEPT]
+    assert (tmp_path / "out" / "a.parquet").read_bytes() == first
+    assert rows_of(tmp_path / "out")["a"]["n_tiles"] == 20
+
+
+def test_a_slide_file_that_changed_is_tiled_anew(slide, tmp_path):
+    tile([slide], tmp_path / "out", SETTINGS)
+    write_lossless_slide(slide.path, tissue_drawing(672, 896, []), 0.5)
+    assert outcomes(tile([slide], tmp_path / "out", SETTINGS)) == [Outcome.EMPTY]
+
+
+def test_an_mpp_that_the_cohort_corrects_is_tiled_anew(slide, tmp_path):
+    tile([slide], tmp_path / "out", SETTINGS)
+    assert outcomes(tile([replace(slide, mpp=0.45)], tmp_path / "out", SETTINGS)) == [Outcome.DONE]
+
+
+def test_a_slide_that_moved_is_kept_and_found_again(slide, tmp_path):
+    tile([slide], tmp_path / "out", SETTINGS)
+    moved = slide.path.rename(tmp_path / "moved.tif")
+    other = CohortSlide("a", moved, patient_id="P2")
+    assert outcomes(tile([other], tmp_path / "out", SETTINGS)) == [Outcome.KEPT]
+    noted = json.loads(TILES.notes(tmp_path / "out" / "a.parquet")["five.row"])
+    assert (noted["path"], noted["patient_id"]) == (str(moved), "P2")
+    assert outcomes(tile([other], tmp_path / "out", SETTINGS)) == [Outcome.KEPT]
+
+
+def test_changed_settings_are_refused_unless_overwriting(slide, tmp_path):
+    tile([slide], tmp_path / "out", SETTINGS)
+    other = replace(SETTINGS, tile_size=224)
+    with pytest.raises(ChangedSettingsError, match="tile_size 112 -> 224"):
+        tile([slide], tmp_path / "out", other)
+    assert outcomes(tile([slide], tmp_path / "out", other, overwrite=True)) == [Outcome.DONE]
+    assert rows_of(tmp_path / "out")["a"]["tile_size"] == 224
+
+
+def test_a_slide_that_fails_now_leaves_no_table_of_other_settings(slide, tmp_path):
+    tile([slide], tmp_path / "out", SETTINGS)
+    slide.path.write_text("overwritten by accident")
+    assert outcomes(tile([slide], tmp_path / "out", SETTINGS)) == [Outcome.FAILED]
+    assert not (tmp_path / "out" / "a.parquet").exists()
+
+
+def test_slides_of_an_earlier_run_stay_in_the_table(slide, tmp_path):
+    tile([slide], tmp_path / "out", SETTINGS)
+    tile([replace(slide, slide_id="b")], tmp_path / "out", SETTINGS)
+    assert list(rows_of(tmp_path / "out")) == ["a", "b"]
+
+
+def test_keep_all_records_faults_and_keeps_the_tiles(tmp_path):
+    rgb = TISSUE.copy()
+    rgb[112:336, 224:448] = (20, 130, 70)  # green ink on four tiles
+    path = write_lossless_slide(tmp_path / "a.tif", rgb, 0.5)
+    for keep_all, kept in ((False, 16), (True, 20)):
+        out = tmp_path / str(keep_all)
+        tile([CohortSlide("a", path)], out, replace(SETTINGS, keep_all=keep_all))
+        tiles = TILES.read(out / "a.parquet").to_pylist()
+        assert sum(row["keep"] for row in tiles) == kept
+        assert sum(row["reason"] == "pen-green" for row in tiles) == 4
+        assert not any(row["keep"] for row in tiles if row["reason"] == "background")
+
+
+def test_tiles_that_cannot_be_read_are_marked_and_never_silently_white(tmp_path):
+    """One level; the last of four stored tiles of 256 px is destroyed."""
+    path = tmp_path / "a.svs"
+    write_pyramidal_slide(path, tissue_drawing(500, 500, [(0, 500, 0, 500)]), 0.5)
+    destroy_tile(path, 0, 3)
+    assert outcomes(tile([CohortSlide("a", path)], tmp_path / "out", SETTINGS)) == [Outcome.DONE]
+    tiles = {(row["col"], row["row"]): row for row in TILES.read(tmp_path / "out" / "a.parquet").to_pylist()}
+    for col in range(4):
+        for row in range(4):
+            unreadable = col >= 2 and row >= 2  # from 224 px on, the stored tile from 256
+            assert (tiles[col, row]["reason"] == "unreadable") == unreadable
+            assert tiles[col, row]["keep"] != unreadable
+
+
+def test_processes_make_the_same_files_as_one_process(slide, tmp_path):
+    slides = [replace(slide, slide_id=name) for name in ("a", "b", "c")]
+    one, two = tmp_path / "one", tmp_path / "two"
+    tile(slides, one, SETTINGS)
+    tile(slides, two, SETTINGS, workers=2)
+    for name in ("a", "b", "c"):
+        assert TILES.read(one / f"{name}.parquet").equals(TILES.read(two / f"{name}.parquet"))
+        for picture in (f"qc/{name}.jpg", f"tissue/{name}.geojson"):
+            assert (one / picture).read_bytes() == (two / picture).read_bytes()
+
+
+def _tile_until_killed(slide, out):
+    """Kill this process, as power loss would, when the table of the slide is half written."""
+
+    def kill(*_arguments, **_options):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    TILES.__class__.write = kill
+    tile([slide], out, SETTINGS)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_run_leaves_nothing_half_written_and_the_next_one_finishes(slide, tmp_path):
+    process = multiprocessing.get_context("spawn").Process(target=_tile_until_killed, args=(slide, tmp_path / "out"))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not list((tmp_path / "out").glob("*.parquet"))
+    assert outcomes(tile([slide], tmp_path / "out", SETTINGS)) == [Outcome.DONE]
+    tile([slide], tmp_path / "undisturbed", SETTINGS)
+    assert TILES.read(tmp_path / "out" / "a.parquet").equals(TILES.read(tmp_path / "undisturbed" / "a.parquet"))
+
+
+def test_what_is_kept_can_be_read_at_the_size_asked_for(slide, tmp_path):
+    tile([slide], tmp_path / "out", SETTINGS)
+    row = rows_of(tmp_path / "out")["a"]
+    first = next(tile_ for tile_ in TILES.read(tmp_path / "out" / "a.parquet").to_pylist() if tile_["keep"])
+    with open_slide(row["path"], row["mpp_x"]) as opened:
+        pixels = opened.read_tile(first["x"], first["y"], row["tile_size_level0"], row["tile_size"])
+    assert np.array_equal(pixels, TISSUE[112:224, 224:336])
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["tile", *map(str, arguments)])
+
+
+def test_the_command_reports_failures_and_leaves_with_3(slide, tmp_path):
+    write_lossless_slide(tmp_path / "slides" / "b.tif", TISSUE, None)
+    result = run(tmp_path / "slides", "-o", tmp_path / "out", "--tile-size", "112")
+    assert result.exit_code == 3
+    assert "b.tif" in result.stderr
+    assert "--mpp" in result.stderr
+    assert rows_of(tmp_path / "out")["a"]["n_tiles"] == 20
+
+
+def test_the_command_takes_a_single_slide_and_prints_json(slide, tmp_path):
+    result = run(slide.path, "-o", tmp_path / "out", "--tile-size", "112", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["tiles"] == 20
+
+
+def test_the_command_takes_a_cohort_of_some_slides_of_a_folder(slide, tmp_path):
+    write_lossless_slide(tmp_path / "slides" / "b.tif", TISSUE, None)
+    (tmp_path / "cohort.csv").write_text("slide_id,patient_id,mpp\nb,P7,0.5\n")
+    result = run(tmp_path / "slides", "--cohort", tmp_path / "cohort.csv", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    [row] = rows_of(tmp_path / "out").values()
+    assert (row["slide_id"], row["patient_id"], row["mpp_source"]) == ("b", "P7", "cohort")
+
+
+def test_flags_win_over_the_configuration_file_and_that_over_defaults(slide, tmp_path):
+    (tmp_path / "tile.yaml").write_text("tile-size: 56\noverlap: 8\n")
+    result = run(slide.path, "-o", tmp_path / "out", "--config", tmp_path / "tile.yaml", "--tile-size", "112")
+    assert result.exit_code == 0, result.output
+    made = TILES.provenance(tmp_path / "out" / "a.parquet").settings
+    assert (made["tile_size"], made["overlap"], made["target_mpp"]) == (112, 8, 0.5)
+
+
+def test_every_setting_is_a_flag_with_the_default_of_its_class():
+    from inspect import signature
+
+    from fivecli.tile import command
+
+    found = {name: parameter.default for name, parameter in signature(command).parameters.items()}
+    for name, value in TileSettings().as_dict().items():
+        assert found[name] == value
