@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Annotated, Any
 
@@ -69,6 +70,9 @@ def root(
 
 def main() -> None:
     """Run the app; show a `FiveError` as a sentence and a hint, exit code 1."""
+    # Threads of torch that wait spin on a core by default, which takes it from whoever shares the machine:
+    # several times slower as soon as more threads than cores are busy. Read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except FiveError as error:
