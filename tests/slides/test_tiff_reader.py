@@ -3,12 +3,13 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipelines.core.errors import SettingsError, SlideError
 from pipelines.slides import open_slide, tiff_reader
-from pipelines.slides.readers import OpenSlideReader, open_reader
+from pipelines.slides.readers import ImageReader, OpenSlideReader, open_reader
 from pipelines.slides.tiff_reader import TiffReader, TileCache, fast_reader
 from tests.slides.tiff_files import LAYOUTS, Layout, jpeg, pyramid, rgb_jpeg, stained, write_tiff
 
@@ -210,13 +211,20 @@ def test_unusual_slides_are_left_to_openslide(tmp_path, layout, options):
     assert isinstance(open_fast(path), OpenSlideReader)
 
 
+def test_a_picture_in_strips_stays_a_plain_picture(tmp_path):
+    Image.fromarray(stained(300, 200)).save(tmp_path / "a.tiff", compression="jpeg")
+    assert isinstance(open_fast(tmp_path / "a.tiff"), ImageReader)
+
+
 @pytest.fixture(scope="module")
 def readers(slides):
     """Two readers of one slide, the second without a cache."""
-    return open_fast(slides["4:2:0"]), open_fast(slides["4:2:0"])
+    kept, fresh = open_fast(slides["4:2:0"]), open_fast(slides["4:2:0"])
+    fresh._cache = TileCache(0)
+    return kept, fresh
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None)
 @given(
     x=st.integers(-100, WIDTH + 100),
     y=st.integers(-100, HEIGHT + 100),
@@ -224,11 +232,9 @@ def readers(slides):
     size=st.integers(1, 300),
     shrink=st.sampled_from([1, 2, 3, 4]),
 )
-def test_kept_tiles_do_not_change_pixels(readers, monkeypatch, x, y, level, size, shrink):
-    kept, fresh = readers
-    fresh._cache = TileCache(0)
+def test_kept_tiles_do_not_change_pixels(readers, x, y, level, size, shrink):
     edge = max(1, size // shrink)
-    a, b = (reader.read_scaled(x, y, level, size, size, (edge, edge)) for reader in (kept, fresh))
+    a, b = (reader.read_scaled(x, y, level, size, size, (edge, edge)) for reader in readers)
     np.testing.assert_array_equal(a, b)
 
 
