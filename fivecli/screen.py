@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -94,6 +94,15 @@ def _as_json(summary: Summary) -> dict[str, Any]:
         **summary.figures,
         "failures": [{"id": result.item_id, "error": result.error} for result in summary.failures],
     }
+
+
+def show_figures(figures: Mapping[str, Any], *, as_json: bool = False) -> None:
+    """Print named figures on stdout, one a line or as JSON."""
+    if as_json:
+        typer.echo(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        typer.echo(f"{name.replace('_', ' ')}: {value}")
 
 
 def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from fivecli.options import CohortTable, Config, Json, Overwrite, Workers
-from fivecli.screen import finish, progress
+from fivecli.screen import finish, progress, show_figures
 from pipelines.core.settings import TileSettings as Defaults
 
 
@@ -52,7 +52,16 @@ def command(
     keep_all: Annotated[
         bool, typer.Option("--keep-all", help="Record faults of tiles, but drop only background.")
     ] = Defaults.keep_all,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Folder of <slide_id>.geojson or .png that say where the tissue is."
+        ),
+    ] = None,
     cohort: CohortTable = None,
+    shard: Annotated[str, typer.Option(help="Do part INDEX/COUNT of the slides, for job arrays.")] = "1/1",
+    only_failed: Annotated[bool, typer.Option("--only-failed", help="Do the slides that failed before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     workers: Workers = 1,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -63,7 +72,9 @@ def command(
     Example: five tile slides/ -o tiles --target-mpp 0.5 --tile-size 224 --workers 4
     """
     from pipelines.core.cohort import read_cohort, restricted
-    from pipelines.tile import tile
+    from pipelines.core.schemas import TILED_SLIDES
+    from pipelines.core.selection import Shard, failed_ids, only
+    from pipelines.tile import plan, tile
 
     settings = Defaults(
         tile_size=tile_size,
@@ -82,6 +93,12 @@ def command(
         keep_all=keep_all,
     )
     todo = restricted(read_cohort(slides), cohort)
+    if only_failed:
+        todo = only(todo, failed_ids(TILED_SLIDES, output / "slides.parquet"))
+    todo = Shard.parse(shard).of(todo)
+    if dry_run:
+        show_figures(plan(todo, output, settings, masks=masks), as_json=as_json)
+        return
     with progress("tile") as on_result:
-        summary = tile(todo, output, settings, workers=workers, overwrite=overwrite, on_result=on_result)
+        summary = tile(todo, output, settings, masks=masks, workers=workers, overwrite=overwrite, on_result=on_result)
     finish(summary, as_json=as_json)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,13 @@ from pipelines.core.folder import claim_folder, update_table
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILED_SLIDES, TILES
 from pipelines.core.settings import TileSettings
-from pipelines.slides import Slide, open_slide
+from pipelines.slides import Slide, Thumbnail, open_slide
+from pipelines.slides.given_mask import find_mask, read_mask
 from pipelines.slides.grid import Grid, tile_grid, tile_means
 from pipelines.slides.outlines import outlines, write_tissue_geojson
 from pipelines.slides.overview import overview
 from pipelines.slides.quality import Quality, judge_tiles, unreadable_share
-from pipelines.slides.tissue import tissue_mask
+from pipelines.slides.tissue import Mask, tissue_mask
 
 ROW_NOTE = "five.row"
 """Attribute of a tile table that holds the slide's row of `TILED_SLIDES` as JSON."""
@@ -37,6 +38,7 @@ def tile(
     out: Path,
     settings: TileSettings,
     *,
+    masks: Path | None = None,
     workers: int = 1,
     overwrite: bool = False,
     on_result: OnResult = lambda _: None,
@@ -46,6 +48,12 @@ def tile(
     Tables that an earlier run made from the same file with the same settings are kept. A
     slide that cannot be used is recorded in ``out/slides.parquet`` and the others go on.
 
+    Parameters
+    ----------
+    masks
+        Folder of ``<slide_id>.geojson`` or ``.png`` that tell where the tissue is; it is found
+        by itself in slides without one.
+
     Raises
     ------
     ChangedSettingsError
@@ -53,7 +61,7 @@ def tile(
     """
     provenance = Provenance.of(settings)
     claim_folder(out, "five tile", provenance, overwrite=overwrite)
-    work = TileOneSlide(out, settings)
+    work = TileOneSlide(out, settings, masks)
     results = run_batch(slides, work, workers=workers, folder=out, on_result=on_result)
     rows = [
         {**_identity(slide), **result.row}
@@ -63,6 +71,22 @@ def tile(
     update_table(TILED_SLIDES, out / "slides.parquet", rows, "slide_id", provenance)
     figures = {"tiles": sum(row.get("n_tiles") or 0 for row in rows), "conflicts_of_mpp": _conflicts(rows)}
     return Summary(out, tuple(results), {name: value for name, value in figures.items() if value != {}})
+
+
+def plan(
+    slides: Sequence[CohortSlide], out: Path, settings: TileSettings, *, masks: Path | None = None
+) -> dict[str, int | float]:
+    """Say what `tile` would do, without opening a slide and without writing."""
+    work = TileOneSlide(out, settings, masks)
+    found = [slide for slide in slides if slide.path is not None and slide.path.is_file()]
+    todo = [slide for slide in found if not work.is_current(slide)]
+    return {
+        "slides": len(slides),
+        "without_file": len(slides) - len(found),
+        "current": len(found) - len(todo),
+        "to_do": len(todo),
+        "gigabytes_to_do": round(sum(slide.path.stat().st_size for slide in todo if slide.path) / 1e9, 3),
+    }
 
 
 def _identity(slide: CohortSlide) -> dict[str, Any]:
@@ -80,32 +104,42 @@ class TileOneSlide:
 
     out: Path
     settings: TileSettings
+    masks: Path | None = None
 
     def __call__(self, slide: CohortSlide) -> Result:
         """Make the files of ``slide``, or keep those that are current."""
         started = time.perf_counter()
         cv2.setNumThreads(1)  # slides run in parallel; threads within one would compete
-        if slide.path is None:
-            raise SlideError(f"{slide.slide_id}: the cohort table gives no path", hint="fill its column 'path'")
-        table = self.out / f"{slide.slide_id}.parquet"
-        provenance = self._provenance(slide, slide.path)
+        path, table = _path_of(slide), self._table(slide)
+        provenance = self._provenance(slide)
         if TILES.is_current(table, provenance):
             return self._kept(slide, table, provenance)
         table.unlink(missing_ok=True)  # of other settings, or of another slide file
-        with open_slide(slide.path, self.settings.mpp, cohort_mpp=slide.mpp) as opened:
+        with open_slide(path, self.settings.mpp, cohort_mpp=slide.mpp) as opened:
             row, tiles = self._make(slide, opened)
         row["seconds"] = time.perf_counter() - started
         TILES.write(table, tiles, provenance, notes={ROW_NOTE: canonical_json(row)})
         return Result(slide.slide_id, Outcome.DONE if row["n_tiles"] else Outcome.EMPTY, row)
 
-    def _provenance(self, slide: CohortSlide, path: Path) -> Provenance:
+    def is_current(self, slide: CohortSlide) -> bool:
+        """Tell whether the tiles of ``slide`` are there, made from the same file in the same way."""
+        return TILES.is_current(self._table(slide), self._provenance(slide))
+
+    def _table(self, slide: CohortSlide) -> Path:
+        return self.out / f"{slide.slide_id}.parquet"
+
+    def _mask(self, slide: CohortSlide) -> Path | None:
+        return find_mask(self.masks, slide.slide_id) if self.masks else None
+
+    def _provenance(self, slide: CohortSlide) -> Provenance:
+        path, mask = _path_of(slide), self._mask(slide)
         try:
-            content = file_fingerprint(path)
+            made_from = [file_fingerprint(path), slide.mpp, file_fingerprint(mask) if mask else None]
         except OSError as error:
             raise SlideError(
                 f"{path}: cannot be read: {error.strerror}", hint="check the cohort column 'path' and the file's rights"
             ) from error
-        return Provenance.of(self.settings, fingerprint([content, slide.mpp]))
+        return Provenance.of(self.settings, fingerprint(made_from))
 
     def _kept(self, slide: CohortSlide, table: Path, provenance: Provenance) -> Result:
         """Keep the tiles; a slide that moved or got another patient gets its row put right."""
@@ -122,9 +156,7 @@ class TileOneSlide:
                 hint="raise --target-mpp, or --max-enlargement to allow enlarged pixels",
             )
         thumbnail = slide.thumbnail(settings.tissue_mpp)
-        mask = tissue_mask(
-            thumbnail.rgb, thumbnail.mpp, method=settings.tissue_method, min_area_mm2=settings.min_area_mm2
-        )
+        mask = self._tissue(cohort_slide, slide, thumbnail)
         every = tile_grid(slide.dimensions, settings.tile_size, settings.overlap, settings.target_mpp / scale.mean)
         tissue = tile_means(mask, every, thumbnail.downsample)
         candidate = (tissue > 0) | (unreadable_share(every, thumbnail) > 0)
@@ -139,6 +171,15 @@ class TileOneSlide:
         with replacing(self.out / "qc" / f"{cohort_slide.slide_id}.jpg") as part:
             cv2.imwrite(str(part), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 85))
         return {**_identity(cohort_slide), **self._slide_row(slide, grid, tiles)}, tiles
+
+    def _tissue(self, cohort_slide: CohortSlide, slide: Slide, thumbnail: Thumbnail) -> Mask:
+        given = self._mask(cohort_slide)
+        if given is not None:
+            return read_mask(given, thumbnail, slide.dimensions)
+        settings = self.settings
+        return tissue_mask(
+            thumbnail.rgb, thumbnail.mpp, method=settings.tissue_method, min_area_mm2=settings.min_area_mm2
+        )
 
     def _slide_row(self, slide: Slide, grid: Grid, tiles: pa.Table) -> dict[str, Any]:
         settings, scale = self.settings, slide.micron_scale
@@ -163,6 +204,12 @@ class TileOneSlide:
             "effective_mpp": read_edge * downsample * scale.mean / settings.tile_size,
             "tile_size_level0": grid.size,
         }
+
+
+def _path_of(slide: CohortSlide) -> Path:
+    if slide.path is None:
+        raise SlideError(f"{slide.slide_id}: the cohort table gives no path", hint="fill its column 'path'")
+    return slide.path
 
 
 def tile_table(grid: Grid, tissue: Any, quality: Quality, *, keep_all: bool) -> pa.Table:
@@ -195,12 +242,5 @@ def tile_table(grid: Grid, tissue: Any, quality: Quality, *, keep_all: bool) -> 
 
 def tiled_row(table: Path) -> dict[str, Any]:
     """Return the row of `TILED_SLIDES` that the tile table of a slide carries."""
-    import json
-
     row: dict[str, Any] = json.loads(TILES.notes(table)[ROW_NOTE])
     return row
-
-
-def kinds_of_tiles(tiles: pa.Table) -> Counter[str]:
-    """Return how many tiles have each reason; ``kept`` counts those without."""
-    return Counter(reason or "kept" for reason in tiles["reason"].to_pylist())

@@ -337,3 +337,46 @@ def test_every_setting_is_a_flag_with_the_default_of_its_class():
     found = {name: parameter.default for name, parameter in signature(command).parameters.items()}
     for name, value in TileSettings().as_dict().items():
         assert found[name] == value
+
+
+def test_a_given_mask_decides_where_tissue_is_and_an_edited_one_is_noticed(slide, tmp_path):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    ring = [[224, 112], [448, 112], [448, 336], [224, 336], [224, 112]]  # 2 x 2 tiles
+    write_ring(masks / "a.geojson", ring)
+    other = replace(slide, slide_id="without mask")
+    summary = tile([slide, other], tmp_path / "out", SETTINGS, masks=masks)
+    assert [result.row["n_tiles"] for result in summary.results] == [4, 20]
+    assert outcomes(tile([slide], tmp_path / "out", SETTINGS, masks=masks)) == [Outcome.KEPT]
+    write_ring(masks / "a.geojson", [[224, 112], [336, 112], [336, 336], [224, 336], [224, 112]])
+    [edited] = tile([slide], tmp_path / "out", SETTINGS, masks=masks).results
+    assert (edited.outcome, edited.row["n_tiles"]) == (Outcome.DONE, 2)
+
+
+def write_ring(path, ring):
+    path.write_text(json.dumps([{"geometry": {"type": "Polygon", "coordinates": [ring]}}]))
+
+
+def test_a_dry_run_counts_and_writes_nothing(slide, tmp_path):
+    (tmp_path / "cohort.csv").write_text("slide_id,path\na,slides/a.tif\ngone,slides/gone.tif\n")
+    result = run(tmp_path / "cohort.csv", "-o", tmp_path / "out", "--dry-run", "--json")
+    found = json.loads(result.stdout)
+    assert {name: found[name] for name in ("slides", "without_file", "current", "to_do")} == {
+        "slides": 2,
+        "without_file": 1,
+        "current": 0,
+        "to_do": 1,
+    }
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_share_the_slides_and_failed_ones_can_be_tried_alone(slide, tmp_path):
+    write_lossless_slide(tmp_path / "slides" / "b.tif", TISSUE, None)
+    slides, out = tmp_path / "slides", tmp_path / "out"
+    assert run(slides, "-o", out, "--shard", "1/2").exit_code == 0
+    assert list(rows_of(out)) == ["a"]
+    assert run(slides, "-o", out, "--shard", "2/2").exit_code == 3
+    write_lossless_slide(tmp_path / "slides" / "b.tif", TISSUE, 0.5)
+    result = run(slides, "-o", out, "--only-failed", "--json")
+    assert json.loads(result.stdout)["counts"]["done"] == 1
+    assert rows_of(out)["b"]["status"] == "ok"
