@@ -63,9 +63,10 @@ def read_reports(source: Path) -> list[Report]:
             raise CohortError(f"{source}: no reports found", hint="give a .csv, .parquet or .jsonl table with rows")
         names = canonical_columns(rows[0].keys(), ALIASES)
         if "text" not in names or not names.keys() & {"report_id", "patient_id"}:
+            found = ", ".join(str(name)[:40] for name in rows[0])
             raise CohortError(
-                f"{source}: no column with the report text, or none with its id",
-                hint=f"name the columns report_id, patient_id and text; found {', '.join(str(name)[:40] for name in rows[0])}",
+                f"{source}: no column with the report text, or none with its id; found {found}",
+                hint="name the columns report_id, patient_id and text",
             )
         reports = [_row_report(row, names, source, number) for number, row in enumerate(rows, start=1)]
     if not reports:

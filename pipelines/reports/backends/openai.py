@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -34,17 +35,23 @@ class OpenAIBackend:
         base_url: str | None = None,
         workers: int = 8,
         timeout: float = 300.0,
+        max_retries: int = MAX_RETRIES,
     ) -> None:
+        if not base_url:  # the client would fall back to a cloud service, and reports are confidential
+            raise BackendError(
+                "backend openai: no server named", hint="pass --base-url, for example http://127.0.0.1:8000/v1"
+            )
         if not settings.model:
             raise BackendError("backend openai: no model named", hint="pass --model with the name the server knows")
         openai = _openai()
+        logging.getLogger("openai").setLevel(logging.WARNING)  # below that it logs whole requests
         self.settings = settings
         self.model = settings.model
         self.workers = workers
         self.batch_size = max(64, 16 * workers)
         self._schema = answer_schema(questions, bounded=False)
         self._client = openai.OpenAI(
-            api_key=os.environ.get(KEY_VARIABLE) or "none", base_url=base_url, timeout=timeout, max_retries=MAX_RETRIES
+            api_key=os.environ.get(KEY_VARIABLE) or "none", base_url=base_url, timeout=timeout, max_retries=max_retries
         )
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
@@ -91,6 +98,10 @@ class OpenAIBackend:
             ) from None
         except openai.APIStatusError as error:  # its message may repeat the report, so only the number is kept
             return Reply(error=_status_sentence(error.status_code), seconds=time.perf_counter() - started)
+        except (openai.APIError, ValueError):  # a body that is not JSON surfaces as a ValueError of the json module
+            return Reply(
+                error="the server sent something else than a completion", seconds=time.perf_counter() - started
+            )
         return _reply(completion, time.perf_counter() - started)
 
 
@@ -117,7 +128,7 @@ def _status_sentence(status: int) -> str:
     if status == 400:
         return "the server rejected the request (HTTP 400); the report may be longer than the model accepts"
     if status == 429:
-        return f"the server was too busy {MAX_RETRIES + 1} times (HTTP 429); try fewer --workers"
+        return "the server stayed too busy (HTTP 429); try fewer --workers"
     return f"the server failed (HTTP {status})"
 
 

@@ -1,0 +1,75 @@
+"""A server on loopback that speaks the OpenAI chat protocol and answers what a test tells it to."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+NO_PAUSE = {"retry-after-ms": "1"}
+"""Header that makes the client try again at once."""
+
+Answer = Callable[[dict[str, Any]], tuple[int, Any]]
+
+
+def completion(text: str, **choice: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text, **choice.pop("message", {})}
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "fake",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": message, **choice}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
+    }
+
+
+class ChatServer:
+    """Keeps the bodies and headers of the requests it got."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.url = ""
+
+
+@contextmanager
+def chat_server(answer: Answer):
+    """Run a server that answers each request body by ``answer(body) -> (status, reply)``."""
+    state = ChatServer(answer)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            state.bodies.append(body)
+            state.headers.append({name.lower(): value for name, value in self.headers.items()})
+            status, reply = state.answer(body)
+            data = reply.encode() if isinstance(reply, str) else json.dumps(reply).encode()
+            self.send_response(status)
+            for name, value in {
+                "Content-Type": "application/json",
+                "Content-Length": str(len(data)),
+                **NO_PAUSE,
+            }.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    state.url = f"http://127.0.0.1:{server.server_port}/v1"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

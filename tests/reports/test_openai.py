@@ -1,0 +1,151 @@
+"""The openai backend against a real server on loopback that fails in the ways servers fail."""
+
+import logging
+import threading
+
+import pytest
+
+from pipelines.core.errors import BackendError
+from pipelines.core.questions import load_questions
+from pipelines.core.settings import DescribeReportsSettings
+from pipelines.reports.backends.base import Request
+from pipelines.reports.backends.openai import OpenAIBackend
+from pipelines.reports.instructions import messages
+from tests.reports.chat_server import chat_server, completion
+
+LUNG = load_questions("lung")
+SECRET = "Mrs Example has a tumor"
+REQUEST = Request(SECRET, messages(LUNG, SECRET))
+
+
+def backend(server_url, **options):
+    settings = DescribeReportsSettings(backend="openai", model="fake", max_tokens=77)
+    return OpenAIBackend(LUNG, settings, base_url=server_url, **options)
+
+
+def ask(answer, **options):
+    with chat_server(answer) as server:
+        ((index, reply),) = backend(server.url, **options).complete([REQUEST])
+    assert index == 0
+    assert "Example" not in reply.error
+    return reply, server
+
+
+def in_turn(*replies):
+    waiting = list(replies)
+    return lambda _: waiting.pop(0)
+
+
+def test_the_server_gets_the_conversation_and_the_schema():
+    reply, server = ask(lambda _: (200, completion("{}")))
+    assert (reply.text, reply.error, reply.prompt_tokens, reply.output_tokens) == ("{}", "", 100, 20)
+    (body,) = server.bodies
+    assert body["messages"] == REQUEST.messages
+    assert (body["model"], body["temperature"], body["max_tokens"]) == ("fake", 0.0, 77)
+    assert body["response_format"]["json_schema"]["strict"] is True
+    assert body["response_format"]["json_schema"]["schema"]["required"] == list(LUNG.ids)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_passing_failure_is_tried_again(status):
+    reply, server = ask(in_turn((status, {}), (status, {}), (200, completion("{}"))))
+    assert reply.text == "{}"
+    assert len(server.bodies) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(429, "too busy"), (500, "HTTP 500"), (400, "longer than the model accepts")]
+)
+def test_a_lasting_failure_becomes_an_error_without_the_words_of_the_server(status, said):
+    reply, _ = ask(lambda _: (status, {"error": {"message": SECRET}}))
+    assert said in reply.error
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (completion('{"differ', finish_reason="length"), "cut off"),
+        (completion("", finish_reason="content_filter"), "refused"),
+        (completion("", message={"refusal": SECRET}), "refused"),
+        ({**completion(""), "choices": []}, "no choices"),
+    ],
+    ids=["truncated", "filtered", "refused", "empty"],
+)
+def test_a_reply_without_an_answer_becomes_an_error(body, said):
+    reply, _ = ask(lambda _: (200, body))
+    assert said in reply.error
+    assert reply.text == ""
+
+
+def test_a_server_that_counts_no_tokens_is_good_enough():
+    body = completion("{}")
+    del body["usage"]
+    reply, _ = ask(lambda _: (200, body))
+    assert reply.prompt_tokens is None
+
+
+def test_a_body_that_is_not_json_becomes_an_error():
+    reply, _ = ask(lambda _: (200, f"<html>{SECRET}"))
+    assert reply.error
+
+
+def test_a_server_that_does_not_answer_in_time_becomes_an_error():
+    released = threading.Event()
+
+    def never(_):
+        released.wait(5)
+        return 200, completion("{}")
+
+    with chat_server(never) as server:
+        ((_, reply),) = backend(server.url, timeout=0.05, max_retries=0).complete([REQUEST])
+        released.set()
+    assert "in time" in reply.error
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_server_that_refuses_the_key_or_the_model_stops_the_run(status, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-key")
+    refusal = (status, {"error": {"message": "sk-secret-key"}})
+    with chat_server(lambda _: refusal) as server, pytest.raises(BackendError) as caught:
+        list(backend(server.url).complete([REQUEST]))
+    assert f"HTTP {status}" in caught.value.message
+    assert "sk-secret" not in caught.value.message + caught.value.hint
+
+
+def test_the_key_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-key")
+    _, server = ask(lambda _: (200, completion("{}")))
+    assert server.headers[0]["authorization"] == "Bearer sk-secret-key"
+
+
+def test_a_server_that_is_not_there_stops_the_run():
+    with chat_server(lambda _: (200, {})) as server:
+        gone = server.url
+    with pytest.raises(BackendError, match="no connection"):
+        list(backend(gone, max_retries=0).complete([REQUEST]))
+
+
+def test_several_requests_are_on_their_way_at_a_time():
+    together = threading.Barrier(4)
+
+    def answer(_):
+        together.wait(timeout=10)  # passes only when four requests have come
+        return 200, completion("{}")
+
+    with chat_server(answer) as server:
+        replies = dict(backend(server.url, workers=4).complete([REQUEST] * 8))
+    assert sorted(replies) == list(range(8))
+    assert {reply.text for reply in replies.values()} == {"{}"}
+
+
+def test_requests_are_not_logged_even_in_debug_mode(caplog):
+    caplog.set_level(logging.DEBUG)
+    ask(lambda _: (200, completion("{}")))
+    assert "Example" not in caplog.text
+
+
+@pytest.mark.parametrize(("url", "model", "said"), [(None, "m", "--base-url"), ("http://127.0.0.1:1", "", "--model")])
+def test_server_and_model_must_be_named(url, model, said):
+    with pytest.raises(BackendError) as caught:
+        OpenAIBackend(LUNG, DescribeReportsSettings(backend="openai", model=model), base_url=url)
+    assert said in caught.value.hint
