@@ -1,0 +1,171 @@
+"""An image encoder ready to run: network, weights, preprocessing and embedding rule in one call."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipelines.core.errors import EncoderError
+from pipelines.core.files import file_fingerprint, fingerprint
+from pipelines.encoders.presets import Preset
+from pipelines.encoders.weights import find_weights, fit_weights, read_weights
+
+
+def _class_token(network: Any, pixels: Tensor) -> Tensor:
+    tokens: Tensor = network.forward_features(pixels)  # (B, T, D)
+    return tokens[:, 0]
+
+
+def _class_token_and_mean(network: Any, pixels: Tensor) -> Tensor:
+    tokens = network.forward_features(pixels)  # (B, T, D)
+    tiles = tokens[:, network.num_prefix_tokens :]  # without the class and register tokens
+    return torch.cat([tokens[:, 0], tiles.mean(1)], dim=-1)  # (B, 2 D)
+
+
+EMBEDDINGS: Mapping[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "pooled": lambda network, pixels: network(pixels),
+    "cls": _class_token,
+    "cls+mean": _class_token_and_mean,
+}
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def load_encoder(
+    preset: Preset, *, weights: Path | None = None, device: str = "cpu", precision: str = "auto"
+) -> Encoder:
+    """Build the network of ``preset``, load its weights, and see that it gives finite features.
+
+    Raises
+    ------
+    EncoderError
+        The weights are missing, unsafe or of another network, or the features have another width.
+    """
+    path = find_weights(preset, weights)
+    network = build_network(preset)
+    fit_weights(network, read_weights(path), preset, path)
+    encoder = Encoder(network, preset, weights_fingerprint=file_fingerprint(path), device=device, precision=precision)
+    encoder.check()
+    return encoder
+
+
+def build_network(preset: Preset) -> nn.Module:
+    """Return the untrained network of ``preset``, without a classifier."""
+    import timm
+
+    network: nn.Module = timm.create_model(preset.architecture, pretrained=False, num_classes=0, **preset.options)
+    return network
+
+
+class Encoder:
+    """Turns uint8 tiles into feature vectors.
+
+    B tiles in a batch, S pixels the edge of a tile, D channels.
+    """
+
+    def __init__(
+        self, network: nn.Module, preset: Preset, *, weights_fingerprint: str, device: str, precision: str
+    ) -> None:
+        self.preset = preset
+        self.fingerprint = fingerprint({**preset.recipe(), "weights": weights_fingerprint})
+        """16 hexadecimal digits that differ when weights, preprocessing or embedding rule differ."""
+        self.device = device
+        self.precision = _precision(precision, device)
+        self.dim = preset.dim
+        self.largest_batch: int | None = None
+        """Tiles that fit into memory, None as long as every batch did."""
+        self._network = network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+        mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (preset.mean, preset.std))
+        self._scale = 1 / (255 * std)
+        self._shift = mean / std
+
+    @torch.inference_mode()
+    def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the features (B, D) of ``tiles`` (B, S, S, 3), RGB.
+
+        A batch that does not fit into memory is halved, and so are those that follow.
+
+        Raises
+        ------
+        EncoderError
+            A single tile does not fit into memory.
+        """
+        found: list[NDArray[np.float32]] = []
+        start = 0
+        while start < len(tiles):
+            batch = tiles[start : start + (self.largest_batch or len(tiles))]
+            try:
+                found.append(self._encode(batch))
+            except RuntimeError as error:
+                self._halve(len(batch), error)
+                continue
+            start += len(batch)
+        return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
+
+    def check(self) -> None:
+        """Encode one grey tile: learns ``dim`` and finds a network that does not work before a slide is read."""
+        size = self.preset.resize
+        features = self(np.full((1, size, size, 3), 128, np.uint8))
+        if features.ndim != 2 or (self.dim and features.shape[1] != self.dim):
+            raise EncoderError(
+                f"{self.preset.name}: features have shape {features.shape[1:]}, expected ({self.dim},)",
+                hint="the installed timm may differ from the one this encoder was described for",
+            )
+        if not np.isfinite(features).all():
+            raise EncoderError(
+                f"{self.preset.name}: features of a grey tile are not finite in {self.precision}",
+                hint="try --precision fp32, and check the weights file",
+            )
+        self.dim = features.shape[1]
+
+    def _encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        pixels = torch.from_numpy(tiles).to(self.device).permute(0, 3, 1, 2)  # (B, 3, S, S), channels last
+        with self._autocast():
+            features = EMBEDDINGS[self.preset.embedding](self._network, self._preprocess(pixels))
+        found: NDArray[np.float32] = features.float().cpu().numpy()
+        return found
+
+    def _preprocess(self, pixels: Tensor) -> Tensor:
+        preset = self.preset
+        pixels = pixels.float()
+        if pixels.shape[-1] != preset.resize:
+            size = (preset.resize, preset.resize)
+            pixels = functional.interpolate(pixels, size, mode=preset.interpolation, antialias=True)
+            pixels = pixels.round_().clamp_(0, 255)  # as resizing 8-bit pictures does
+        margin = (preset.resize - preset.input_size) // 2
+        if margin:
+            pixels = pixels[..., margin : margin + preset.input_size, margin : margin + preset.input_size]
+        return pixels.mul_(self._scale).sub_(self._shift)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(torch.device(self.device).type, AUTOCAST[self.precision])
+
+    def _halve(self, batch_size: int, error: RuntimeError) -> None:
+        if not any(words in str(error).lower() for words in OUT_OF_MEMORY):
+            raise error
+        if batch_size == 1:
+            raise EncoderError(
+                f"{self.preset.name}: one tile does not fit into the memory of {self.device}",
+                hint="use a smaller encoder, --precision bf16, or --device cpu",
+            ) from error
+        self.largest_batch = batch_size // 2
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+
+def _precision(wanted: str, device: str) -> str:
+    if wanted != "auto":
+        return wanted
+    if not device.startswith("cuda"):
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

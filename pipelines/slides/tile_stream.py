@@ -1,0 +1,144 @@
+"""Tiles of many slides, read ahead by threads, so that an encoder does not wait for pixels."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import SlideError
+from pipelines.core.prefetch import prefetch
+from pipelines.slides.slide import Slide, open_slide
+
+
+@dataclass(frozen=True)
+class SlideTiles:
+    """The tiles to read from one slide."""
+
+    path: Path
+    coords: NDArray[np.int64]
+    """(N, 2), x then y of the top-left corners, level-0 pixels."""
+    size_level0: int
+    """Edge of a tile, level-0 pixels."""
+    tile_size: int
+    """Edge of a tile as it is delivered, pixels."""
+
+    @classmethod
+    def of(cls, coords: NDArray[np.int64], row: Mapping[str, Any]) -> SlideTiles:
+        """Return the tiles at ``coords`` of the slide that ``row`` (of ``tiled_slides``) describes."""
+        return cls(Path(row["path"]), coords, row["tile_size_level0"] or 0, row["tile_size"] or 0)
+
+
+@dataclass(frozen=True)
+class TileBatch:
+    """Some tiles of one slide as pixels, without those that could not be read."""
+
+    pixels: NDArray[np.uint8]
+    """(B, S, S, 3), RGB."""
+    coords: NDArray[np.int64]
+    """(B, 2), as in `SlideTiles`."""
+    n_unreadable: int = 0
+    error: Exception | None = None
+    """Why the slide as a whole could not be read."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    number: int
+    """Position of the slide among those of the stream."""
+    slide: SlideTiles
+    rows: slice
+
+
+class TileStream:
+    """Reads the tiles of ``slides`` in order, across the border from one slide to the next.
+
+    Every thread has its own handle on the slide. Memory is bounded by ``threads + 2``
+    batches, whatever the slides. Use it as a context manager.
+
+    Parameters
+    ----------
+    slides
+        Consumed as reading proceeds; may be a generator.
+    """
+
+    def __init__(self, slides: Iterable[SlideTiles], *, batch_size: int, threads: int) -> None:
+        self._handles = threading.local()
+        self._opened: list[Slide] = []
+        self._stream = prefetch(self._read, _jobs(slides, batch_size), threads=threads, ahead=threads + 2)
+        self._head: tuple[int, TileBatch] | None = None
+
+    def __enter__(self) -> TileStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+        for slide in self._opened:
+            slide.close()
+
+    def batches(self, number: int) -> Iterator[TileBatch]:
+        """Yield the batches of the slide at position ``number`` of ``slides``.
+
+        Batches of earlier slides that nobody took are dropped. There are none for a slide
+        without tiles.
+
+        Raises
+        ------
+        SlideError
+            The slide cannot be opened.
+        """
+        while True:
+            self._head = self._head or next(self._stream, None)
+            if self._head is None or self._head[0] > number:
+                return
+            (found, batch), self._head = self._head, None
+            if found < number:
+                continue
+            if batch.error is not None:
+                raise batch.error
+            yield batch
+
+    def _read(self, job: _Job) -> tuple[int, TileBatch]:
+        slide, coords = job.slide, job.slide.coords[job.rows]
+        size = slide.tile_size
+        pixels = np.empty((len(coords), size, size, 3), np.uint8)
+        readable = np.ones(len(coords), bool)
+        try:
+            handle = self._handle(slide.path)
+        except SlideError as error:
+            return job.number, TileBatch(pixels[:0], coords[:0], len(coords), error)
+        for row, (x, y) in enumerate(coords.tolist()):
+            try:
+                pixels[row] = handle.read_tile(x, y, slide.size_level0, size)
+            except SlideError:
+                readable[row] = False
+        if readable.all():
+            return job.number, TileBatch(pixels, coords)
+        return job.number, TileBatch(pixels[readable], coords[readable], int((~readable).sum()))
+
+    def _handle(self, path: Path) -> Slide:
+        """Return this thread's handle on ``path``; the one on its earlier slide is closed."""
+        mine: Slide | None = getattr(self._handles, "slide", None)
+        if mine is not None and mine.path == path:
+            return mine
+        if mine is not None:
+            mine.close()
+            self._opened.remove(mine)
+            self._handles.slide = None
+        self._handles.slide = opened = open_slide(path)
+        self._opened.append(opened)
+        return opened
+
+
+def _jobs(slides: Iterable[SlideTiles], batch_size: int) -> Iterator[_Job]:
+    for number, slide in enumerate(slides):
+        for start in range(0, len(slide.coords), batch_size):
+            yield _Job(number, slide, slice(start, start + batch_size))
