@@ -48,7 +48,7 @@ app.command("evaluate")(evaluate.command)
 app.add_typer(demo.app, name="demo")
 
 
-def _show_version(*, wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback signature
     if wanted:
         from pipelines.core.provenance import five_version
 
@@ -60,11 +60,10 @@ def _show_version(*, wanted: bool) -> None:
 def root(
     *,
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, show_envvar=False, help="Show the version.")
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
     ] = False,
 ) -> None:
     """Classify whole-slide images with language: slides and reports in, predictions out."""
-    _show_version(wanted=version)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 

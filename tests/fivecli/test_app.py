@@ -78,6 +78,7 @@ class TestConfiguration:
             import pipelines.tile
 
             seen = {}
+            (tmp_path / "a.svs").touch()
             monkeypatch.setattr(pipelines.tile, "tile", lambda *a, **k: seen.update(all=[*a, *k.values()]))
             runner.invoke(app, ["tile", str(tmp_path), "-o", str(tmp_path / "out"), *arguments], env=env)
             from pipelines.core.settings import TileSettings
