@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import yaml
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
-from pipelines.core.batch import Outcome
+from fivecli.app import app
+from pipelines.core.batch import Outcome, Summary
 from pipelines.core.errors import ArtifactError, ChangedSettingsError, CohortError, FiveError, SettingsError
 from pipelines.core.schemas import EMBEDDED_SLIDES, METRICS, SPLITS
 from pipelines.core.settings import TrainSettings
+from pipelines.core.settings.train import PRESETS
 from pipelines.model import loop
 from pipelines.model.loop import learning_rate, updates_per_epoch
 from pipelines.train import TrainInputs, train
@@ -232,3 +235,25 @@ def test_the_learning_rate_rises_and_falls_to_a_hundredth():
 @pytest.mark.parametrize(("slides", "batch", "accumulation", "updates"), [(16, 8, 1, 2), (17, 8, 1, 3), (33, 8, 2, 3)])
 def test_left_over_batches_of_an_epoch_count(slides, batch, accumulation, updates):
     assert updates_per_epoch(slides, TrainSettings(batch_size=batch, accumulation=accumulation)) == updates
+
+
+def test_flags_win_over_a_config_file_and_a_file_over_the_preset(tmp_path, monkeypatch):
+    seen = {}
+
+    def remember(inputs, output, settings, **_):
+        seen["settings"] = settings
+        return Summary(output, ())
+
+    monkeypatch.setattr("pipelines.train.train", remember)
+    (tmp_path / "five.yaml").write_text("epochs: 7\nlr: 0.5\n")
+    flags = ["--preset", "released", "--config", str(tmp_path / "five.yaml"), "--lr", "0.25"]
+    result = CliRunner().invoke(app, ["train", str(tmp_path), "-o", str(tmp_path / "run"), *flags])
+    assert result.exit_code == 0, result.output
+    assert seen["settings"] == replace(TrainSettings(**PRESETS["released"]), epochs=7, lr=0.25)
+
+
+def test_the_released_preset_trains(cohort, settings, tmp_path):
+    kept = {**PRESETS["released"], "text_model": settings.text_model, "width": 64, "prompt_tokens": 20, "epochs": 1}
+    released = TrainSettings(**kept, context_length=30, padded_length=100)
+    summary = train(pretrain_inputs(cohort), tmp_path / "run", released)
+    assert summary.counts["done"] == 1

@@ -44,12 +44,12 @@ step describe-reports "$reports" -o "$out/descriptions" --questions "$QUESTIONS"
 
 # Learn from the descriptions alone, then predict classes that the model has only read about.
 step train "$out/features" --descriptions "$out/descriptions" --cohort "$cohort" -o "$out/pretrained"
-step predict "$out/features" --run "$out/pretrained" --classes "$CLASSES" --split test -o "$out/zero_shot"
+step predict "$out/features" --run "$out/pretrained" --classes "$CLASSES" --cohort "$cohort" --split test -o "$out/zero_shot"
 step evaluate "$out/zero_shot"
 
 # Go on with the labels of the same training patients, and predict the same held-out ones.
 step train "$out/features" --regime finetune --init "$out/pretrained" --classes "$CLASSES" --cohort "$cohort" -o "$out/finetuned"
-step predict "$out/features" --run "$out/finetuned" --split test --heatmaps -o "$out/predictions"
+step predict "$out/features" --run "$out/finetuned" --cohort "$cohort" --split test --heatmaps -o "$out/predictions"
 step evaluate "$out/predictions" --show
 
 if ((some_failed)); then

@@ -25,7 +25,9 @@ FOCUS_MPP = 2.0
 WHITE = 215
 """Pixels whose darkest channel is above this (of 255) are white."""
 BLACK = 55
-"""Pixels whose brightest channel is below this (of 255) are black."""
+"""Pixels whose brightest channel is below this (of 255) are black, unless they have the colour of ink."""
+COLOURED = 25
+"""Pixels whose brightest channel is below this (of 255) have no colour to speak of."""
 PEN_COLOURS = ("blue", "green", "red")
 REASONS = ("unreadable", "background", "black", *(f"pen-{colour}" for colour in PEN_COLOURS), "white", "blurred")
 """Why a tile is not kept; of several the first is recorded."""
@@ -91,15 +93,15 @@ def colour_masks(rgb: Rgb) -> dict[str, NDArray[np.bool_]]:
     """
     hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
     hue, saturation, value = hsv[..., 0], hsv[..., 1], hsv[..., 2]  # hue in half degrees
-    lit = value >= BLACK
+    coloured = value >= COLOURED
     blue = (hue >= 95) & (((hue < 115) & (saturation > 100)) | ((hue < 126) & (saturation > 165)))
-    return {
-        "white": rgb.min(axis=2) > WHITE,
-        "black": ~lit,
-        "pen-green": lit & (hue >= 32) & (hue < 95) & (saturation > 60),
-        "pen-blue": lit & blue,
-        "pen-red": lit & ((hue >= 174) | (hue <= 8)) & (saturation > 180),
+    pens = {
+        "pen-blue": coloured & blue,
+        "pen-green": coloured & (hue >= 32) & (hue < 95) & (saturation > 60),
+        "pen-red": (value >= BLACK) & ((hue >= 174) | (hue <= 8)) & (saturation > 180),
     }
+    ink = np.any(list(pens.values()), axis=0)
+    return {"white": rgb.min(axis=2) > WHITE, "black": (value < BLACK) & ~ink, **pens}
 
 
 def _focus(slide: Slide, grid: Grid) -> tuple[Scores, NDArray[np.bool_]]:

@@ -40,7 +40,7 @@ class TileSettings(Settings):
     """Tissue pieces smaller than this are dropped and holes smaller than this are filled, mm2."""
     max_white: float = 0.8
     """Largest share of a tile that may be bright and colourless, 0 to 1."""
-    max_black: float = 0.5
+    max_black: float = 0.2
     """Largest share of a tile that may be nearly black, 0 to 1."""
     max_pen: float = 0.1
     """Largest share of a tile that may have the colour of blue, green or red ink, 0 to 1."""
