@@ -1,0 +1,98 @@
+"""Nothing of held-out patients reaches training, and no label or report reaches prediction."""
+
+import csv
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipelines.core.schemas import ANSWERS, PREDICTIONS
+from pipelines.core.settings import PredictSettings, TrainSettings
+from pipelines.predict import predict
+from pipelines.train import TrainInputs, train
+from tests.synthetic_features import ANSWERS_OF, DIM, PROVENANCE, QUESTIONS, Cohort, write_bag, write_cohort
+
+OTHER = {"round": "spindle", "spindle": "round"}
+SPLIT = ["train"] * 8 + ["val"] * 2 + ["test"] * 2
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """A cohort of twelve patients, in turn of each class, whose table says who is held out."""
+    made = write_cohort(tmp_path / "cohort", n_patients=12)
+    write_table(made, swapped=())
+    return made
+
+
+def write_table(cohort, swapped):
+    with cohort.table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with cohort.table.open("w", newline="") as stream:
+        table = csv.DictWriter(stream, ["slide_id", "patient_id", "label", "split"])
+        table.writeheader()
+        for row, split in zip(rows, SPLIT, strict=True):
+            label = OTHER[row["label"]] if split in swapped else row["label"]
+            table.writerow({**row, "label": label, "split": split})
+
+
+def spoiled(cohort, folder, split):
+    """A copy in which the labels, answers and features of one split are wrong."""
+    shutil.copytree(cohort.table.parent, folder)
+    copy = Cohort(folder / "features", folder / "descriptions", folder / "cohort.csv", folder / "classes.yaml")
+    write_table(copy, swapped=(split,))
+    numbers = {number for number, name in enumerate(SPLIT) if name == split}
+    answers = ANSWERS.read_rows(copy.descriptions / "answers.parquet")
+    for row in answers:
+        if int(row["patient_id"][1:]) in numbers:
+            label = ("spindle", "round")[int(row["patient_id"][1:]) % 2]
+            row["description"] = ANSWERS_OF[label][QUESTIONS.ids.index(row["question_id"])]
+    ANSWERS.write(copy.descriptions / "answers.parquet", answers, PROVENANCE)
+    for number in numbers:
+        write_bag(copy.features, f"s{number:02d}", np.random.default_rng(number).normal(5, 9, (30, DIM)))
+    return copy
+
+
+@pytest.fixture
+def settings(tiny_bert):
+    return TrainSettings(
+        text_model=str(tiny_bert), width=64, diagnosis_prompts=2, prompt_tokens=2, epochs=2, lr=1e-3, lr_text=1e-3
+    )
+
+
+def trained(cohort, regime, settings, run):
+    if regime == "pretrain":
+        inputs = TrainInputs(cohort.features, cohort.table, descriptions=cohort.descriptions)
+    else:
+        inputs = TrainInputs(cohort.features, cohort.table, classes=cohort.classes)
+    train(inputs, run, replace(settings, regime=regime))
+    return load_file(run / "model.safetensors")
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("regime", ["pretrain", "finetune"])
+def test_labels_answers_and_features_of_held_out_patients_do_not_reach_the_weights(cohort, settings, tmp_path, regime):
+    weights = trained(cohort, regime, settings, tmp_path / "run")
+    test_spoiled = spoiled(cohort, tmp_path / "test_spoiled", "test")
+    assert same(weights, trained(test_spoiled, regime, settings, tmp_path / "run_test_spoiled"))
+    train_spoiled = spoiled(cohort, tmp_path / "train_spoiled", "train")
+    assert not same(weights, trained(train_spoiled, regime, settings, tmp_path / "run_train_spoiled"))
+
+
+def test_labels_and_reports_do_not_reach_the_predictions(cohort, settings, tmp_path):
+    trained(cohort, "finetune", settings, tmp_path / "run")
+
+    def probabilities(name):
+        predict(cohort.features, tmp_path / "run", tmp_path / name, PredictSettings(), cohort=cohort.table)
+        rows = PREDICTIONS.read_rows(tmp_path / name / "predictions.parquet")
+        return {row["slide_id"]: (row["prob_round"], row["prob_spindle"]) for row in rows}
+
+    before = probabilities("before")
+    write_table(cohort, swapped=("train", "val", "test"))
+    shutil.rmtree(cohort.descriptions)
+    assert probabilities("after") == before
