@@ -25,6 +25,7 @@ from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS, SPLITS
 from pipelines.core.settings import PredictSettings
 from pipelines.findings.heatmap import draw_heatmap
+from pipelines.findings.report import write_report
 from pipelines.model.bags import BagFile, BagReader, TileBag
 from pipelines.model.checkpoint import WEIGHTS, load_model
 from pipelines.model.feature_cohort import FeatureCohort, read_feature_cohort
@@ -82,6 +83,7 @@ def predict(
     PREDICTIONS.write(out / "predictions.parquet", rows, provenance)
     if len(rows) == len(slides):
         PATIENT_PREDICTIONS.write(out / "patients.parquet", patient_rows(rows, list(texts)), provenance)
+    write_report(out, facts=_facts(run, model, texts), title=f"Predictions of {run.name}")
     return Summary(out, tuple(results), _left_out(found, slides))
 
 
@@ -207,6 +209,16 @@ def _fitting_model(run: Path, found: FeatureCohort, device: str) -> FiveModel:
             hint=f"embed the slides with {spec.encoder}",
         )
     return model
+
+
+def _facts(run: Path, model: FiveModel, texts: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return what the HTML page says of how the predictions were made."""
+    return {
+        "run": str(run),
+        "image encoder": model.spec.encoder,
+        "text model": model.settings.text_model,
+        **{f"texts of {name}": "; ".join(sentences) for name, sentences in texts.items()},
+    }
 
 
 def _left_out(found: FeatureCohort, slides: Sequence[CohortSlide]) -> dict[str, int]:
