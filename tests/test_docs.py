@@ -29,7 +29,7 @@ def test_every_flag_that_the_docs_show_exists(page):
     """Commands in code blocks name real subcommands and real flags."""
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     commands = get_command(app).commands
-    for name, arguments in re.findall(r"^ *five ([a-z][a-z-]+)(.*)$", text, flags=re.MULTILINE):
+    for name, arguments in re.findall(r"^ *(?:step )?five ([a-z][a-z-]+)(.*)$", text, flags=re.MULTILINE):
         assert name in commands, name
         group = commands[name]
         nested = getattr(group, "commands", {})

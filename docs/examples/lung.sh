@@ -7,8 +7,8 @@
 # REPORTS  table of reports: report_id, patient_id, text
 # OUT      folder for everything that is made; a second run keeps what is done
 #
-# Any of these can be set in front of the command, for example
-#   ENCODER=uni2 WORKERS=16 BACKEND=vllm MODEL=Qwen/Qwen2.5-7B-Instruct ./lung.sh cohort.csv reports.csv out
+# What stands below can be set in front of the command, as can every option of every command:
+#   WORKERS=16 BACKEND=vllm MODEL=Qwen/Qwen2.5-7B-Instruct FIVE_TRAIN_EPOCHS=100 ./lung.sh cohort.csv reports.csv out
 set -euo pipefail
 
 ENCODER=${ENCODER:-efficientnet-lite0-imagenet}  # five embed --list-encoders shows more
@@ -29,8 +29,8 @@ some_failed=0
 # tables: go on with the others, and leave with 3 at the end. Any other failure stops here.
 step() {
   local code=0
-  printf '\n[%dm%02ds] five %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"
-  five "$@" || code=$?
+  printf '\n[%dm%02ds] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"
+  "$@" || code=$?
   case $code in
     0) ;;
     3) some_failed=1 ;;
@@ -38,19 +38,19 @@ step() {
   esac
 }
 
-step tile "$cohort" -o "$out/tiles" --workers "$WORKERS"
-step embed "$out/tiles" -o "$out/features" --encoder "$ENCODER" --workers "$WORKERS"
-step describe-reports "$reports" -o "$out/descriptions" --questions "$QUESTIONS" --backend "$BACKEND" ${MODEL:+--model "$MODEL"}
+step five tile "$cohort" -o "$out/tiles" --workers "$WORKERS"
+step five embed "$out/tiles" -o "$out/features" --encoder "$ENCODER" --workers "$WORKERS"
+step five describe-reports "$reports" -o "$out/descriptions" --questions "$QUESTIONS" --backend "$BACKEND" ${MODEL:+--model "$MODEL"}
 
 # Learn from the descriptions alone, then predict classes that the model has only read about.
-step train "$out/features" --descriptions "$out/descriptions" --cohort "$cohort" -o "$out/pretrained"
-step predict "$out/features" --run "$out/pretrained" --classes "$CLASSES" --cohort "$cohort" --split test -o "$out/zero_shot"
-step evaluate "$out/zero_shot"
+step five train "$out/features" --descriptions "$out/descriptions" --cohort "$cohort" -o "$out/pretrained"
+step five predict "$out/features" --run "$out/pretrained" --classes "$CLASSES" --cohort "$cohort" --split test -o "$out/zero_shot"
+step five evaluate "$out/zero_shot"
 
 # Go on with the labels of the same training patients, and predict the same held-out ones.
-step train "$out/features" --regime finetune --init "$out/pretrained" --classes "$CLASSES" --cohort "$cohort" -o "$out/finetuned"
-step predict "$out/features" --run "$out/finetuned" --cohort "$cohort" --split test --heatmaps -o "$out/predictions"
-step evaluate "$out/predictions" --show
+step five train "$out/features" --regime finetune --init "$out/pretrained" --classes "$CLASSES" --cohort "$cohort" -o "$out/finetuned"
+step five predict "$out/features" --run "$out/finetuned" --cohort "$cohort" --split test --heatmaps -o "$out/predictions"
+step five evaluate "$out/predictions" --show
 
 if ((some_failed)); then
   echo "some slides or reports failed; the slides.parquet and reports.parquet in $out say why" >&2
