@@ -71,6 +71,8 @@ class Language(Part):
     """Stand after what they deny: ``pleural invasion is not identified``."""
     scope_end: tuple[Term, ...] = ("but", "however", "although", "except", "though", "whereas", "while", "with")
     """End what a negation reaches over."""
+    alternatives: tuple[Term, ...] = ("or", "nor")
+    """Carry a negation over the commas of a list: ``no vascular, lymphatic or perineural invasion``."""
     denial: tuple[Term, ...] = ("no", "none", "not *", "absent", "negative*", "nil", "free", "uninvolved", "(-)")
     """A bare no after a label: ``Pleural invasion: absent``."""
     affirmation: tuple[Term, ...] = (

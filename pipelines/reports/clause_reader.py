@@ -138,7 +138,9 @@ class ClauseReader:
         if not negations:
             return False
         between = before[negations[-1][1] :]
-        return not compile_terms(self.language.scope_end).search(between) and "," not in between
+        if compile_terms(self.language.scope_end).search(between):
+            return False
+        return "," not in between or bool(compile_terms(self.language.alternatives).search(between))
 
     def _denied_after(self, after: str) -> bool:
         piece = re.split(r"[,;]", after, maxsplit=1)[0]

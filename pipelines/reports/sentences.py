@@ -35,17 +35,17 @@ _CONTINUATIONS = frozenset(
         *("with", "without"),
     )
 )
-"""Words a sentence does not start with: a full stop before one is a line end."""
+"""Words a sentence does not start with: a full stop before one in capitals is a line end."""
 
 _LABEL = re.compile(r"[A-Z0-9][\w /().-]{1,50}:")
 """The beginning of a line of a synoptic report."""
 
 _HEADING = re.compile(
-    r"\b(?:(?P<gross>(?:gross|macroscopic)(?:\s+(?:pathology\s+)?(?:description|examination))?\s*:"
+    r"\b(?:(?P<gross>(?:gross|macroscop(?:ic|y))(?:\s+(?:pathology\s+)?(?:description|examination|findings))?\s*:"
     r"|gross\s+description|macroscopic\s+description|specimens?\s+received|tissue\s+description)"
     r"|(?P<clinical>clinical\s+(?:history|information|data|diagnosis)|pre-?operative\s+diagnosis"
     r"|intra-?operative\s+(?:consultation|diagnosis)|frozen\s+section\s+(?:diagnosis|report))"
-    r"|(?P<micro>microscopic|histolog(?:y|ic|ical)\s+(?:description|findings)?"
+    r"|(?P<micro>microscop(?:ic|y)|histolog(?:y|ic|ical)\s+(?:description|findings)?"
     r"|(?:final\s+)?(?:pathologic(?:al)?\s+)?diagnos[ie]s|comments?\s*:|synoptic|tumou?r\s+summary|addendum))",
     re.IGNORECASE,
 )
@@ -105,6 +105,6 @@ def _is_sentence_end(report: str, stop: int) -> bool:
         return False
     if _LABEL.match(after):
         return True
-    if word_after and word_after.group().lower() in _CONTINUATIONS:
+    if word_after and word_after.group().isupper() and word_after.group().lower() in _CONTINUATIONS:
         return False
     return not (before and before.group(1).lower() in _CONNECTORS)

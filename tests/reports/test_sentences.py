@@ -31,6 +31,14 @@ def test_a_line_end_in_the_middle_of_a_sentence_does_not_end_it(report):
     assert texts(report) == [report]
 
 
+def test_a_small_word_with_a_capital_begins_a_sentence_in_mixed_case():
+    assert texts("The pleura is free. With the margin. At the hilum lies a node.") == [
+        "The pleura is free.",
+        "With the margin.",
+        "At the hilum lies a node.",
+    ]
+
+
 def test_lines_of_a_synoptic_report_are_told_apart():
     assert texts("Margins: negative. Pleural invasion: absent. Grade: 2") == [
         "Margins: negative.",
