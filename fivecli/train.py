@@ -48,7 +48,7 @@ def command(
     cohort: Annotated[Path | None, _file("Cohort table: slides, patients, labels, splits.")] = None,
     classes: Annotated[Path | None, _file("YAML of class texts, for --regime finetune.")] = None,
     init: Annotated[Path | None, _file("Run to start from; its model settings and splits are kept.")] = None,
-    splits: Annotated[Path | None, _file("splits.parquet of another run, used again.")] = None,
+    splits: Annotated[Path | None, _file("Splits to use again: of another run, CLAM or STAMP.")] = None,
     shots: Annotated[int | None, _option("Training patients per class.", DATA, min=1)] = Defaults.shots,
     folds: Annotated[int | None, _option("Cross-validation folds.", DATA, min=2)] = Defaults.folds,
     fold: Annotated[int | None, _option("Fold held out as test set, from 0.", DATA, min=0)] = Defaults.fold,

@@ -26,6 +26,7 @@ from pipelines.model.descriptions import patient_answers
 from pipelines.model.feature_cohort import FeatureCohort, read_feature_cohort
 from pipelines.model.five import FiveModel, ModelSpec
 from pipelines.model.loop import Data, fit
+from pipelines.model.split_files import read_splits
 from pipelines.model.splits import make_splits
 from pipelines.model.states import STATE, Progress
 from pipelines.model.tasks import Task, class_task, description_task
@@ -48,7 +49,7 @@ class TrainInputs:
     init: Path | None = None
     """Run whose weights, model settings and splits are the start."""
     splits: Path | None = None
-    """splits.parquet of another run, to be used again."""
+    """Splits to be used again: splits.parquet of another run, or a split file of CLAM or STAMP."""
 
 
 def train(
@@ -112,17 +113,27 @@ def _with_settings_of_init(settings: TrainSettings, init: Path | None) -> TrainS
 
 
 def _splits(cohort: FeatureCohort, inputs: TrainInputs, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Return rows of SPLITS: taken over from a file or the run of ``init``, or made anew."""
-    path = inputs.splits or (inputs.init / "splits.parquet" if inputs.init else None)
-    if path is None:
-        return make_splits(
-            cohort.slides,
-            folds=settings.folds,
-            fold=settings.fold,
-            val_fraction=settings.val_fraction,
-            test_fraction=settings.test_fraction,
-            seed=settings.seed,
-        )
+    """Return rows of SPLITS: read from a file, taken over from the run of ``init``, or made anew."""
+    fold, val_fraction, seed = settings.fold, settings.val_fraction, settings.seed
+    if inputs.splits is not None:
+        rows = read_splits(inputs.splits, cohort.slides, fold=fold, val_fraction=val_fraction, seed=seed)
+        if inputs.init is not None:
+            _refuse_leak(rows, inputs.init)
+        return rows
+    if inputs.init is not None:
+        return _splits_of_init(cohort, inputs.init / "splits.parquet")
+    return make_splits(
+        cohort.slides,
+        folds=settings.folds,
+        fold=fold,
+        val_fraction=val_fraction,
+        test_fraction=settings.test_fraction,
+        seed=seed,
+    )
+
+
+def _splits_of_init(cohort: FeatureCohort, path: Path) -> list[dict[str, Any]]:
+    """Return the slides of the patients in ``path``, each in the split of its patient there."""
     taken = {row["patient_id"]: row for row in SPLITS.read_rows(path)}
     rows = [
         {
@@ -135,8 +146,6 @@ def _splits(cohort: FeatureCohort, inputs: TrainInputs, settings: TrainSettings)
         for slide in cohort.slides
         if slide.patient in taken
     ]
-    if inputs.splits and inputs.init:
-        _refuse_leak(rows, inputs.init)
     if not any(row["split"] == "train" for row in rows):
         raise CohortError(f"{path}: none of its training patients has features here")
     return rows

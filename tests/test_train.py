@@ -257,3 +257,16 @@ def test_the_released_preset_trains(cohort, settings, tmp_path):
     released = TrainSettings(**kept, context_length=30, padded_length=100)
     summary = train(pretrain_inputs(cohort), tmp_path / "run", released)
     assert summary.counts["done"] == 1
+
+
+def test_the_split_file_of_another_tool_is_used_as_it_stands(cohort, settings, tmp_path):
+    parts = {"train": ["s00", "s01", "s02", "s03", "s04", "s05"], "val": ["s06", "s07"], "test": ["s08", "s09"]}
+    lines = [f"{row},{','.join((parts[part] + [''] * 6)[row] for part in parts)}" for row in range(6)]
+    (tmp_path / "splits_0.csv").write_text("\n".join([",train,val,test", *lines]))
+    train(
+        finetune_inputs(cohort, splits=tmp_path / "splits_0.csv"),
+        tmp_path / "run",
+        replace(settings, regime="finetune"),
+    )
+    rows = SPLITS.read_rows(tmp_path / "run" / "splits.parquet")
+    assert {p: [row["slide_id"] for row in rows if row["split"] == p] for p in parts} == parts
