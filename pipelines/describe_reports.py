@@ -60,7 +60,7 @@ def describe_reports(
     """
     reports = select_reports(source, cohort, limit)
     questions = load_questions(settings.questions)
-    run = _Run(questions, settings, _provenance(source, settings, questions), out)
+    run = _Run(questions, settings, _provenance(source, settings, questions), out, len(reports))
     claim_folder(out, MADE_BY, run.provenance, overwrite=overwrite)
     write_questions(questions, out / "questions.yaml")
     with Journal(out / "journal.jsonl") as journal:
@@ -123,6 +123,7 @@ class _Run:
     settings: DescribeReportsSettings
     provenance: Provenance
     out: Path
+    n_reports: int
 
     def __post_init__(self) -> None:
         self.records: dict[str, Mapping[str, Any]] = {}
@@ -178,7 +179,7 @@ class _Run:
     def _settle(self, report: Report, record: Mapping[str, Any], outcome: Outcome, on_result: OnResult) -> None:
         self.records[report.report_id] = record
         self.outcomes[report.report_id] = outcome
-        on_result(Result(report.report_id, outcome, error=record.get("error") or ""))
+        on_result(Result(report.report_id, outcome, error=record.get("error") or "", total=self.n_reports))
 
     def _record(
         self, report: Report, status: str, answers: Sequence[Answer], case: Case | None = None
