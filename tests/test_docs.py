@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from fivecli.app import app
+from pipelines.core.schemas import ANSWERS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -43,3 +45,15 @@ def test_every_flag_that_the_docs_show_exists(page):
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_question_set_that_the_docs_show_answers_a_report(tmp_path):
+    page = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
+    (tmp_path / "questions.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, flags=re.DOTALL)[1])
+    (tmp_path / "reports.csv").write_text("report_id,patient_id,text\nr1,p1,Extensive necrosis is present.\n")
+    arguments = ["describe-reports", str(tmp_path / "reports.csv"), "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*arguments, "--questions", str(tmp_path / "questions.yaml")])
+    assert result.exit_code == 0, result.output
+    answers = {row["question_id"]: row["description"] for row in ANSWERS.read_rows(tmp_path / "out/answers.parquet")}
+    assert answers["necrosis"] == "tumor necrosis present"
+    assert len(answers) == 7
