@@ -80,7 +80,11 @@ def embed(
         work = _EmbedSlide(encoder, settings.dtype, stream, places)
         results = run_batch(slides, work, folder=out, on_result=on_result)
     seconds = time.perf_counter() - started
-    records = [_record(result, slide, encoder) for result, slide in zip(results, slides, strict=True)]
+    records = [
+        _record(result, slide, encoder)
+        for result, slide in zip(results, slides, strict=True)
+        if result.outcome is not Outcome.BUSY
+    ]
     update_table(EMBEDDED_SLIDES, out / "slides.parquet", records, "slide_id", made)
     return Summary(out, tuple(results), {**_figures(results, encoder, seconds), "slides_left_out": n_left_out})
 
