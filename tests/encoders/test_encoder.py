@@ -1,0 +1,163 @@
+"""Encoders: right pixels in, right vectors out, whatever the batch."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from pipelines.core.errors import EncoderError
+from pipelines.encoders.encoder import Encoder, build_network, load_encoder
+from pipelines.encoders.presets import EMBEDDED, Preset, find_preset
+
+MEAN, STD = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)
+
+
+class Means(nn.Module):
+    """Stands in for a network: the mean of each colour channel as it arrives."""
+
+    def forward(self, pixels):
+        return pixels.mean(dim=(2, 3))
+
+
+def encoder_of(network, **facts):
+    preset = Preset(name="stand-in", architecture="none", dim=3, mean=MEAN, std=STD, **facts)
+    return Encoder(network, preset, weights_fingerprint="w", device="cpu", precision="fp32")
+
+
+def flat_tiles(colour, n=2, size=224):
+    return np.broadcast_to(np.array(colour, np.uint8), (n, size, size, 3)).copy()
+
+
+def test_pixels_are_scaled_to_one_and_normalised_channel_by_channel():
+    features = encoder_of(Means())(flat_tiles((255, 0, 51)))
+    assert features == pytest.approx(np.array([[1.0, -1.0, 0.2]] * 2), abs=1e-5)  # (1-.5)/.5, (0-.25)/.25, .2
+
+
+def test_a_tile_of_another_size_is_resized_to_what_the_network_sees():
+    seen = []
+
+    class Sees(Means):
+        def forward(self, pixels):
+            seen.append(tuple(pixels.shape[1:]))
+            return super().forward(pixels)
+
+    encoder_of(Sees())(flat_tiles((9, 9, 9), size=256))
+    assert seen == [(3, 224, 224)]
+
+
+def test_a_preset_with_a_crop_resizes_and_cuts_the_middle():
+    tile = np.zeros((1, 256, 256, 3), np.uint8)
+    tile[:, 16:240, 16:240] = 255  # exactly the middle 224 pixels
+    features = encoder_of(Means(), resize=256, input_size=224)(tile)
+    assert features[0] == pytest.approx([1.0, 3.0, 1.0], abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def tiny_vit():
+    torch.manual_seed(0)
+    return timm.create_model("test_vit", pretrained=False, num_classes=0).eval()
+
+
+def vit_encoder(network, embedding, dim):
+    size = network.default_cfg["input_size"][-1]
+    preset = Preset("vit", "test_vit", dim, embedding=embedding, resize=size, input_size=size)
+    return Encoder(network, preset, weights_fingerprint="w", device="cpu", precision="fp32"), size
+
+
+@pytest.mark.parametrize("batch", [1, 3, 5])
+def test_features_do_not_depend_on_the_batch(tiny_vit, batch):
+    encoder, size = vit_encoder(tiny_vit, "cls", tiny_vit.num_features)
+    tiles = np.random.default_rng(0).integers(0, 256, (5, size, size, 3), np.uint8)
+    parts = [encoder(tiles[start : start + batch]) for start in range(0, 5, batch)]
+    assert np.concatenate(parts) == pytest.approx(encoder(tiles), abs=1e-5)
+
+
+def test_class_token_and_mean_are_joined(tiny_vit):
+    both, size = vit_encoder(tiny_vit, "cls+mean", 2 * tiny_vit.num_features)
+    tile = np.random.default_rng(1).integers(0, 256, (1, size, size, 3), np.uint8)
+    tokens = tiny_vit.forward_features(both._preprocess(torch.from_numpy(tile).permute(0, 3, 1, 2)))[0]
+    expected = torch.cat([tokens[0], tokens[tiny_vit.num_prefix_tokens :].mean(dim=0)])
+    assert both(tile)[0] == pytest.approx(expected.detach().numpy(), abs=1e-5)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost():
+    class Small(Means):
+        def forward(self, pixels):
+            if len(pixels) > 3:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+            return super().forward(pixels)
+
+    encoder = encoder_of(Small())
+    tiles = np.concatenate([flat_tiles((10 * row, 0, 0), n=1) for row in range(7)])
+    assert encoder(tiles) == pytest.approx(encoder_of(Means())(tiles), abs=1e-6)
+    assert encoder.largest_batch == 3  # 7, then half of it
+
+
+def test_a_tile_that_never_fits_is_an_error_with_a_remedy():
+    class Full(nn.Module):
+        def forward(self, pixels):
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(EncoderError, match="one tile does not fit") as caught:
+        encoder_of(Full())(flat_tiles((0, 0, 0)))
+    assert "smaller encoder" in caught.value.hint
+
+
+def test_another_fault_of_the_network_is_not_taken_for_lack_of_memory():
+    class Broken(nn.Module):
+        def forward(self, pixels):
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        encoder_of(Broken())(flat_tiles((0, 0, 0)))
+
+
+def test_the_fingerprint_tells_preprocessing_and_weights_apart():
+    prints = {encoder_of(Means()).fingerprint, encoder_of(Means(), resize=256).fingerprint}
+    assert len(prints) == 2
+
+
+class TestEmbedded:
+    @pytest.fixture(scope="class")
+    def encoder(self):
+        return load_encoder(EMBEDDED)
+
+    def test_it_comes_with_the_installation(self, encoder):
+        assert encoder.dim == 1280
+        assert encoder.device == "cpu"
+
+    def test_every_layer_has_its_weights(self):
+        untrained = build_network(EMBEDDED).state_dict()
+        trained = load_encoder(EMBEDDED)._network.state_dict()
+        same = [
+            name
+            for name, value in untrained.items()
+            if value.dtype.is_floating_point and value.numel() > 1 and torch.equal(value, trained[name])
+        ]
+        assert same == []
+
+    def test_colours_matter(self, encoder):
+        pink, violet = (encoder(flat_tiles(colour, n=1))[0] for colour in ((230, 150, 190), (110, 60, 150)))
+        cosine = pink @ violet / np.linalg.norm(pink) / np.linalg.norm(violet)
+        assert cosine < 0.95
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("efficientnet-lite0", "efficientnet-lite0-imagenet"), ("timm:resnet5O", "timm:resnet50")]
+)
+def test_an_unknown_encoder_is_answered_with_a_close_one(name, hint):
+    with pytest.raises(EncoderError) as caught:
+        find_preset(name)
+    assert hint in caught.value.hint
+
+
+def test_facts_of_a_timm_network_are_timms_own():
+    preset = find_preset("timm:vit_small_patch16_224.dino")
+    assert (preset.mean, preset.resize, preset.interpolation) == ((0.485, 0.456, 0.406), 224, "bicubic")
+
+
+def test_an_encoder_says_which_tiles_it_was_not_trained_for():
+    preset = Preset("p", "a", 3, tile_sizes=(224,), mpps=(0.5,))
+    assert preset.mismatches(224, 0.52) == []
+    assert len(preset.mismatches(256, 1.0)) == 2

@@ -1,0 +1,96 @@
+"""Weights: found or explained, read without running code, fitted whole."""
+
+import pickle
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from pipelines.core.errors import EncoderError
+from pipelines.encoders import weights
+from pipelines.encoders.encoder import load_encoder
+from pipelines.encoders.presets import Preset, find_preset
+from pipelines.encoders.weights import find_weights, read_weights
+
+TINY = Preset("tiny", "test_resnet", 0, resize=160, input_size=160)
+
+
+@pytest.fixture
+def state():
+    torch.manual_seed(0)
+    return timm.create_model("test_resnet", pretrained=False, num_classes=0).state_dict()
+
+
+def test_weights_of_a_file_are_the_networks(tmp_path, state):
+    save_file(state, tmp_path / "tiny.safetensors")
+    network = load_encoder(TINY, weights=tmp_path / "tiny.safetensors")._network
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
+
+
+def test_a_training_checkpoint_is_unwrapped(tmp_path, state):
+    torch.save({"state_dict": state, "epoch": torch.tensor(3)}, tmp_path / "tiny.pth")
+    assert read_weights(tmp_path / "tiny.pth").keys() == state.keys()
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("how", ["torch", "pickle"])
+def test_a_file_with_code_in_it_is_refused_and_not_run(tmp_path, how):
+    victim, path = tmp_path / "victim", tmp_path / "evil.pth"
+    if how == "torch":
+        torch.save({"w": Bomb(victim)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Bomb(victim), protocol=2))
+    with pytest.raises(EncoderError, match=r"evil\.pth"):
+        read_weights(path)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("name", ["cut.safetensors", "cut.pth"])
+def test_a_damaged_file_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x80\x02 not weights")
+    with pytest.raises(EncoderError, match=name):
+        read_weights(tmp_path / name)
+
+
+def test_weights_of_another_network_are_refused_before_any_slide(tmp_path):
+    other = timm.create_model("test_vit", pretrained=False, num_classes=0).state_dict()
+    save_file(other, tmp_path / "other.safetensors")
+    with pytest.raises(EncoderError, match="these are not the weights of tiny"):
+        load_encoder(TINY, weights=tmp_path / "other.safetensors")
+
+
+def test_a_weight_of_another_shape_is_named(tmp_path, state):
+    name = next(name for name, value in state.items() if value.ndim == 4)
+    state[name] = state[name][:1]
+    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "odd.safetensors")
+    with pytest.raises(EncoderError, match="not the weights of tiny"):
+        load_encoder(TINY, weights=tmp_path / "odd.safetensors")
+
+
+def test_without_the_hub_the_error_says_which_file_to_bring(monkeypatch):
+    import huggingface_hub
+
+    def unreachable(*_):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    with pytest.raises(EncoderError) as caught:
+        find_weights(find_preset("timm:vit_small_patch16_224.dino"))
+    assert "--weights" in caught.value.hint
+    assert "huggingface.co/timm/vit_small_patch16_224.dino" in caught.value.hint
+
+
+def test_the_packaged_weights_are_on_this_machine():
+    from pipelines.encoders.presets import EMBEDDED
+
+    assert weights.find_weights(EMBEDDED).is_file()

@@ -1,0 +1,172 @@
+"""The stage: tiles in, feature files out that other tools read as they are."""
+
+import h5py
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fivecli.app import app
+from pipelines.core.batch import Outcome
+from pipelines.core.cohort import CohortSlide
+from pipelines.core.errors import ArtifactError, ChangedSettingsError, EncoderError
+from pipelines.core.feature_file import read_bag
+from pipelines.core.schemas import EMBEDDED_SLIDES, TILES
+from pipelines.core.settings import EmbedSettings, TileSettings
+from pipelines.embed import embed
+from pipelines.encoders.presets import Preset
+from pipelines.tile import tile
+from tests.slide_files import GLASS, destroy_tile, tissue_drawing, write_lossless_slide
+
+TISSUE = tissue_drawing(1024, 1280, [(112, 1008, 112, 1232)])
+TILING = TileSettings(tile_size=112, min_focus=0)
+
+
+class MeanColour:
+    """Stands in for an encoder: the mean colour of a tile, so that expected features are known."""
+
+    preset = Preset("mean-colour", "none", 3)
+    fingerprint, device, precision, dim, largest_batch = "c0105", "cpu", "fp32", 3, None
+
+    def __call__(self, tiles):
+        return tiles.mean(axis=(1, 2)).astype(np.float32)
+
+
+@pytest.fixture
+def mean_colour(monkeypatch):
+    monkeypatch.setattr("pipelines.embed.find_preset", lambda name: MeanColour.preset)
+    monkeypatch.setattr("pipelines.embed.load_encoder", lambda *_, **__: MeanColour())
+
+
+@pytest.fixture
+def tiles(tmp_path):
+    write_lossless_slide(tmp_path / "slides/a.tif", TISSUE, 0.5)
+    write_lossless_slide(tmp_path / "slides/blank.tif", np.full((512, 512, 3), GLASS, np.uint8), 0.5)
+    (tmp_path / "slides/broken.svs").write_bytes(b"no slide")
+    slides = [
+        CohortSlide("d/a", tmp_path / "slides/a.tif", patient_id="P1"),
+        CohortSlide("blank", tmp_path / "slides/blank.tif"),
+        CohortSlide("broken", tmp_path / "slides/broken.svs"),
+    ]
+    tile(slides, tmp_path / "tiles", TILING)
+    return tmp_path / "tiles"
+
+
+def kept_corners(tiles):
+    return [(row["x"], row["y"]) for row in TILES.read_rows(tiles / "d/a.parquet") if row["keep"]]
+
+
+def test_every_kept_tile_has_the_features_of_its_own_pixels(tiles, tmp_path, mean_colour):
+    embed(tiles, tmp_path / "features", EmbedSettings(dtype="float32"), batch_size=7)
+    bag = read_bag(tmp_path / "features/d/a.h5")
+    assert [tuple(corner) for corner in bag.coords.tolist()] == kept_corners(tiles)
+    expected = [TISSUE[y : y + 112, x : x + 112].mean(axis=(0, 1)) for x, y in bag.coords.tolist()]
+    assert bag.features == pytest.approx(np.array(expected), abs=0.51)
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (5, 3), (64, 2)])
+def test_features_do_not_depend_on_batches_and_threads(tiles, tmp_path, mean_colour, batch_size, workers):
+    settings = EmbedSettings(dtype="float32")
+    embed(tiles, tmp_path / "one", settings, batch_size=16, workers=1)
+    embed(tiles, tmp_path / "two", settings, batch_size=batch_size, workers=workers)
+    one, two = (read_bag(tmp_path / name / "d/a.h5") for name in ("one", "two"))
+    assert np.array_equal(one.features, two.features)
+    assert np.array_equal(one.coords, two.coords)
+
+
+def test_other_tools_find_what_they_document(tiles, tmp_path, mean_colour):
+    """TRIDENT and TITAN need attributes of `coords`; CLAM needs `features` and integer `coords`."""
+    embed(tiles, tmp_path / "features", EmbedSettings())
+    with h5py.File(tmp_path / "features/d/a.h5") as h5:
+        attributes = dict(h5["coords"].attrs)
+        assert h5["features"].dtype == np.float16
+        assert h5["coords"].dtype == np.int64
+        assert h5["features"].shape == (len(h5["coords"]), 3)
+    assert attributes["patch_size"] == 112
+    assert attributes["patch_size_level0"] == 112
+    assert (attributes["level0_magnification"], attributes["target_magnification"]) == (20, 20)
+    assert (attributes["level0_width"], attributes["level0_height"]) == (1280, 1024)
+    assert attributes["overlap"] == 0
+    assert attributes["name"] == "d/a"
+
+
+def test_an_empty_slide_is_a_success_and_a_failed_one_is_left_out(tiles, tmp_path, mean_colour):
+    summary = embed(tiles, tmp_path / "features", EmbedSettings())
+    rows = {row["slide_id"]: row for row in EMBEDDED_SLIDES.read_rows(tmp_path / "features/slides.parquet")}
+    assert {name: row["status"] for name, row in rows.items()} == {"d/a": "ok", "blank": "empty"}
+    assert rows["d/a"]["patient_id"] == "P1"
+    assert read_bag(tmp_path / "features/blank.h5").features.shape == (0, 3)
+    assert summary.figures["slides_left_out"] == 1
+
+
+def test_a_rerun_keeps_what_is_there_and_makes_what_is_missing(tiles, tmp_path, mean_colour):
+    out = tmp_path / "features"
+    embed(tiles, out, EmbedSettings())
+    before = (out / "blank.h5").stat().st_mtime_ns
+    (out / "d/a.h5").write_bytes((out / "d/a.h5").read_bytes()[:500])  # as if a disk had failed
+    summary = embed(tiles, out, EmbedSettings())
+    assert [result.outcome for result in summary.results] == [Outcome.DONE, Outcome.KEPT]
+    assert (out / "blank.h5").stat().st_mtime_ns == before
+    assert len(read_bag(out / "d/a.h5").coords) == len(kept_corners(tiles))
+
+
+def test_tiles_that_cannot_be_read_are_counted_and_never_white(tiles, tmp_path, mean_colour):
+    destroyed = 1 * 5 + 2  # the stored tile of x 512..767, y 256..511
+    destroy_jpeg_slide(tmp_path / "slides/a.tif", destroyed)
+    tile_rows = kept_corners(tiles)
+    hit = [(x, y) for x, y in tile_rows if x + 112 > 512 and x < 768 and y + 112 > 256 and y < 512]
+    embed(tiles, tmp_path / "features", EmbedSettings(dtype="float32"))
+    bag = read_bag(tmp_path / "features/d/a.h5")
+    row = EMBEDDED_SLIDES.read_rows(tmp_path / "features/slides.parquet")[0]
+    assert hit
+    assert row["n_unreadable"] == len(hit)
+    assert not set(hit) & {tuple(corner) for corner in bag.coords.tolist()}
+    assert len(bag.coords) == len(tile_rows) - len(hit)
+
+
+def destroy_jpeg_slide(path, index):
+    """Replace the slide by the same pixels as JPEG, one stored tile of it destroyed."""
+    from pipelines.synthetic.slide_file import write_pyramidal_slide
+
+    path.unlink()
+    write_pyramidal_slide(path, TISSUE, 0.5)
+    destroy_tile(path, 0, index)
+
+
+def test_features_of_another_encoder_in_the_folder_are_noticed(tiles, tmp_path, mean_colour):
+    embed(tiles, tmp_path / "features", EmbedSettings())
+    with pytest.raises(ChangedSettingsError, match="encoder"):
+        embed(tiles, tmp_path / "features", EmbedSettings(encoder="timm:resnet50"))
+
+
+def test_useless_features_fail_the_slide_and_say_so(tiles, tmp_path, mean_colour, monkeypatch):
+    monkeypatch.setattr(MeanColour, "__call__", lambda self, tiles: np.full((len(tiles), 3), np.nan, np.float32))
+    summary = embed(tiles, tmp_path / "features", EmbedSettings())
+    assert [result.item_id for result in summary.failures] == ["d/a"]
+    assert "not finite" in summary.failures[0].error
+    assert not (tmp_path / "features/d/a.h5").exists()
+
+
+def test_tiles_the_encoder_was_not_trained_for_need_a_word(tiles, tmp_path, monkeypatch):
+    picky = Preset("picky", "test_resnet", 0, tile_sizes=(224,), mpps=(0.25,))
+    monkeypatch.setattr("pipelines.embed.find_preset", lambda name: picky)
+    with pytest.raises(EncoderError, match=r"trained for 224 px; tiles have 0\.5 microns per pixel") as caught:
+        embed(tiles, tmp_path / "features", EmbedSettings())
+    assert "--allow-mismatch" in caught.value.hint
+
+
+def test_a_folder_without_tiles_names_the_command_to_run(tmp_path):
+    with pytest.raises(ArtifactError) as caught:
+        embed(tmp_path, tmp_path / "features", EmbedSettings())
+    assert "five tile" in caught.value.hint
+
+
+def test_the_list_of_encoders_is_shown():
+    result = CliRunner().invoke(app, ["embed", "--list-encoders"])
+    assert result.exit_code == 0
+    assert "efficientnet-lite0-imagenet" in result.output
+
+
+def test_the_command_embeds_with_the_packaged_encoder(tiles, tmp_path):
+    result = CliRunner().invoke(app, ["embed", str(tiles), "-o", str(tmp_path / "features")])
+    assert result.exit_code == 0, result.output
+    assert read_bag(tmp_path / "features/d/a.h5").features.shape == (len(kept_corners(tiles)), 1280)
