@@ -22,5 +22,6 @@ Done in $((SECONDS / 60)) min $((SECONDS % 60)) s. SYNTHETIC data: the figures s
   $dir/cohort/           slides, reports, and what the reports state (truth.csv)
   $dir/tiles/qc/         picture of every slide: what is tissue, which tiles are kept
   $dir/descriptions/     answers to the questions, each with its quote
-  $dir/predictions/      predictions.parquet, heatmaps/
+  $dir/finetuned/        the model, learning_curves.png
+  $dir/predictions/      report.html to look at, predictions.parquet, heatmaps/
 END
