@@ -27,6 +27,10 @@ SLIDE_SUFFIXES = frozenset(
 """Files of a folder that are taken for slides."""
 
 
+RESERVED_ID = "slides"
+"""Every stage writes ``slides.parquet`` beside the files of the slides."""
+
+
 @dataclass(frozen=True)
 class CohortSlide:
     """One row of the cohort table."""
@@ -179,4 +183,8 @@ def _refuse_repeats(slides: Sequence[CohortSlide], source: Path) -> None:
             raise CohortError(f"{source}: slide_id {slide.slide_id!r} stands twice", hint="make the ids unique")
         if slide.slide_id.startswith("/") or ".." in slide.slide_id.split("/"):
             raise CohortError(f"{source}: slide_id {slide.slide_id!r} would leave the output folder")
+        if slide.slide_id == RESERVED_ID:
+            raise CohortError(
+                f"{source}: slide_id {RESERVED_ID!r} is the name of the summary tables", hint="choose another id"
+            )
         seen.add(slide.slide_id)

@@ -59,6 +59,7 @@ def test_a_byte_order_mark_from_a_spreadsheet_is_no_part_of_a_name(tmp_path):
         ("name,colour\na,red\n", "no slide_id and no path"),
         ("slide_id\n", "no slide_id and no path|no slides found"),
         ("slide_id\n../../etc/x\n", "would leave the output folder"),
+        ("slide_id\nslides\n", "name of the summary tables"),
     ],
 )
 def test_a_bad_table_is_refused_by_file_and_reason(tmp_path, text, complaint):
