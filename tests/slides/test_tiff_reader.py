@@ -121,6 +121,14 @@ def test_smaller_tiles_are_the_area_mean_within_two_grey_levels(slides, layout, 
     assert np.abs(small - mean).mean() < 2
 
 
+def test_the_last_column_of_an_odd_width_is_mixed_with_white_as_in_the_area_mean(tmp_path):
+    path = tmp_path / "a.svs"
+    write_tiff(path, [stained(601, 300)], LAYOUTS["4:4:4"])
+    area = (500, 0, 0, 200, 200)  # the slide ends within the 51st column of the smaller tile
+    small, mean = (r.read_scaled(*area, (100, 100)).astype(int) for r in (open_fast(path), OpenSlideReader(path)))
+    assert np.abs(small - mean).mean((0, 2)).max() < 3
+
+
 def test_a_tile_of_half_the_resolution_is_decoded_at_half_the_size(slide_path, monkeypatch):
     reader = open_fast(slide_path)
     decoded = []

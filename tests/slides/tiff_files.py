@@ -48,6 +48,11 @@ def unlabelled_rgb_jpeg(rgb: np.ndarray) -> bytes:
     return tables[:-2] + bytes(frame[2:])
 
 
+def rgb_jpeg_labelled_jfif(rgb: np.ndarray) -> bytes:
+    """RGB with the segment from which a decoder concludes YCbCr; the TIFF directory is what counts."""
+    return b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0" + unlabelled_rgb_jpeg(rgb)[2:]
+
+
 def jpeg2000(rgb: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(rgb).save(stream, "JPEG2000", no_jp2=True, irreversible=True, quality_layers=[40], mct=1)
@@ -60,6 +65,7 @@ LAYOUTS = {
     "4:4:4": Layout(jpeg("444"), 7, 6),
     "RGB": Layout(rgb_jpeg, 7, 2),
     "unlabelled RGB with tables": Layout(unlabelled_rgb_jpeg, 7, 2, tables=True),
+    "RGB labelled JFIF": Layout(rgb_jpeg_labelled_jfif, 7, 2),
     "JPEG 2000": Layout(jpeg2000, 33005, 2),
 }
 
