@@ -232,11 +232,12 @@ def tile_table(grid: Grid, tissue: Any, quality: Quality, *, keep_all: bool) -> 
         "white_fraction": quality.white,
         "black_fraction": quality.black,
         "pen_fraction": quality.pen,
-        "focus": pa.array(quality.focus, from_pandas=True),  # NaN becomes null
+        "focus": quality.focus,
         "keep": ~dropped,
-        "reason": pa.array([reason or None for reason in quality.reason.tolist()], pa.string()).dictionary_encode(),
+        "reason": [reason or None for reason in quality.reason.tolist()],
     }
-    arrays = [pa.array(columns[field.name]).cast(field.type) for field in TILES.schema]
+    # from_pandas makes nulls of the NaN where focus was not measured
+    arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in TILES.schema]
     return pa.Table.from_arrays(arrays, schema=TILES.schema)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,8 +76,7 @@ def tile_means(mask: NDArray[np.bool_], grid: Grid, downsample: tuple[float, flo
     downsample
         Level-0 pixels per mask pixel, x and y.
     """
-    integral = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
-    np.cumsum(np.cumsum(mask, axis=0, dtype=np.float64), axis=1, out=integral[1:, 1:])
+    integral = np.asarray(cv2.integral(mask.astype(np.uint8), sdepth=cv2.CV_64F), np.float64)
     left, right = grid.x / downsample[0], (grid.x + grid.size) / downsample[0]
     top, bottom = grid.y / downsample[1], (grid.y + grid.size) / downsample[1]
     inside = (

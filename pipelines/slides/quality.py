@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipelines.core.errors import SlideError
 from pipelines.core.settings import TileSettings
 from pipelines.slides.grid import Grid, tile_means
-from pipelines.slides.readers import Rgb
+from pipelines.slides.readers import Rgb, darkest_channel
 from pipelines.slides.slide import Slide, Thumbnail
 
 FOCUS_MPP = 2.0
@@ -101,7 +101,7 @@ def colour_masks(rgb: Rgb) -> dict[str, NDArray[np.bool_]]:
         "pen-red": (value >= BLACK) & ((hue >= 174) | (hue <= 8)) & (saturation > 180),
     }
     ink = np.any(list(pens.values()), axis=0)
-    return {"white": rgb.min(axis=2) > WHITE, "black": (value < BLACK) & ~ink, **pens}
+    return {"white": darkest_channel(rgb) > WHITE, "black": (value < BLACK) & ~ink, **pens}
 
 
 def _focus(slide: Slide, grid: Grid) -> tuple[Scores, NDArray[np.bool_]]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.slides.readers import Rgb
+from pipelines.slides.readers import Rgb, brightest_channel, darkest_channel
 
 Mask = NDArray[np.bool_]
 """(H, W), True where there is tissue."""
@@ -58,8 +58,8 @@ def is_brightfield(rgb: Rgb) -> bool:
     What is lit in fluorescence is lit in one or two channels; in brightfield also the
     darkest channel of most pixels is bright.
     """
-    lit = rgb[rgb.max(axis=2) >= DARK]
-    return len(lit) > 0 and bool(np.median(lit.min(axis=1)) >= DARK)
+    lit = darkest_channel(rgb)[brightest_channel(rgb) >= DARK]
+    return len(lit) > 0 and bool(np.median(lit) >= DARK)
 
 
 def _otsu(hsv: NDArray[np.uint8]) -> Mask:
