@@ -62,9 +62,9 @@ def predict(
     FiveError
         An input is missing or does not fit.
     """
+    splits = {row["patient_id"]: row["split"] for row in SPLITS.read_rows(run / "splits.parquet")}
     texts = load_classes(_classes_file(run, classes))
     found = read_feature_cohort(features, cohort)
-    splits = {row["patient_id"]: row["split"] for row in SPLITS.read_rows(run / "splits.parquet")}
     slides = [slide for slide in found.slides if settings.split in ("all", splits.get(slide.patient))]
     if not slides:
         raise ArtifactError(
