@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,10 +139,11 @@ def canonical_columns(found: Sequence[str] | Any, aliases: Mapping[str, tuple[st
 
 
 def _folder_slides(folder: Path) -> list[CohortSlide]:
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SLIDE_SUFFIXES and p.is_file())
+    visible = folder.rglob("[!.]*")  # hidden ones are half written, or what macOS notes on other files
+    files = sorted(p for p in visible if p.suffix.lower() in SLIDE_SUFFIXES and p.is_file())
     stems = [p.relative_to(folder).with_suffix("").as_posix() for p in files]
-    repeated = {stem for stem in stems if stems.count(stem) > 1}
-    ids = [p.relative_to(folder).as_posix() if s in repeated else s for p, s in zip(files, stems, strict=True)]
+    times = Counter(stems)
+    ids = [p.relative_to(folder).as_posix() if times[s] > 1 else s for p, s in zip(files, stems, strict=True)]
     return [CohortSlide(slide_id, path) for slide_id, path in zip(ids, files, strict=True)]
 
 

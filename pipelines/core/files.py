@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +16,10 @@ from typing import Any
 
 SAMPLE = 1 << 20
 """Bytes read at the head, middle and tail of a large file to fingerprint it."""
+LEFTOVER = re.compile(r"\.(?P<host>[0-9a-f]{16})-(?P<pid>\d+)\.part(\.|$)")
+"""In the name of a temporary file: where and by whom it is written."""
+LEFTOVER_SECONDS = 86_400
+"""A temporary file of another host that nobody wrote to for so long is nobody's."""
 
 
 @contextmanager
@@ -24,7 +31,8 @@ def replacing(path: Path) -> Iterator[Path]:
     the temporary file is removed and ``path`` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:80]}-", suffix=f".part{path.suffix}", dir=path.parent)
+    suffix = f".{fingerprint(socket.gethostname())}-{os.getpid()}.part{path.suffix}"
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=suffix, dir=path.parent)
     os.close(handle)
     part = Path(name)
     try:
@@ -35,6 +43,36 @@ def replacing(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes left below ``folder``; those being written stay."""
+    host = fingerprint(socket.gethostname())
+    for root, _, names in os.walk(folder):
+        for name in names:
+            found = LEFTOVER.search(name)
+            if found is None:
+                continue
+            part = Path(root, name)
+            if not _is_running(int(found["pid"])) if found["host"] == host else _is_old(part):
+                part.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > LEFTOVER_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _umask() -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import ArtifactError, ChangedSettingsError
-from pipelines.core.files import replacing
+from pipelines.core.files import remove_leftovers, replacing
 from pipelines.core.locks import LEASE_SECONDS, item_lock
 from pipelines.core.provenance import Provenance
 from pipelines.core.tables import TableArtifact
@@ -21,7 +21,8 @@ def claim_folder(folder: Path, made_by: str, provenance: Provenance, *, overwrit
 
     Called before the first item, so that a rerun with other settings is noticed even after
     a run that was killed. Artifacts in the folder are not touched: each bears its own
-    fingerprint and is made anew where that differs.
+    fingerprint and is made anew where that differs. What killed runs left half written is
+    removed.
 
     Raises
     ------
@@ -44,6 +45,7 @@ def claim_folder(folder: Path, made_by: str, provenance: Provenance, *, overwrit
                 f"{folder}: made with other settings: {changed}",
                 hint="choose another -o folder, or pass --overwrite to make it anew",
             )
+        remove_leftovers(folder)
     try:
         with replacing(claim) as part:
             record = {"made_by": made_by, "five_version": provenance.five_version, "settings": provenance.settings}

@@ -75,7 +75,7 @@ def test_a_table_in_another_encoding_is_refused(tmp_path):
 
 
 def test_a_folder_gives_ids_by_relative_path(tmp_path):
-    for name in ("x/a.svs", "y/a.svs", "b c.tiff", "notes.txt"):
+    for name in ("x/a.svs", "y/a.svs", "b c.tiff", "notes.txt", "._b c.tiff", ".a.part.svs"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [s.slide_id for s in read_cohort(tmp_path)] == ["b c", "x/a", "y/a"]

@@ -1,10 +1,19 @@
+import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.core.files import SAMPLE, file_fingerprint, fingerprint, replacing
+from pipelines.core.files import (
+    LEFTOVER_SECONDS,
+    SAMPLE,
+    file_fingerprint,
+    fingerprint,
+    remove_leftovers,
+    replacing,
+)
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -35,6 +44,36 @@ def test_a_very_long_slide_id_still_gets_a_temporary_name(tmp_path):
     with replacing(target) as part:
         part.write_text("x")
     assert target.exists()
+
+
+def die_while_writing(target):
+    with replacing(target) as part:
+        part.write_text("half")
+        os.kill(os.getpid(), 9)
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_being_written_stays(tmp_path):
+    target = tmp_path / "sub" / "a.parquet"
+    process = multiprocessing.get_context("spawn").Process(target=die_while_writing, args=(target,))
+    process.start()
+    process.join()
+    [leftover] = (tmp_path / "sub").iterdir()
+    with replacing(target) as part:
+        part.write_text("whole")
+        remove_leftovers(tmp_path)
+        assert not leftover.exists()
+    assert [(path.name, path.read_text()) for path in (tmp_path / "sub").iterdir()] == [("a.parquet", "whole")]
+
+
+def test_what_another_host_writes_stays_for_a_day(tmp_path):
+    part = tmp_path / f".a-12345678.{fingerprint('another host')}-1.part.parquet"
+    part.write_text("half")
+    remove_leftovers(tmp_path)
+    assert part.exists()
+    long_ago = part.stat().st_mtime - LEFTOVER_SECONDS - 60
+    os.utime(part, (long_ago, long_ago))
+    remove_leftovers(tmp_path)
+    assert not part.exists()
 
 
 json_values = st.recursive(
