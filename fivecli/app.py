@@ -64,7 +64,6 @@ def root(
     ] = False,
 ) -> None:
     """Classify whole-slide images with language: slides and reports in, predictions out."""
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our errors say what could not be fetched
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 

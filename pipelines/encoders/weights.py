@@ -48,7 +48,9 @@ def find_weights(preset: Preset, weights: Path | None = None) -> Path:
 def _from_hub(preset: Preset) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+    from huggingface_hub.utils import logging
 
+    logging.set_verbosity_error()  # each failed attempt would be told twice; the error below says it once
     page = f"https://huggingface.co/{preset.hub}"
     try:
         return Path(hf_hub_download(preset.hub, preset.weights_file))
