@@ -169,7 +169,9 @@ class TileOneSlide:
             write_tissue_geojson(part, polygons)
         picture = overview(thumbnail, polygons, grid, quality.reason)
         with replacing(self.out / "qc" / f"{cohort_slide.slide_id}.jpg") as part:
-            cv2.imwrite(str(part), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 85))
+            # cv2.imwrite would not tell of a full disk
+            bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+            part.write_bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, 85))[1].tobytes())
         return {**_identity(cohort_slide), **self._slide_row(slide, grid, tiles)}, tiles
 
     def _tissue(self, cohort_slide: CohortSlide, slide: Slide, thumbnail: Thumbnail) -> Mask:

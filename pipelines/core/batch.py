@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -134,15 +135,12 @@ class _Isolated:
     wait_for_lock: float
 
     def __call__(self, item: Any, item_id: str) -> Result:
-        with item_lock(self.folder / ".locks" / f"{_file_name(item_id)}.lock", wait=self.wait_for_lock) as mine:
-            return self._run(item, item_id) if mine else Result(item_id, Outcome.BUSY)
-
-    def _run(self, item: Any, item_id: str) -> Result:
         started = time.perf_counter()
         try:
-            result = self.work(item)
-        except FiveError as error:
-            return failed(item_id, error, self.folder, time.perf_counter() - started)
+            with item_lock(self.folder / ".locks" / f"{_file_name(item_id)}.lock", wait=self.wait_for_lock) as mine:
+                if not mine:
+                    return Result(item_id, Outcome.BUSY)
+                result = self.work(item)
         except Exception as error:  # noqa: BLE001 - the one place that lets a batch outlive a bug
             return failed(item_id, error, self.folder, time.perf_counter() - started)
         row = {**result.row}
@@ -153,8 +151,9 @@ class _Isolated:
 def failed(item_id: str, error: BaseException, folder: Path, seconds: float = 0.0) -> Result:
     """Return the result of an item that raised ``error`` and keep its traceback in ``folder/errors``."""
     trace = folder / "errors" / f"{_file_name(item_id)}.txt"
-    trace.parent.mkdir(parents=True, exist_ok=True)
-    trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    with suppress(OSError):  # the disk may be full; the sentence still tells what happened
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     if isinstance(error, FiveError):
         sentence = f"{error.message} ({error.hint})" if error.hint else error.message
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,8 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.errors import ArtifactError
+
 SAMPLE = 1 << 20
 """Bytes read at the head, middle and tail of a large file to fingerprint it."""
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors of writing that come from a full disk, a quota, or a limit of the file system."""
 LEFTOVER = re.compile(r"\.(?P<host>[0-9a-f]{16})-(?P<pid>\d+)\.part(\.|$)")
 """In the name of a temporary file: where and by whom it is written."""
 LEFTOVER_SECONDS = 86_400
@@ -29,10 +34,18 @@ def replacing(path: Path) -> Iterator[Path]:
     Close what you open inside the block, so that the rename comes after the close:
     ``with replacing(path) as part, h5py.File(part, "w") as h5:``. After an exception
     the temporary file is removed and ``path`` is as it was.
+
+    Raises
+    ------
+    ArtifactError
+        The folder cannot be written, or the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     suffix = f".{fingerprint(socket.gethostname())}-{os.getpid()}.part{path.suffix}"
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=suffix, dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=suffix, dir=path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
     os.close(handle)
     part = Path(name)
     try:
@@ -41,8 +54,20 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         part.chmod(0o666 & ~_umask())
         part.replace(path)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise cannot_write(path, error) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> ArtifactError:
+    """Return the error to raise where ``error`` kept ``path`` from being written."""
+    return ArtifactError(
+        f"{path}: cannot write here ({error.strerror})",
+        hint="check the folder, its rights and the free space, then run again",
+    )
 
 
 def remove_leftovers(folder: Path) -> None:

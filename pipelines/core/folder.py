@@ -46,14 +46,9 @@ def claim_folder(folder: Path, made_by: str, provenance: Provenance, *, overwrit
                 hint="choose another -o folder, or pass --overwrite to make it anew",
             )
         remove_leftovers(folder)
-    try:
-        with replacing(claim) as part:
-            record = {"made_by": made_by, "five_version": provenance.five_version, "settings": provenance.settings}
-            part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ArtifactError(
-            f"{folder}: cannot write here ({error.strerror})", hint="check the folder, its rights and the disk"
-        ) from error
+    with replacing(claim) as part:
+        record = {"made_by": made_by, "five_version": provenance.five_version, "settings": provenance.settings}
+        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:

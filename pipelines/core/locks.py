@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.core.files import cannot_write
+
 LEASE_SECONDS = 60
 """A holder that has not touched its lock for so long is taken for dead."""
 GLANCE_SECONDS = 0.2
@@ -25,16 +27,23 @@ def item_lock(path: Path, *, wait: float = GLANCE_SECONDS) -> Iterator[bool]:
     ----------
     wait
         Seconds to try. More than `LEASE_SECONDS` outlasts a holder that died on another host.
+
+    Raises
+    ------
+    ArtifactError
+        The lock cannot be written.
     """
     from filelock import SoftFileLease, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lease = SoftFileLease(path, lease_duration=LEASE_SECONDS)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lease = SoftFileLease(path, lease_duration=LEASE_SECONDS)
         lease.acquire(timeout=wait, poll_interval=0.02)
     except Timeout:
         yield False
         return
+    except OSError as error:
+        raise cannot_write(path, error) from error
     try:
         yield True
     finally:
