@@ -1,0 +1,222 @@
+"""Faults that ``five tile`` survives: killed processes, full disks, cut files, two runs at once."""
+
+import errno
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from fivecli.app import app
+from pipelines.core.batch import Outcome, run_batch
+from pipelines.core.cohort import CohortSlide, read_cohort
+from pipelines.core.errors import ArtifactError
+from pipelines.core.schemas import TILED_SLIDES, TILES
+from pipelines.core.settings import TileSettings
+from pipelines.synthetic.slide_file import write_pyramidal_slide
+from pipelines.tile import TileOneSlide, tile
+from tests.slide_files import tissue_drawing, write_lossless_slide
+
+SETTINGS = TileSettings(tile_size=112)
+TISSUE = tissue_drawing(672, 896, [(112, 560, 224, 784)])
+SPAWN = multiprocessing.get_context("spawn")
+needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+
+
+@pytest.fixture
+def slides(tmp_path):
+    path = write_lossless_slide(tmp_path / "slides" / "one.tif", TISSUE, 0.5)
+    return [CohortSlide(f"site {number % 3}/{number:03}", path) for number in range(24)]
+
+
+def artifacts(out):
+    """Return the files below ``out`` by name; of tables the content, without times."""
+    found = {}
+    for path in sorted(path for path in out.rglob("*") if path.is_file() and ".locks" not in path.parts):
+        name = path.relative_to(out).as_posix()
+        if path.suffix == ".parquet":
+            table = pq.read_table(path, partitioning=None)
+            found[name] = table.drop(["seconds"] if "seconds" in table.column_names else []).to_pylist()
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+def children(pid):
+    """Return the processes that ``pid`` started, not resource trackers and the like."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in listed if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def wait_for_tables(out, number, process):
+    """Return when ``number`` slides are there, or the run is over."""
+    while process.is_alive() and len(list(out.glob("site */[0-9]*.parquet"))) < number:
+        time.sleep(0.005)
+
+
+def run_in(slides, out, workers):
+    tile(slides, out, SETTINGS, workers=workers)
+
+
+@needs_kill
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_killed_at_a_random_moment_is_finished_by_the_next(slides, tmp_path, seed):
+    moment, out = random.Random(seed), tmp_path / "out"
+    process = SPAWN.Process(target=run_in, args=(slides, out, 1))
+    process.start()
+    wait_for_tables(out, moment.randrange(len(slides) - 4), process)
+    time.sleep(moment.uniform(0, 0.03))  # anywhere in the making of the next slide
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    for table in out.glob("site */[0-9]*.parquet"):
+        assert TILES.read(table).num_rows
+    summary = tile(slides, out, SETTINGS)
+    assert not summary.failures
+    tile(slides, tmp_path / "undisturbed", SETTINGS)
+    assert artifacts(out) == artifacts(tmp_path / "undisturbed")
+
+
+@needs_kill
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
+def test_a_killed_worker_costs_no_slide(slides, tmp_path):
+    out = tmp_path / "out"
+    process = SPAWN.Process(target=run_in, args=(slides, out, 2))
+    process.start()
+    wait_for_tables(out, 3, process)
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    process.join()
+    assert process.exitcode == 0
+    tile(slides, tmp_path / "undisturbed", SETTINGS)
+    found, expected = artifacts(out), artifacts(tmp_path / "undisturbed")
+    assert {name: rows for name, rows in found.items() if ".part" not in name} == expected
+    assert {result.outcome for result in tile(slides, out, SETTINGS).results} == {Outcome.KEPT}
+    assert artifacts(out) == expected
+
+
+def tile_and_count(slides, out, counts):
+    counts.put(tile(slides, out, SETTINGS).counts)
+
+
+@pytest.mark.slow
+def test_two_runs_on_one_folder_make_every_slide_once(slides, tmp_path):
+    out, counts = tmp_path / "out", SPAWN.Queue()
+    processes = [SPAWN.Process(target=tile_and_count, args=(slides, out, counts)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    found = [counts.get() for _ in processes]
+    for process in processes:
+        process.join()
+    assert sum(count["done"] for count in found) == len(slides)
+    assert not any(count["failed"] for count in found)
+    tile(slides, tmp_path / "undisturbed", SETTINGS)
+    assert artifacts(out) == artifacts(tmp_path / "undisturbed")
+
+
+def disk_full(*_arguments, **_options):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_fails_the_slide_and_leaves_nothing_half_written(slides, tmp_path, monkeypatch):
+    first, second, third = slides[:3]
+    out = tmp_path / "out"
+    tile([first], out, SETTINGS)
+    before = artifacts(out)
+    write = pq.write_table
+
+    def full_for_the_second(table, path, **options):
+        (disk_full if Path(path).name.startswith(".001-") else write)(table, path, **options)
+
+    monkeypatch.setattr(pq, "write_table", full_for_the_second)
+    summary = tile([first, second, third], out, SETTINGS)
+    assert [result.outcome for result in summary.results] == [Outcome.KEPT, Outcome.FAILED, Outcome.DONE]
+    [failure] = summary.failures
+    assert "No space left" in failure.error
+    assert "free" in failure.error
+    rows = {row["slide_id"]: row for row in TILED_SLIDES.read_rows(out / "slides.parquet")}
+    assert rows[second.slide_id]["error"] == failure.error
+    after = artifacts(out)
+    assert after["site 0/000.parquet"] == before["site 0/000.parquet"]
+    assert not [name for name in after if ".part" in name or name == "site 1/001.parquet"]
+    monkeypatch.undo()
+    assert tile([second], out, SETTINGS).results[0].outcome is Outcome.DONE
+
+
+def test_a_disk_without_room_for_a_lock_or_a_trace_fails_slides_and_not_the_batch(slides, tmp_path, monkeypatch):
+    monkeypatch.setattr("filelock.SoftFileLease.acquire", disk_full)
+    monkeypatch.setattr(Path, "write_text", disk_full)
+    results = run_batch(slides[:2], TileOneSlide(tmp_path / "out", SETTINGS), folder=tmp_path / "out")
+    assert [result.outcome for result in results] == [Outcome.FAILED] * 2
+    assert all("No space left" in result.error for result in results)
+
+
+def test_a_disk_full_at_the_end_leaves_the_old_summary_table(slides, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    tile(slides[:1], out, SETTINGS)
+    before = (out / "slides.parquet").read_bytes()
+    monkeypatch.setattr(pq, "write_table", disk_full)
+    with pytest.raises(ArtifactError, match="No space left"):
+        tile(slides[:1], out, SETTINGS)
+    assert (out / "slides.parquet").read_bytes() == before
+    assert not list(out.rglob("*.part*"))
+
+
+def test_an_output_folder_that_cannot_be_written_is_one_clear_error(slides, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match=r"file/out/five\.json: cannot write here"):
+        tile(slides[:1], tmp_path / "file" / "out", SETTINGS)
+
+
+def test_a_folder_without_the_right_to_write_is_one_clear_error(slides, tmp_path, monkeypatch):
+    def denied(*_arguments, **_options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("pipelines.core.files.tempfile.mkstemp", denied)
+    with pytest.raises(ArtifactError, match=r"out/five\.json: cannot write here \(Permission denied\)"):
+        tile(slides, tmp_path / "out", SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def whole_slide(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "whole.svs"
+    write_pyramidal_slide(path, TISSUE, 0.5)
+    return path.read_bytes()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0, 1, exclude_max=True), zeros=st.booleans())
+def test_a_slide_cut_anywhere_ends_with_a_row_and_the_batch_goes_on(whole_slide, tmp_path_factory, share, zeros):
+    """Cut off, or with the rest zero as after an interrupted copy."""
+    folder = tmp_path_factory.mktemp("cut")
+    kept = whole_slide[: int(len(whole_slide) * share)]
+    (folder / "cut.svs").write_bytes(kept + bytes(len(whole_slide) - len(kept)) if zeros else kept)
+    (folder / "whole.svs").write_bytes(whole_slide)
+    summary = tile(read_cohort(folder), folder / "out", SETTINGS)
+    cut, whole = TILED_SLIDES.read_rows(folder / "out" / "slides.parquet")
+    assert summary.results[1].outcome is Outcome.DONE
+    assert whole["n_tiles"] == 20
+    if cut["status"] == "failed":
+        assert cut["error_type"] in ("SlideError", "MissingMppError")
+        assert "cut.svs" in cut["error"]
+        assert not (folder / "out" / "cut.parquet").exists()
+    else:
+        assert cut["n_tiles"] <= 20
+
+
+def test_rows_of_a_cohort_without_their_file_are_told_and_the_others_done(slides, tmp_path):
+    (tmp_path / "cohort.csv").write_text("slide_id,path\ngone,slides/gone.tif\n007,slides/one.tif\n")
+    arguments = ["tile", str(tmp_path / "cohort.csv"), "-o", str(tmp_path / "out"), "--tile-size", "112"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 3
+    assert "gone.tif" in result.stderr.replace("\n", "")
+    rows = {row["slide_id"]: row for row in TILED_SLIDES.read_rows(tmp_path / "out" / "slides.parquet")}
+    assert (rows["gone"]["status"], rows["007"]["n_tiles"]) == ("failed", 20)
