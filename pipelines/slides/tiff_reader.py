@@ -26,7 +26,7 @@ READER_VARIABLE = "FIVE_READER"
 """Environment variable: ``auto`` or ``openslide``."""
 VENDORS = ("aperio", "generic-tiff")
 """OpenSlide's names of the formats whose levels are plain grids of tiles."""
-CACHE_BYTES = 32 * 2**20
+CACHE_BYTES = 24 * 2**20
 """Decoded tiles kept for each open slide, so that tiles off the stored grid decode each stored tile once."""
 LEAST_SHIFT = 1 / 64
 """Positions this near to a whole pixel of a level are taken for it."""
