@@ -41,7 +41,7 @@ def artifacts(out):
     found = {}
     for path in sorted(path for path in out.rglob("*") if path.is_file() and ".locks" not in path.parts):
         name = path.relative_to(out).as_posix()
-        if path.suffix == ".parquet":
+        if path.suffix == ".parquet" and ".part." not in name:
             table = pq.read_table(path, partitioning=None)
             found[name] = table.drop(["seconds"] if "seconds" in table.column_names else []).to_pylist()
         else:
@@ -63,6 +63,39 @@ def wait_for_tables(out, number, process):
 
 def run_in(slides, out, workers):
     tile(slides, out, SETTINGS, workers=workers)
+
+
+def run_until_write(slides, out, number):
+    """Tile, and die when the ``number``-th file is written but does not have its name yet."""
+    written = []
+
+    def count(_handle):
+        written.append(1)
+        if len(written) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.fsync = count
+    tile(slides, out, SETTINGS)
+
+
+@needs_kill
+@pytest.mark.parametrize(
+    ("number", "named"),
+    [(2, []), (3, ["geojson"]), (4, ["geojson", "jpg"]), (5, ["geojson", "jpg", "parquet"])],
+    ids=["outlines", "picture", "tiles", "summary"],
+)
+def test_a_run_killed_while_it_writes_leaves_no_half_file_to_the_next(slides, tmp_path, number, named):
+    out = tmp_path / "out"
+    process = SPAWN.Process(target=run_until_write, args=(slides[:1], out, number))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    names = [name for name in artifacts(out) if name != "five.json"]
+    assert sorted(name.split(".")[-1] for name in names if ".part" not in name) == named
+    assert len([name for name in names if ".part" in name]) == 1
+    tile(slides[:1], out, SETTINGS)
+    tile(slides[:1], tmp_path / "undisturbed", SETTINGS)
+    assert artifacts(out) == artifacts(tmp_path / "undisturbed")
 
 
 @needs_kill
