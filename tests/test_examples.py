@@ -65,12 +65,12 @@ def test_a_missing_argument_is_wrong_usage(run_script):
     assert "usage:" in done.stderr
 
 
-def test_the_demo_draws_a_cohort_runs_the_lung_script_and_shows_a_language_model(run_script):
+def test_the_demo_draws_a_cohort_shows_a_language_model_and_runs_the_lung_script(run_script):
     done, calls = run_script("demo.sh", "here")
     assert done.returncode == 0, done.stderr
     assert calls[0].startswith("demo cohort -o here/cohort")
-    assert [call.split()[0] for call in calls[1:-1]] == STAGES
-    assert "--backend local --limit 2" in calls[-1]
+    assert "--backend local --limit 2" in calls[1]
+    assert [call.split()[0] for call in calls[2:]] == STAGES
     assert "SYNTHETIC" in done.stdout
 
 
