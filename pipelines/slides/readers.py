@@ -182,10 +182,10 @@ def resampled(rgb: Rgb, size: tuple[int, int]) -> Rgb:
 
 
 def darkest_channel(rgb: Rgb) -> NDArray[np.uint8]:
-    """Return the least of the three channels, (H, W); ten times as fast as ``rgb.min(axis=2)``."""
+    """Return the least of the three channels, (H, W); many times as fast as ``rgb.min(axis=2)``."""
     return np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
 
 
 def brightest_channel(rgb: Rgb) -> NDArray[np.uint8]:
-    """Return the greatest of the three channels, (H, W); ten times as fast as ``rgb.max(axis=2)``."""
+    """Return the greatest of the three channels, (H, W); many times as fast as ``rgb.max(axis=2)``."""
     return np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
