@@ -12,9 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from fivecli.app import app
 from pipelines.core.batch import Outcome, run_batch
 from pipelines.core.cohort import CohortSlide, read_cohort
 from pipelines.core.errors import ArtifactError
@@ -243,13 +241,3 @@ def test_a_slide_cut_anywhere_ends_with_a_row_and_the_batch_goes_on(whole_slide,
         assert not (folder / "out" / "cut.parquet").exists()
     else:
         assert cut["n_tiles"] <= 20
-
-
-def test_rows_of_a_cohort_without_their_file_are_told_and_the_others_done(slides, tmp_path):
-    (tmp_path / "cohort.csv").write_text("slide_id,path\ngone,slides/gone.tif\n007,slides/one.tif\n")
-    arguments = ["tile", str(tmp_path / "cohort.csv"), "-o", str(tmp_path / "out"), "--tile-size", "112"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 3
-    assert "gone.tif" in result.stderr.replace("\n", "")
-    rows = {row["slide_id"]: row for row in TILED_SLIDES.read_rows(tmp_path / "out" / "slides.parquet")}
-    assert (rows["gone"]["status"], rows["007"]["n_tiles"]) == ("failed", 20)
