@@ -23,12 +23,11 @@ def _list_encoders(*, wanted: bool) -> None:
             preset.dim,
             either(preset.tile_sizes) or "any",
             either(preset.mpps) or "any",
-            preset.licence + (", gated" if preset.gated else ""),
-            preset.source,
+            f"{preset.licence}{', gated' if preset.gated else ''}\n{preset.source}",
         )
         for preset in PRESETS.values()
     ]
-    show_table("Image encoders, and timm:NAME", ("name", "dim", "tile px", "mpp", "licence", "source"), rows)
+    show_table("Image encoders, and timm:NAME", ("name", "dim", "tile px", "mpp", "licence and source"), rows)
     raise typer.Exit
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,19 +74,14 @@ def embed(
     claim_folder(out, MADE_BY, made, overwrite=overwrite)
 
     slides = [_plan(row, tiles, out, made) for row in rows]
-    pending = [slide for slide in slides if not slide.is_current]
     started = time.perf_counter()
-    with TileStream(_tiles_of(pending), batch_size=batch_size, threads=workers) as stream:
-        places = {slide.slide_id: place for place, slide in enumerate(pending)}
+    to_read = [partial(_tiles_to_read, slide) for slide in slides]
+    with TileStream(to_read, batch_size=batch_size, threads=workers) as stream:
+        places = {slide.slide_id: place for place, slide in enumerate(slides)}
         work = _EmbedSlide(encoder, settings.dtype, stream, places)
         results = run_batch(slides, work, folder=out, on_result=on_result)
     seconds = time.perf_counter() - started
-    records = [
-        _record(result, slide, encoder)
-        for result, slide in zip(results, slides, strict=True)
-        if result.outcome is not Outcome.BUSY
-    ]
-    update_table(EMBEDDED_SLIDES, out / "slides.parquet", records, "slide_id", made)
+    update_table(EMBEDDED_SLIDES, out / "slides.parquet", _records(slides, results, encoder), "slide_id", made)
     return Summary(out, tuple(results), {**_figures(results, encoder, seconds), "slides_left_out": n_left_out})
 
 
@@ -144,13 +140,12 @@ def _read_tiles(slide: _Slide) -> tuple[SlideTiles, dict[str, Any]]:
     return SlideTiles.of(coords, row), row
 
 
-def _tiles_of(slides: Sequence[_Slide]) -> Iterator[SlideTiles]:
-    """Yield what to read, slide by slide; nothing of a slide whose table is bad (its own turn will tell)."""
-    for slide in slides:
-        try:
-            yield _read_tiles(slide)[0]
-        except FiveError:
-            yield SlideTiles(slide.table, np.empty((0, 2), np.int64), 0, 0)
+def _tiles_to_read(slide: _Slide) -> SlideTiles | None:
+    """Return the tiles to read; None where the features are there or the table is bad (its own turn will tell)."""
+    try:
+        return None if slide.is_current else _read_tiles(slide)[0]
+    except FiveError:
+        return None
 
 
 @dataclass
@@ -181,10 +176,10 @@ class _EmbedSlide:
     dtype: str
     stream: TileStream
     places: Mapping[str, int]
-    """Position in ``stream`` of the slides to embed; the others are current."""
+    """Position of a slide in ``stream``."""
 
     def __call__(self, slide: _Slide) -> Result:
-        if slide.slide_id not in self.places:
+        if slide.is_current:
             return Result(slide.slide_id, Outcome.KEPT, json.loads(read_notes(slide.output)["five.row"]))
         started = time.perf_counter()
         tiles, row = _read_tiles(slide)
@@ -259,10 +254,12 @@ def _coords_attributes(slide: _Slide, row: Mapping[str, Any]) -> CoordsAttribute
     )
 
 
-def _record(result: Result, slide: _Slide, encoder: Encoder) -> dict[str, Any]:
-    """Return the row of a slide in ``slides.parquet``."""
-    named = {"slide_id": slide.slide_id, "patient_id": slide.patient_id, "encoder": encoder.preset.name}
-    return {**named, **result.row}
+def _records(slides: Sequence[_Slide], results: Sequence[Result], encoder: Encoder) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of ``slides.parquet``; none of a slide left to another process."""
+    for slide, result in zip(slides, results, strict=True):
+        if result.row:
+            named = {"slide_id": slide.slide_id, "patient_id": slide.patient_id, "encoder": encoder.preset.name}
+            yield {**named, **result.row}
 
 
 def _figures(results: Sequence[Result], encoder: Encoder, seconds: float) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """The stage: tiles in, feature files out that other tools read as they are."""
 
+import shutil
+from contextlib import contextmanager
+
 import h5py
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from pipelines.core.feature_file import read_bag
 from pipelines.core.schemas import EMBEDDED_SLIDES, TILES
 from pipelines.core.settings import EmbedSettings, TileSettings
 from pipelines.embed import embed
-from pipelines.encoders.presets import Preset
+from pipelines.encoders.presets import PRESETS, Preset
 from pipelines.tile import tile
 from tests.slide_files import GLASS, destroy_tile, tissue_drawing, write_lossless_slide
 
@@ -109,6 +112,39 @@ def test_a_rerun_keeps_what_is_there_and_makes_what_is_missing(tiles, tmp_path, 
     assert len(read_bag(out / "d/a.h5").coords) == len(kept_corners(tiles))
 
 
+def test_slides_that_another_process_held_for_a_while_are_embedded_in_the_end(
+    tiles, tmp_path, mean_colour, monkeypatch
+):
+    """The other process lets go of a slide without having made it, after the others were made here."""
+    write_lossless_slide(tmp_path / "slides/z.tif", TISSUE, 0.5)
+    tile([CohortSlide("z", tmp_path / "slides/z.tif")], tmp_path / "tiles", TILING)
+    held = {"d/a"}
+
+    @contextmanager
+    def item_lock(path, **_):
+        yield not (path.name == "d__a.lock" and held and held.pop())
+
+    monkeypatch.setattr("pipelines.core.batch.item_lock", item_lock)
+    summary = embed(tiles, tmp_path / "features", EmbedSettings())
+    assert {result.item_id: result.row["n_tiles"] for result in summary.results}["d/a"] == len(kept_corners(tiles))
+    assert len(read_bag(tmp_path / "features/d/a.h5").features) == len(kept_corners(tiles))
+
+
+def test_what_another_process_made_meanwhile_is_kept(tiles, tmp_path, mean_colour, monkeypatch):
+    out = tmp_path / "features"
+    embed(tiles, tmp_path / "other", EmbedSettings())
+
+    @contextmanager
+    def item_lock(path, **_):
+        (out / "d").mkdir(exist_ok=True)
+        shutil.copy(tmp_path / "other/d/a.h5", out / "d/a.h5")  # made between our look and our turn
+        yield True
+
+    monkeypatch.setattr("pipelines.core.batch.item_lock", item_lock)
+    outcomes = {result.item_id: result.outcome for result in embed(tiles, out, EmbedSettings()).results}
+    assert outcomes == {"d/a": Outcome.KEPT, "blank": Outcome.EMPTY}
+
+
 def test_tiles_that_cannot_be_read_are_counted_and_never_white(tiles, tmp_path, mean_colour):
     destroyed = 1 * 5 + 2  # the stored tile of x 512..767, y 256..511
     destroy_jpeg_slide(tmp_path / "slides/a.tif", destroyed)
@@ -163,7 +199,7 @@ def test_a_folder_without_tiles_names_the_command_to_run(tmp_path):
 def test_the_list_of_encoders_is_shown():
     result = CliRunner().invoke(app, ["embed", "--list-encoders"])
     assert result.exit_code == 0
-    assert "efficientnet-lite0-imagenet" in result.output
+    assert all(f" {name} " in result.output for name in PRESETS)
 
 
 def test_the_command_embeds_with_the_packaged_encoder(tiles, tmp_path):

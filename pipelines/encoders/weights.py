@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,9 +49,9 @@ def find_weights(preset: Preset, weights: Path | None = None) -> Path:
 def _from_hub(preset: Preset) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
-    from huggingface_hub.utils import logging
 
-    logging.set_verbosity_error()  # each failed attempt would be told twice; the error below says it once
+    # Each failed attempt would be told twice; the error below says it once.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     page = f"https://huggingface.co/{preset.hub}"
     try:
         return Path(hf_hub_download(preset.hub, preset.weights_file))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -51,28 +51,36 @@ class TileBatch:
 @dataclass(frozen=True)
 class _Job:
     number: int
-    """Position of the slide among those of the stream."""
+    """Position of the slide in the stream."""
     slide: SlideTiles
     rows: slice
 
 
-class TileStream:
-    """Reads the tiles of ``slides`` in order, across the border from one slide to the next.
+@dataclass(frozen=True)
+class _Read:
+    number: int
+    batch: TileBatch
 
-    Every thread has its own handle on the slide. Memory is bounded by ``threads + 2``
+
+class TileStream:
+    """Reads the tiles of slides ahead of their use, across the border from one slide to the next.
+
+    Every thread has its own handle on a slide. Memory is bounded by ``threads + 2``
     batches, whatever the slides. Use it as a context manager.
 
     Parameters
     ----------
     slides
-        Consumed as reading proceeds; may be a generator.
+        One function a slide, called when its turn to be read comes near. It returns what to
+        read, or None where nothing needs reading.
     """
 
-    def __init__(self, slides: Iterable[SlideTiles], *, batch_size: int, threads: int) -> None:
+    def __init__(self, slides: Sequence[Callable[[], SlideTiles | None]], *, batch_size: int, threads: int) -> None:
+        self._slides, self._batch_size, self._threads = slides, batch_size, threads
         self._handles = threading.local()
         self._opened: list[Slide] = []
-        self._stream = prefetch(self._read, _jobs(slides, batch_size), threads=threads, ahead=threads + 2)
-        self._head: tuple[int, TileBatch] | None = None
+        self._stream: Generator[_Read, None, None] | None = None
+        self._head: _Read | None = None
 
     def __enter__(self) -> TileStream:
         return self
@@ -80,33 +88,49 @@ class TileStream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
-        for slide in self._opened:
-            slide.close()
+        self._stop()
 
     def batches(self, number: int) -> Iterator[TileBatch]:
-        """Yield the batches of the slide at position ``number`` of ``slides``.
+        """Yield the batches of slide ``number`` (its position in ``slides``).
 
-        Batches of earlier slides that nobody took are dropped. There are none for a slide
-        without tiles.
+        Fastest when the slides are asked for in order; otherwise reading starts anew there.
 
         Raises
         ------
         SlideError
             The slide cannot be opened.
         """
-        while True:
-            self._head = self._head or next(self._stream, None)
-            if self._head is None or self._head[0] > number:
-                return
-            (found, batch), self._head = self._head, None
-            if found < number:
-                continue
+        if self._head is None or self._head.number != number:
+            self._start(number)
+        while self._head is not None and self._head.number == number:
+            batch = self._head.batch
             if batch.error is not None:
                 raise batch.error
             yield batch
+            self._head = next(self._stream, None) if self._stream else None
 
-    def _read(self, job: _Job) -> tuple[int, TileBatch]:
+    def _start(self, number: int) -> None:
+        self._stop()
+        self._stream = prefetch(self._read, self._jobs(number), threads=self._threads, ahead=self._threads + 2)
+        self._head = next(self._stream, None)
+
+    def _stop(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        for slide in self._opened:
+            slide.close()
+        self._opened.clear()
+        self._handles = threading.local()
+        self._stream = self._head = None
+
+    def _jobs(self, first: int) -> Iterator[_Job]:
+        for number in range(first, len(self._slides)):
+            slide = self._slides[number]()
+            if slide is not None:
+                for start in range(0, len(slide.coords), self._batch_size):
+                    yield _Job(number, slide, slice(start, start + self._batch_size))
+
+    def _read(self, job: _Job) -> _Read:
         slide, coords = job.slide, job.slide.coords[job.rows]
         size = slide.tile_size
         pixels = np.empty((len(coords), size, size, 3), np.uint8)
@@ -114,15 +138,15 @@ class TileStream:
         try:
             handle = self._handle(slide.path)
         except SlideError as error:
-            return job.number, TileBatch(pixels[:0], coords[:0], len(coords), error)
+            return _Read(job.number, TileBatch(pixels[:0], coords[:0], len(coords), error))
         for row, (x, y) in enumerate(coords.tolist()):
             try:
                 pixels[row] = handle.read_tile(x, y, slide.size_level0, size)
             except SlideError:
                 readable[row] = False
         if readable.all():
-            return job.number, TileBatch(pixels, coords)
-        return job.number, TileBatch(pixels[readable], coords[readable], int((~readable).sum()))
+            return _Read(job.number, TileBatch(pixels, coords))
+        return _Read(job.number, TileBatch(pixels[readable], coords[readable], int((~readable).sum())))
 
     def _handle(self, path: Path) -> Slide:
         """Return this thread's handle on ``path``; the one on its earlier slide is closed."""
@@ -136,9 +160,3 @@ class TileStream:
         self._handles.slide = opened = open_slide(path)
         self._opened.append(opened)
         return opened
-
-
-def _jobs(slides: Iterable[SlideTiles], batch_size: int) -> Iterator[_Job]:
-    for number, slide in enumerate(slides):
-        for start in range(0, len(slide.coords), batch_size):
-            yield _Job(number, slide, slice(start, start + batch_size))
