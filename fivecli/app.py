@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from fivecli import demo, describe_reports, embed, evaluate, predict, tile, train
+from fivecli import demo, describe_reports, embed, evaluate, inspect, predict, tile, train
 from fivecli.screen import show_error
 from pipelines.core.errors import FiveError
 
@@ -45,6 +45,7 @@ app.command("describe-reports")(describe_reports.command)
 app.command("train")(train.command)
 app.command("predict")(predict.command)
 app.command("evaluate")(evaluate.command)
+app.command("inspect")(inspect.command)
 app.add_typer(demo.app, name="demo")
 
 

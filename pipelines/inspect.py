@@ -1,0 +1,70 @@
+"""Stage ``inspect``: what a slide, an artifact, or the output folder of a stage holds.
+
+Says nothing that may identify a patient or repeat a report: of a slide only its geometry and micron
+scale (never label, macro or free-text properties), of tables only counts and recorded failures.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.contents import CAN_BE, Contents, folder_contents, hdf5_contents, table_contents
+from pipelines.core.cohort import SLIDE_SUFFIXES
+from pipelines.core.errors import ArtifactError, MissingMppError, SlideError
+from pipelines.core.files import file_fingerprint
+from pipelines.slides import open_slide
+
+__all__ = ["Contents", "inspect"]
+
+
+def inspect(path: Path) -> Contents:
+    """Return what ``path`` holds.
+
+    Raises
+    ------
+    SlideError
+        A slide that cannot be opened.
+    ArtifactError
+        A damaged artifact, or a thing that cannot be inspected.
+    """
+    if path.is_dir():
+        return folder_contents(path)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(8)
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot be read ({error.strerror})", hint="check the path and its rights"
+        ) from error
+    if head[:4] == b"PAR1" or path.suffix == ".parquet":
+        return table_contents(path)
+    if head == b"\x89HDF\r\n\x1a\n" or path.suffix in (".h5", ".hdf5"):
+        return hdf5_contents(path)
+    return _slide(path)
+
+
+def _slide(path: Path) -> Contents:
+    try:
+        opened = open_slide(path)
+    except SlideError as error:
+        if path.suffix.lower() in SLIDE_SUFFIXES:
+            raise
+        raise ArtifactError(f"{path}: not a slide, and not an artifact of five", hint=CAN_BE) from error
+    with opened as slide:
+        width, height = slide.dimensions
+        facts: dict[str, Any] = {"format": slide.vendor, "width": width, "height": height}
+        try:
+            scale = slide.micron_scale
+        except MissingMppError as error:
+            mpp: float | None = None
+            facts |= {"mpp": None, "mpp_problem": error.message.removeprefix(f"{path}: "), "mpp_remedy": error.hint}
+        else:
+            mpp = scale.mean
+            facts |= {"mpp_x": scale.x, "mpp_y": scale.y, "mpp_source": scale.source, "mpp_conflict": scale.conflict}
+        levels = [
+            {"level": k, "width": w, "height": h, "downsample": down, "mpp": mpp * down if mpp else None}
+            for k, ((w, h), down) in enumerate(zip(slide.level_dimensions, slide.level_downsamples, strict=True))
+        ]
+    facts |= {"file_bytes": path.stat().st_size, "fingerprint": file_fingerprint(path)}
+    return Contents(str(path), "slide", facts, lists={"levels": levels})
