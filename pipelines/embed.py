@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_batch
 from pipelines.core.cohort import read_cohort
 from pipelines.core.devices import pick_device
-from pipelines.core.errors import ArtifactError, EncoderError, FiveError, SlideError
+from pipelines.core.errors import EncoderError, FiveError, SlideError
 from pipelines.core.feature_file import CoordsAttributes, FeatureInfo, features_current, read_notes, write_features
 from pipelines.core.files import canonical_json, file_fingerprint
 from pipelines.core.folder import claim_folder, update_table
@@ -26,7 +26,7 @@ from pipelines.core.settings import EmbedSettings
 from pipelines.encoders.encoder import Encoder, load_encoder
 from pipelines.encoders.presets import Preset, find_preset
 from pipelines.encoders.sanity import FeatureSanity
-from pipelines.slides.tile_stream import SlideTiles, TileBatch, TileStream
+from pipelines.slides.tile_stream import SlideTiles, TileBatch, TileStream, kept_tiles
 
 MADE_BY = "five embed"
 MAGNIFICATION_1X_MPP = 10.0
@@ -128,22 +128,10 @@ def _plan(row: Mapping[str, Any], tiles: Path, out: Path, made: Provenance) -> _
     return _Slide(name, row.get("patient_id"), table, out / f"{name}.h5", replace(made, input_fingerprint=read))
 
 
-def _read_tiles(slide: _Slide) -> tuple[SlideTiles, dict[str, Any]]:
-    """Return the kept tiles of a slide, and its row as the tile table itself records it."""
-    table = TILES.read(slide.table, columns=["x", "y", "keep"])
-    notes = TILES.notes(slide.table)
-    if "five.row" not in notes:
-        raise ArtifactError(f"{slide.table}: does not say which slide it belongs to", hint="run `five tile` again")
-    row: dict[str, Any] = json.loads(notes["five.row"])
-    kept = table.filter(table["keep"])
-    coords = np.stack([kept["x"].to_numpy(), kept["y"].to_numpy()], axis=1).astype(np.int64)
-    return SlideTiles.of(coords, row), row
-
-
 def _tiles_to_read(slide: _Slide) -> SlideTiles | None:
     """Return the tiles to read; None where the features are there or the table is bad (its own turn will tell)."""
     try:
-        return None if slide.is_current else _read_tiles(slide)[0]
+        return None if slide.is_current else kept_tiles(slide.table)[0]
     except FiveError:
         return None
 
@@ -182,7 +170,7 @@ class _EmbedSlide:
         if slide.is_current:
             return Result(slide.slide_id, Outcome.KEPT, json.loads(read_notes(slide.output)["five.row"]))
         started = time.perf_counter()
-        tiles, row = _read_tiles(slide)
+        tiles, row = kept_tiles(slide.table)
         clock = _Clock()
 
         def record() -> dict[str, Any]:

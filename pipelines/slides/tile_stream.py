@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.errors import SlideError
+from pipelines.core.errors import ArtifactError, SlideError
 from pipelines.core.prefetch import prefetch
+from pipelines.core.schemas import TILES
 from pipelines.slides.slide import Slide, open_slide
 
 
@@ -29,10 +31,22 @@ class SlideTiles:
     tile_size: int
     """Edge of a tile as it is delivered, pixels."""
 
-    @classmethod
-    def of(cls, coords: NDArray[np.int64], row: Mapping[str, Any]) -> SlideTiles:
-        """Return the tiles at ``coords`` of the slide that ``row`` (of ``tiled_slides``) describes."""
-        return cls(Path(row["path"]), coords, row["tile_size_level0"] or 0, row["tile_size"] or 0)
+
+def kept_tiles(table: Path) -> tuple[SlideTiles, dict[str, Any]]:
+    """Return the kept tiles of a tile table, and the slide's row of ``tiled_slides`` that it carries.
+
+    Raises
+    ------
+    ArtifactError
+        The table is missing, damaged, or carries no row.
+    """
+    tiles, notes = TILES.read(table, columns=["x", "y", "keep"]), TILES.notes(table)
+    if "five.row" not in notes:
+        raise ArtifactError(f"{table}: does not say which slide it belongs to", hint="run `five tile` again")
+    row: dict[str, Any] = json.loads(notes["five.row"])
+    kept = tiles.filter(tiles["keep"])
+    coords = np.stack([kept["x"].to_numpy(), kept["y"].to_numpy()], axis=1).astype(np.int64)
+    return SlideTiles(Path(row["path"]), coords, row["tile_size_level0"] or 0, row["tile_size"] or 0), row
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,15 @@ class TestEmbedded:
         ]
         assert same == []
 
+    def test_features_are_those_of_the_network_that_the_weights_were_published_for(self, encoder):
+        """The largest of 1,280 values as efficientnet-lite-pytorch 0.1.0 gives them, pixels (x - 127) / 128."""
+        y, x = np.mgrid[:224, :224]
+        tile = np.stack([x, y, (x * y) % 224], axis=-1).astype(np.uint8)
+        features = encoder(tile[None])[0]
+        largest = {1062: 4.4599, 113: 4.3666, 989: 4.2281, 315: 4.1326, 782: 4.0345, 115: 3.4393}
+        assert features[list(largest)] == pytest.approx(list(largest.values()), abs=1e-3)
+        assert features.mean() == pytest.approx(0.18344, abs=1e-4)
+
     def test_colours_matter(self, encoder):
         pink, violet = (encoder(flat_tiles(colour, n=1))[0] for colour in ((230, 150, 190), (110, 60, 150)))
         cosine = pink @ violet / np.linalg.norm(pink) / np.linalg.norm(violet)
