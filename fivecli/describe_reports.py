@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from fivecli.options import CohortTable, Config, Device, Json, Overwrite
-from fivecli.screen import finish, progress, show_table
+from fivecli.screen import finish, progress, show_figures, show_table
 from pipelines.core.settings import DescribeReportsSettings as Defaults
 
 
@@ -52,7 +51,7 @@ def command(
 
     settings = Defaults(questions, backend, model, ungrounded, max_tokens, temperature, seed)
     if dry_run:
-        _show_plan(plan(reports, settings, cohort=cohort, limit=limit), as_json=as_json)
+        show_figures(plan(reports, settings, cohort=cohort, limit=limit), as_json=as_json)
         return
     with progress("describe", unit="reports") as on_result:
         summary = describe_reports(
@@ -77,11 +76,3 @@ def command(
 def _show_questions(rates: dict[str, dict[str, Any]]) -> None:
     rows = [(name, f"{rate['unknown_rate']:.0%}", f"{rate['ungrounded_rate']:.0%}") for name, rate in rates.items()]
     show_table("Answers by question", ("question", "unknown", "quote not found"), rows)
-
-
-def _show_plan(figures: dict[str, int], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(figures))
-        return
-    for name, value in figures.items():
-        typer.echo(f"{name.replace('_', ' ')}: {value}")
