@@ -14,14 +14,9 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     """Make the values of a YAML file the defaults of this command; flags and FIVE_* win over them."""
     if path is None:
         return None
-    import yaml
+    from pipelines.core.yaml_file import read_yaml
 
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not a YAML file: {error}") from error
-    if not isinstance(values, dict):
-        raise SettingsError(f"{path}: expected 'name: value' lines")
+    values = read_yaml(path, expected="'name: value' lines")
     values = {str(name).replace("-", "_"): value for name, value in values.items()}
     known = {parameter.name for parameter in context.command.params if parameter.name} - {"config"}
     for name in values:

@@ -10,8 +10,9 @@ import yaml
 
 from pipelines.core.errors import SettingsError
 from pipelines.core.files import replacing
+from pipelines.core.yaml_file import read_yaml
 
-_FORM = "expected 'classes:' and under it 'NAME: text' or 'NAME: [text, text]'"
+_FORM = "'classes:' and under it 'NAME: text' or 'NAME: [text, text]'"
 
 
 def load_classes(path: Path) -> dict[str, list[str]]:
@@ -23,13 +24,10 @@ def load_classes(path: Path) -> dict[str, list[str]]:
         The file is missing, is not of that form, or has fewer than two classes.
     """
     if not path.is_file():
-        raise SettingsError(f"{path}: no such file", hint=f"a YAML file of class texts; {_FORM}")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not a YAML file ({type(error).__name__})", hint=_FORM) from error
-    if not isinstance(data, dict) or set(data) != {"classes"} or not isinstance(data["classes"], dict):
-        raise SettingsError(f"{path}: not a file of class texts", hint=_FORM)
+        raise SettingsError(f"{path}: no such file", hint=f"a YAML file of class texts; expected {_FORM}")
+    data = read_yaml(path, expected=_FORM)
+    if set(data) != {"classes"} or not isinstance(data["classes"], dict):
+        raise SettingsError(f"{path}: not a file of class texts", hint=f"expected {_FORM}")
     classes = {str(name): _texts(value, str(name), path) for name, value in data["classes"].items()}
     if len(classes) < 2:
         raise SettingsError(f"{path}: {len(classes)} class", hint="a prediction chooses between two or more classes")
@@ -46,5 +44,5 @@ def write_classes(classes: Mapping[str, Sequence[str]], path: Path) -> None:
 def _texts(value: Any, name: str, path: Path) -> list[str]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
-        raise SettingsError(f"{path}: class '{name}' has no text", hint=_FORM)
+        raise SettingsError(f"{path}: class '{name}' has no text", hint=f"expected {_FORM}")
     return [text.strip() for text in texts]

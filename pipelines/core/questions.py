@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from pipelines.core.errors import SettingsError
 from pipelines.core.files import fingerprint, replacing
 from pipelines.core.vocabulary import Language, Part, Rules, Term
+from pipelines.core.yaml_file import read_yaml
 
 UNKNOWN = "unknown"
 """The answer to a question on which the report is silent."""
@@ -159,7 +160,7 @@ def load_questions(source: str | Path) -> QuestionSet:
         Naming the file, the field and what is wrong with it.
     """
     path = _find(source)
-    data = _read_yaml(path)
+    data = read_yaml(path, expected="'name:', 'title:' and 'questions:'")
     base = data.pop("extends", None)
     if base is not None:
         earlier = load_questions(path.parent / base if str(base).endswith((".yaml", ".yml")) else str(base))
@@ -190,20 +191,6 @@ def _find(source: str | Path) -> Path:
             f"{source}: no such question set", hint=f"give a YAML file, or one of {', '.join(shipped) or 'none'}"
         )
     return path
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: not UTF-8 text", hint="save the file in UTF-8") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise SettingsError(f"{path}: not a YAML file{line}: {getattr(error, 'problem', error)}") from error
-    if not isinstance(data, dict):
-        raise SettingsError(f"{path}: expected 'name:', 'title:' and 'questions:'")
-    return data
 
 
 def _where(location: tuple[int | str, ...], data: Mapping[str, Any]) -> str:
