@@ -35,12 +35,17 @@ def _bar(what: str, unit: str) -> Iterator[OnResult]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), rate, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(what, total=None, rate="")
+        started, done = time.monotonic(), 0
 
         def advance(result: Result) -> None:
-            bar.update(task, advance=1, total=result.total)
+            nonlocal done
+            done += 1
+            per_second = done / max(time.monotonic() - started, 1e-9)
+            bar.update(task, advance=1, total=result.total, rate=f"{per_second:.2f} {unit}/s")
             if result.outcome is Outcome.FAILED:
                 bar.console.print(f"failed: {result.error}", style="red", markup=False)
 
