@@ -34,6 +34,7 @@ class ChatServer:
         self.answer = answer
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.model: dict[str, Any] = {"id": "fake", "object": "model"}
         self.url = ""
 
 
@@ -47,7 +48,12 @@ def chat_server(answer: Answer):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             state.bodies.append(body)
             state.headers.append({name.lower(): value for name, value in self.headers.items()})
-            status, reply = state.answer(body)
+            self.reply(*state.answer(body))
+
+        def do_GET(self):
+            self.reply(200, state.model)
+
+        def reply(self, status, reply):
             data = reply.encode() if isinstance(reply, str) else json.dumps(reply).encode()
             self.send_response(status)
             for name, value in {

@@ -12,7 +12,7 @@ from pipelines.core.questions import load_questions
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.reports.answers import parse_reply
 from pipelines.reports.backends import packaged_model
-from pipelines.reports.backends.base import Request
+from pipelines.reports.backends.base import Request, Sampling
 from pipelines.reports.backends.local import LocalBackend
 from pipelines.reports.instructions import messages
 
@@ -70,6 +70,14 @@ def test_a_reply_cut_off_at_the_limit_is_an_error(questions, model_folder):
     ((_, reply),) = backend(questions, model_folder, max_tokens=5).complete([request])
     assert "cut off" in reply.error
     assert (reply.text, reply.output_tokens) == ("", 5)
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_sample_and_another_seed_another(questions, model_folder):
+    local = backend(questions, model_folder)
+    drawn = [Request(REPORT, messages(questions, REPORT), Sampling(5.0, seed)) for seed in (1, 1, 2)]
+    first, again, other = (reply.text for _, reply in local.complete(drawn))
+    assert first == again != other
 
 
 def test_a_report_longer_than_the_model_is_an_error_with_both_numbers(questions, model_folder):

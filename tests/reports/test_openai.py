@@ -2,13 +2,14 @@
 
 import logging
 import threading
+from dataclasses import replace
 
 import pytest
 
 from pipelines.core.errors import BackendError
 from pipelines.core.questions import load_questions
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.backends.base import Request
+from pipelines.reports.backends.base import Request, Sampling
 from pipelines.reports.backends.openai import OpenAIBackend
 from pipelines.reports.instructions import messages
 from tests.reports.chat_server import chat_server, completion
@@ -44,6 +45,26 @@ def test_the_server_gets_the_conversation_and_the_schema():
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("fake", 0.0, 77)
     assert body["response_format"]["json_schema"]["strict"] is True
     assert body["response_format"]["json_schema"]["schema"]["required"] == list(LUNG.ids)
+
+
+def test_a_request_may_bring_its_own_sampling():
+    with chat_server(lambda _: (200, completion("{}"))) as server:
+        list(backend(server.url).complete([replace(REQUEST, sampling=Sampling(0.7, seed=3))]))
+    assert [(body["temperature"], body["seed"]) for body in server.bodies] == [(0.7, 3)]
+
+
+@pytest.mark.parametrize("said", [{"max_model_len": 8192}, {}, {"max_model_len": "long"}])
+def test_the_context_is_what_the_server_states(said):
+    with chat_server(lambda _: (200, {})) as server:
+        server.model.update(said)
+        context = backend(server.url).context
+    assert context == (8192 if said == {"max_model_len": 8192} else None)
+
+
+def test_a_server_that_lists_no_models_has_no_known_context():
+    with chat_server(lambda _: (200, {})) as server:
+        gone = server.url
+    assert backend(gone).context is None
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pipelines.core.questions import QuestionSet
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.backends.base import Backend, Reply, Request
+from pipelines.reports.backends.base import Backend, Reply, Request, Sampling
 
-__all__ = ["Backend", "Reply", "Request", "open_backend"]
+__all__ = ["Backend", "Reply", "Request", "Sampling", "open_backend"]
 
 
 def open_backend(

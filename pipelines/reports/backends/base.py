@@ -12,12 +12,24 @@ CUT_OFF = "the reply was cut off at the limit of tokens; raise --max-tokens"
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How a language model picks its tokens."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest token every time."""
+    seed: int = 0
+    """The same seed gives the same sample, as far as the server keeps its word."""
+
+
+@dataclass(frozen=True)
 class Request:
     """One report to answer the questions about."""
 
     report_text: str
     messages: Messages
     """The conversation for a language model."""
+    sampling: Sampling | None = None
+    """None takes that of the settings."""
 
     def __repr__(self) -> str:
         """Leave out the text, which is confidential."""
@@ -54,6 +66,11 @@ class Backend(Protocol):
     """True where asking again changes nothing, so that a second attempt is useless."""
     batch_size: int
     """Requests worth giving at a time."""
+
+    @property
+    def context(self) -> int | None:
+        """Most tokens of a conversation and its reply; None without a model, or where only the server knows."""
+        ...
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
         """Yield the position of each request and its reply, as they are ready.

@@ -17,7 +17,7 @@ from pipelines.core.devices import pick_device
 from pipelines.core.errors import BackendError
 from pipelines.core.questions import QuestionSet
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.backends.base import CUT_OFF, Reply, Request, too_long
+from pipelines.reports.backends.base import CUT_OFF, Reply, Request, Sampling, too_long
 from pipelines.reports.backends.packaged_model import packaged_model
 from pipelines.reports.schema import answer_schema
 
@@ -44,11 +44,12 @@ class LocalBackend:
                 f"{folder}: no language model here", hint="give a folder in Hugging Face format that holds config.json"
             )
         self.model = settings.model or folder.name
-        self.settings = settings
+        self.max_tokens = settings.max_tokens
+        self.sampling = Sampling(settings.temperature, settings.seed)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._device = pick_device(device)
         self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(self._device).eval()
-        self._context = int(self._model.config.max_position_embeddings)
+        self.context = int(self._model.config.max_position_embeddings)
         schema = {**answer_schema(questions), "x-guidance": COMPACT}
         self._grammar = guidance.LLMatcher.grammar_from_json_schema(json.dumps(schema))
         self._vocabulary = guidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._model.config.vocab_size)
@@ -74,20 +75,21 @@ class LocalBackend:
 
         started = time.perf_counter()
         prompt = self._encode(request)
-        room = self._context - self.settings.max_tokens
+        room = self.context - self.max_tokens
         if len(prompt) > room:
             return too_long(len(prompt), room)
         ids = torch.tensor([prompt], device=self._device)
-        sampling = {"do_sample": True, "temperature": self.settings.temperature} if self.settings.temperature else {}
-        torch.manual_seed(self.settings.seed)
+        sampling = request.sampling or self.sampling
+        drawn = {"do_sample": True, "temperature": sampling.temperature} if sampling.temperature else {}
+        torch.manual_seed(sampling.seed)
         with torch.inference_mode():
             output = self._model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
-                max_new_tokens=self.settings.max_tokens,
+                max_new_tokens=self.max_tokens,
                 pad_token_id=self._tokenizer.eos_token_id,
                 logits_processor=LogitsProcessorList([_Constraint(self._vocabulary, self._grammar, len(prompt))]),
-                **{"do_sample": False, **sampling},
+                **{"do_sample": False, **drawn},
             )
         generated = output[0, len(prompt) :].tolist()
         reply = Reply(prompt_tokens=len(prompt), output_tokens=len(generated), seconds=time.perf_counter() - started)

@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from pipelines.core.errors import BackendError
 from pipelines.core.questions import QuestionSet
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.backends.base import CUT_OFF, Reply, Request
+from pipelines.reports.backends.base import CUT_OFF, Reply, Request, Sampling
 from pipelines.reports.schema import answer_schema
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -45,8 +46,9 @@ class OpenAIBackend:
             raise BackendError("backend openai: no model named", hint="pass --model with the name the server knows")
         openai = _openai()
         logging.getLogger("openai").setLevel(logging.WARNING)  # below that it logs whole requests
-        self.settings = settings
         self.model = settings.model
+        self.max_tokens = settings.max_tokens
+        self.sampling = Sampling(settings.temperature, settings.seed)
         self.workers = workers
         self.batch_size = max(64, 16 * workers)
         self._schema = answer_schema(questions, bounded=False)
@@ -65,20 +67,31 @@ class OpenAIBackend:
                 for future in running:
                     future.cancel()
 
+    @cached_property
+    def context(self) -> int | None:
+        """The length that the server states for the model, as vLLM does; None where it states none."""
+        try:
+            found = self._client.with_options(max_retries=0).models.retrieve(self.model)
+        except (_openai().APIError, ValueError):
+            return None
+        length = getattr(found, "max_model_len", None)
+        return length if isinstance(length, int) and length > 0 else None
+
     def count_tokens(self, request: Request) -> int | None:
         """Return None: only the server knows its tokenizer."""
         return None
 
     def _ask(self, request: Request) -> Reply:
         openai = _openai()
+        sampling = request.sampling or self.sampling
         started = time.perf_counter()
         try:
             completion = self._client.chat.completions.create(
                 model=self.model,
                 messages=request.messages,
-                temperature=self.settings.temperature,
-                seed=self.settings.seed,
-                max_tokens=self.settings.max_tokens,
+                temperature=sampling.temperature,
+                seed=sampling.seed,
+                max_tokens=self.max_tokens,
                 response_format={
                     "type": "json_schema",
                     "json_schema": {"name": "findings", "strict": True, "schema": self._schema},

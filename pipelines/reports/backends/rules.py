@@ -25,6 +25,7 @@ class RulesBackend:
     model = "rules"
     repeatable = True
     batch_size = 64
+    context = None
 
     def __init__(self, questions: QuestionSet) -> None:
         self.questions = questions

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.core.errors import BackendError
 from pipelines.core.questions import QuestionSet
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.backends.base import CUT_OFF, Reply, Request, too_long
+from pipelines.reports.backends.base import CUT_OFF, Reply, Request, Sampling, too_long
 from pipelines.reports.schema import answer_schema
 
 
@@ -36,17 +36,14 @@ class VLLMBackend:
             # xgrammar's default allows endless white space, which runs replies to the limit of tokens
             structured_outputs_config={"backend": "guidance", "disable_any_whitespace": True},
         )
-        self._sampling = vllm.SamplingParams(
-            temperature=settings.temperature,
-            max_tokens=settings.max_tokens,
-            seed=settings.seed,
-            structured_outputs=vllm.sampling_params.StructuredOutputsParams(json=answer_schema(questions)),
-        )
-        self._context = self._engine.llm_engine.model_config.max_model_len
+        self.max_tokens = settings.max_tokens
+        self.sampling = Sampling(settings.temperature, settings.seed)
+        self.context = int(self._engine.llm_engine.model_config.max_model_len)
+        self._schema = vllm.sampling_params.StructuredOutputsParams(json=answer_schema(questions))
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
         """Yield the replies of the batch; reports too long for the model are replies with an error."""
-        room = self._context - self._sampling.max_tokens
+        room = self.context - self.max_tokens
         fitting = []
         for index, request in enumerate(requests):
             tokens = self.count_tokens(request)
@@ -58,7 +55,8 @@ class VLLMBackend:
             return
         started = time.perf_counter()
         conversations = [requests[index].messages for index in fitting]
-        outputs = self._engine.chat(conversations, self._sampling, use_tqdm=False)
+        sampling = [self._parameters(requests[index]) for index in fitting]
+        outputs = self._engine.chat(conversations, sampling, use_tqdm=False)
         share = (time.perf_counter() - started) / len(fitting)
         for index, output in zip(fitting, outputs, strict=True):
             yield index, _reply(output, share)
@@ -67,6 +65,15 @@ class VLLMBackend:
         """Return the length of the conversation in tokens of the model."""
         tokenizer = self._engine.get_tokenizer()
         return len(tokenizer.apply_chat_template(request.messages, add_generation_prompt=True, return_dict=False))
+
+    def _parameters(self, request: Request) -> Any:
+        sampling = request.sampling or self.sampling
+        return _vllm().SamplingParams(
+            temperature=sampling.temperature,
+            seed=sampling.seed,
+            max_tokens=self.max_tokens,
+            structured_outputs=self._schema,
+        )
 
 
 def _reply(output: Any, seconds: float) -> Reply:
