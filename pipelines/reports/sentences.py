@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipelines.reports.sections import section_starts
+
 _END = re.compile(
     r"(?P<stop>[.;?!](?=\s))"
     r"|(?P<blank>\n\s*\n)"
@@ -40,15 +42,8 @@ _CONTINUATIONS = frozenset(
 _LABEL = re.compile(r"[A-Z0-9][\w /().-]{1,50}:")
 """The beginning of a line of a synoptic report."""
 
-_HEADING = re.compile(
-    r"\b(?:(?P<gross>(?:gross|macroscop(?:ic|y))(?:\s+(?:pathology\s+)?(?:description|examination|findings))?\s*:"
-    r"|gross\s+description|macroscopic\s+description|specimens?\s+received|tissue\s+description)"
-    r"|(?P<clinical>clinical\s+(?:history|information|data|diagnosis)|pre-?operative\s+diagnosis"
-    r"|intra-?operative\s+(?:consultation|diagnosis)|frozen\s+section\s+(?:diagnosis|report))"
-    r"|(?P<micro>microscop(?:ic|y)|histolog(?:y|ic|ical)\s+(?:description|findings)?"
-    r"|(?:final\s+)?(?:pathologic(?:al)?\s+)?diagnos[ie]s|comments?\s*:|synoptic|tumou?r\s+summary|addendum))",
-    re.IGNORECASE,
-)
+_OWN_NAME = ("gross", "clinical")
+"""Sections that count less; all others are ``micro``."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class Clause:
 
 def clauses(report: str) -> list[Clause]:
     """Return the clauses of a report in order; empty ones are left out."""
-    headings = [(match.start(), match.lastgroup or "micro") for match in _HEADING.finditer(report)]
+    headings = [(start, name if name in _OWN_NAME else "micro") for start, name in section_starts(report)]
     found = []
     section, next_heading = "micro", 0
     for start, end in _spans(report):
