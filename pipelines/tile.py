@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from pipelines.core.arrow_arrays import arrow_array
 from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_batch
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import SlideError
@@ -238,8 +239,8 @@ def tile_table(grid: Grid, tissue: Any, quality: Quality, *, keep_all: bool) -> 
         "keep": ~dropped,
         "reason": [reason or None for reason in quality.reason.tolist()],
     }
-    # from_pandas makes nulls of the NaN where focus was not measured
-    arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in TILES.schema]
+    measured = {"focus": ~np.isnan(quality.focus)}
+    arrays = [arrow_array(columns[field.name], field.type, valid=measured.get(field.name)) for field in TILES.schema]
     return pa.Table.from_arrays(arrays, schema=TILES.schema)
 
 

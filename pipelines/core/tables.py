@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.core.arrow_arrays import arrow_array
 from pipelines.core.errors import ArtifactError
 from pipelines.core.files import replacing
 from pipelines.core.provenance import Provenance
@@ -81,8 +82,8 @@ class TableArtifact:
         declared = set(self.schema.names)
         extra = list(dict.fromkeys(key for row in rows for key in row if key not in declared))
         schema = self.schema_with(extra)
-        complete = [{name: row.get(name) for name in schema.names} for row in rows]
-        return pa.Table.from_pylist(complete, schema=schema)
+        arrays = [arrow_array([row.get(field.name) for row in rows], field.type) for field in schema]
+        return pa.Table.from_arrays(arrays, schema=schema)
 
     def read(self, path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
         """Read ``path`` after checking that it is this kind of table.
@@ -93,7 +94,8 @@ class TableArtifact:
             The file is missing, damaged, of another kind or version, or lacks a column.
         """
         self._check(path, self._read_schema(path))
-        return pq.read_table(path, columns=list(columns) if columns else None, partitioning=None)
+        with pq.ParquetFile(path) as file:  # pq.read_table would import pandas, as in `arrow_array`
+            return file.read(columns=list(columns) if columns else None)
 
     def read_rows(self, path: Path) -> list[dict[str, Any]]:
         """Read ``path`` as one mapping a row."""
