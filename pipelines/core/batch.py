@@ -7,13 +7,10 @@ or many, share the work: each item is locked while it is made.
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -188,6 +185,10 @@ def _one_pool(
     todo: list[_Named], work: _Isolated, workers: int
 ) -> Generator[Result, None, tuple[list[_Named], list[_Named]]]:
     """Yield results; return the items a broken pool held and those it had not begun."""
+    import multiprocessing  # here, since one process needs none of it
+    from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+    from concurrent.futures.process import BrokenProcessPool
+
     context = multiprocessing.get_context("spawn")
     waiting = list(reversed(todo))
     running: dict[Future[Result], _Named] = {}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.slides.grid import Grid
 from pipelines.slides.outlines import Polygon
@@ -62,17 +63,15 @@ def overview(thumbnail: Thumbnail, polygons: Sequence[Polygon], grid: Grid, reas
 
 def _legend(width: int, states: NDArray[np.str_]) -> Rgb:
     """Return a strip with a swatch, name and count for every kind of tile in the picture."""
-    strip = np.full((LEGEND_HEIGHT, width, 3), 255, np.uint8)
-    left = 8
+    strip = Image.new("RGB", (width, LEGEND_HEIGHT), "white")
+    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(14)
+    left, middle = 8, LEGEND_HEIGHT // 2
     for state, colour in COLOURS.items():
         count = int((states == state).sum())
         if not count and state != "kept":
             continue
-        top = (LEGEND_HEIGHT - SWATCH) // 2
-        cv2.rectangle(strip, (left, top), (left + SWATCH, top + SWATCH), colour, cv2.FILLED)
-        text = f"{state} {count}"
-        (text_width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
-        place = (left + SWATCH + 6, top + SWATCH - 4)
-        cv2.putText(strip, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
-        left += SWATCH + text_width + 24
-    return strip
+        draw.rectangle((left, middle - SWATCH // 2, left + SWATCH, middle + SWATCH // 2), fill=colour)
+        text, place = f"{state} {count}", (left + SWATCH + 6, middle)
+        draw.text(place, text, fill="black", font=font, anchor="lm")
+        left = round(place[0] + draw.textlength(text, font) + 18)
+    return np.asarray(strip)

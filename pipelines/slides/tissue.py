@@ -103,6 +103,6 @@ def without_small_pieces(mask: Mask, min_pixels: float, *, keep_at_edge: bool = 
     keep = stats[:, cv2.CC_STAT_AREA] >= min_pixels
     if keep_at_edge:
         border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-        keep[np.unique(border)] = True
+        keep[border] = True
     keep[0] = False
     return np.asarray(keep[labels]) if n > 1 else np.zeros_like(mask)
