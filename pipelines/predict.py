@@ -26,10 +26,10 @@ from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS, SPLITS
 from pipelines.core.settings import PredictSettings
 from pipelines.findings.heatmap import draw_heatmap
 from pipelines.findings.report import write_report
+from pipelines.model.bag_model import BagModel
 from pipelines.model.bags import BagFile, BagReader, TileBag
 from pipelines.model.checkpoint import WEIGHTS, load_model
 from pipelines.model.feature_cohort import FeatureCohort, read_feature_cohort
-from pipelines.model.five import FiveModel
 
 MADE_BY = "five predict"
 
@@ -125,7 +125,7 @@ class _SlidePrediction:
 
     def __init__(
         self,
-        model: FiveModel,
+        model: BagModel,
         bags: Mapping[str, BagFile],
         texts: Mapping[str, Sequence[str]],
         splits: Mapping[str, str],
@@ -199,7 +199,7 @@ def _classes_file(run: Path, classes: Path | None) -> Path:
     return path
 
 
-def _fitting_model(run: Path, found: FeatureCohort, device: str) -> FiveModel:
+def _fitting_model(run: Path, found: FeatureCohort, device: str) -> BagModel:
     model = load_model(run, device)
     spec, kind = model.spec, found.kind
     if (spec.feature_dim, spec.encoder_fingerprint) != (kind.dim, kind.encoder_fingerprint):
@@ -211,7 +211,7 @@ def _fitting_model(run: Path, found: FeatureCohort, device: str) -> FiveModel:
     return model
 
 
-def _facts(run: Path, model: FiveModel, texts: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def _facts(run: Path, model: BagModel, texts: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Return what the HTML page says of how the predictions were made."""
     return {
         "run": str(run),

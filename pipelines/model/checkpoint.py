@@ -20,13 +20,14 @@ from pipelines.core.errors import ArtifactError
 from pipelines.core.files import replacing
 from pipelines.core.settings import load_settings
 from pipelines.core.settings.train import ModelSettings
-from pipelines.model.five import FiveModel, ModelSpec
+from pipelines.model.bag_model import BagModel, ModelSpec
+from pipelines.model.build import build_model
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 VERSION = 1
 
 
-def learned_state(model: FiveModel) -> dict[str, Tensor]:
+def learned_state(model: BagModel) -> dict[str, Tensor]:
     """Return copies of the weights that training changes, and the buffers, by name."""
     learned = {name for name, weight in model.named_parameters() if weight.requires_grad}
     ours = {name for name, _ in model.named_buffers() if not name.startswith("text.model.")}
@@ -35,7 +36,7 @@ def learned_state(model: FiveModel) -> dict[str, Tensor]:
     }
 
 
-def load_learned(model: FiveModel, state: Mapping[str, Tensor], source: object) -> None:
+def load_learned(model: BagModel, state: Mapping[str, Tensor], source: object) -> None:
     """Put stored weights into ``model``.
 
     Raises
@@ -59,16 +60,16 @@ def load_learned(model: FiveModel, state: Mapping[str, Tensor], source: object) 
     model.load_state_dict(dict(state), strict=False)
 
 
-def save_model(model: FiveModel, folder: Path, *, settings: Mapping[str, Any]) -> None:
+def save_model(model: BagModel, folder: Path, *, settings: Mapping[str, Any]) -> None:
     """Write ``config.yaml`` (with all ``settings`` of the run) and ``model.safetensors``."""
     with replacing(folder / WEIGHTS) as part:
         save_file(learned_state(model), part)
     config = {
         "version": VERSION,
-        "model": model.settings.model,
+        "model": model.settings.of_model,
         "data": asdict(model.spec),
-        "text_fingerprint": model.text.fingerprint,
-        "training": {name: value for name, value in settings.items() if name not in model.settings.model},
+        "text_fingerprint": model.text_fingerprint,
+        "training": {name: value for name, value in settings.items() if name not in model.settings.of_model},
     }
     with replacing(folder / CONFIG) as part:
         part.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -95,7 +96,7 @@ def read_config(folder: Path) -> tuple[ModelSettings, ModelSpec, str]:
         raise ArtifactError(f"{path}: not a configuration of `five train`", hint="train again") from error
 
 
-def load_model(folder: Path, device: str = "cpu") -> FiveModel:
+def load_model(folder: Path, device: str = "cpu") -> BagModel:
     """Return the trained model of a run, in evaluation mode.
 
     Raises
@@ -109,8 +110,8 @@ def load_model(folder: Path, device: str = "cpu") -> FiveModel:
     path = folder / WEIGHTS
     if not path.is_file():
         raise ArtifactError(f"{path}: no such file", hint="the training did not finish; run `five train` again")
-    model = FiveModel(settings, spec)
-    if model.text.fingerprint != text_fingerprint:
+    model = build_model(settings, spec)
+    if model.text_fingerprint != text_fingerprint:
         raise ArtifactError(
             f"{folder}: trained with other weights of the text model {settings.text_model!r}",
             hint="restore those weights, or train again",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.core.settings.train import ModelSettings
+from pipelines.model.bag_model import BagModel, ModelSpec
 from pipelines.model.bags import TileBag
 from pipelines.model.fusion import Pads, PatchFusion
 from pipelines.model.positions import grid_encoding, sequence_encoding
@@ -23,35 +23,16 @@ GRID_START = 0.1
 """First weight of the grid encoding: tissue first, place as far as it helps."""
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """What the data say about the model, beside its settings."""
-
-    feature_dim: int
-    """Channels of the tile features."""
-    encoder: str
-    """Name of the image encoder that made them."""
-    encoder_fingerprint: str
-    questions: Mapping[str, str]
-    """Question id -> manual prompt."""
-
-
-class FiveModel(nn.Module):
+class FiveModel(BagModel):
     """FiVE: an instance aggregator guided by prompts, and a text encoder.
 
     B bags, N tiles of a bag, P prompts, M texts, C channels of the image encoder, D of the model.
     """
 
-    feature_mean: Tensor
-    feature_std: Tensor
-
     def __init__(self, settings: ModelSettings, spec: ModelSpec) -> None:
-        super().__init__()
-        self.settings, self.spec = settings, spec
+        super().__init__(settings, spec)
         self.text = TextEncoder(settings)
         self.prompts = Prompts(tuple(spec.questions.values()), settings, self.text)
-        self.register_buffer("feature_mean", torch.zeros(spec.feature_dim))
-        self.register_buffer("feature_std", torch.ones(spec.feature_dim))
         same = spec.feature_dim == settings.width
         self.input: nn.Module = nn.Identity() if same else nn.Linear(spec.feature_dim, settings.width)
         released = settings.padding == "released"
@@ -61,19 +42,23 @@ class FiveModel(nn.Module):
         self.grid_weight = nn.Parameter(torch.tensor(GRID_START)) if settings.positions == "grid" else None
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.log_scale.device
-
-    @property
     def prompt_names(self) -> tuple[str, ...]:
         """Question ids, then the names of the learnable prompts."""
         return (*self.spec.questions, *self.prompts.names)
 
-    def scale_features(self, mean: Tensor, std: Tensor) -> None:
-        """Centre and scale tile features from now on by these (C,) statistics."""
-        self.feature_mean.copy_(mean)
-        self.feature_std.copy_(std)
+    @property
+    def vector_width(self) -> int:
+        """Channels of the model."""
+        return self.settings.width
+
+    @property
+    def text_fingerprint(self) -> str:
+        """Fingerprint of the weights of the text model."""
+        return self.text.fingerprint
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many texts have more tokens than the text model reads."""
+        return self.text.count_truncated(texts)
 
     def encode_prompts(self, kept: Sequence[int] | None = None) -> Tensor:
         """Return the prompts of the kept (default all) questions and the learnable ones, (P, D) of length 1."""
@@ -109,13 +94,8 @@ class FiveModel(nn.Module):
             return self.log_scale.exp().clamp(max=LARGEST_SCALE)
         return self.log_scale.exp()
 
-    def logits(self, bags: Tensor, texts: Tensor) -> Tensor:
-        """Return the scaled cosines of bag and text embeddings, (B, M)."""
-        return self.scale * bags @ texts.T
-
     def _inputs(self, bags: Sequence[TileBag]) -> tuple[Tensor, Tensor, Pads | None]:
-        features = torch.cat([bag.features.to(self.device) for bag in bags]).float()
-        tiles = self.input((features - self.feature_mean) / self.feature_std)  # (S, D)
+        tiles = self.input(self.scaled_tiles(bags))  # (S, D)
         pads = self._pads(bags) if self.settings.padding == "released" else None
         return tiles, self._positions(bags, tiles), pads
 

@@ -6,7 +6,8 @@ from pipelines.core.errors import ArtifactError, EncoderError
 from pipelines.core.settings.train import PRESETS, ModelSettings
 from pipelines.model.bags import TileBag
 from pipelines.model.checkpoint import load_model, save_model
-from pipelines.model.five import FiveModel, ModelSpec
+from pipelines.model.bag_model import ModelSpec
+from pipelines.model.five import FiveModel
 
 SPEC = ModelSpec(24, "toy", "0123", {"growth": "growth of cells", "margin": "margins", "mucin": "mucin is present"})
 SMALL = {"width": 64, "diagnosis_prompts": 4, "prompt_tokens": 3}

@@ -9,14 +9,18 @@ from typing import Any
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings.base import Settings, require
 
+BASELINES = ("mean", "max", "abmil", "clam-sb", "transmil", "dsmil")
 HEAD_WIDTH = 64
 """Channels of one attention head, as in the published network."""
 
 
 @dataclass(frozen=True)
 class ModelSettings(Settings):
-    """The FiVE model. Where paper, released code and good practice differ, the choice is a field here."""
+    """The model. Where FiVE's paper, released code and good practice differ, the choice is a field here."""
 
+    model: str = "five"
+    """``five``, or a baseline that learns from labels alone: ``mean``, ``max``, ``abmil``, ``clam-sb``,
+    ``transmil``, ``dsmil``. A baseline uses of the following only ``width`` and ``feature_scaling``."""
     width: int = 512
     """Channels of bag, text and prompt embeddings; a multiple of 64."""
     feature_scaling: str = "standard"
@@ -62,6 +66,7 @@ class ModelSettings(Settings):
     """Learn the factor, at most 100 (released: fixed)."""
 
     def __post_init__(self) -> None:
+        _one_of(self, "model", ("five", *BASELINES))
         _one_of(self, "feature_scaling", ("standard", "none"))
         _one_of(self, "positions", ("grid", "sequence", "none"))
         _one_of(self, "padding", ("masked", "released"))
@@ -75,7 +80,7 @@ class ModelSettings(Settings):
             require(0 <= getattr(self, name) < 1, f"{name}: {getattr(self, name)} is not in 0..1")
 
     @property
-    def model(self) -> dict[str, Any]:
+    def of_model(self) -> dict[str, Any]:
         """The values of the model's fields only."""
         return {field.name: getattr(self, field.name) for field in fields(ModelSettings)}
 
@@ -118,8 +123,18 @@ class TrainSettings(ModelSettings):
     """Share of the steps in which the learning rate rises, 0 to 1; it then falls by a cosine to a hundredth."""
     clip_norm: float = 1.0
     """Gradients longer than this are shortened; 0 turns it off (released)."""
+    balance: str = "none"
+    """For classes of different sizes: ``weights`` (a slide counts by how rare its class is among the training
+    slides), ``sampling`` (as many slides of each class in an epoch), or ``none``. Not for ``pretrain``."""
+    precision: str = "fp32"
+    """Of the arithmetic: ``fp32``, ``bf16`` (GPUs; slower on most CPUs) or ``fp16`` (GPUs, with loss scaling)."""
+    checkpoint_activations: bool = False
+    """Compute the activations of a slide a second time instead of keeping those of the whole batch: less
+    memory, a third more time."""
     shots: int | None = None
-    """Training patients drawn per class; None takes all. Only for ``finetune``."""
+    """Training patients drawn per class; None takes all. Not for ``pretrain``."""
+    percent: float | None = None
+    """Percent of the training patients drawn per class, at least one; None takes all. Not for ``pretrain``."""
     folds: int | None = None
     """Cross-validation folds; None makes one random split."""
     fold: int | None = None
@@ -135,16 +150,21 @@ class TrainSettings(ModelSettings):
         super().__post_init__()
         _one_of(self, "regime", ("pretrain", "finetune"))
         _one_of(self, "loss", ("symmetric", "image_to_text"))
+        _one_of(self, "balance", ("none", "weights", "sampling"))
+        _one_of(self, "precision", ("fp32", "bf16", "fp16"))
         _at_least(self, 1, "max_tiles", "max_tiles_eval", "epochs", "patience", "batch_size", "accumulation")
         _at_least(self, 0, "extra_texts", "max_dropped", "weight_decay", "clip_norm", "lr", "lr_text")
         require(0 < self.tile_ratio <= 1, f"tile_ratio: {self.tile_ratio} is not in 0..1")
         require(0 <= self.warmup < 1, f"warmup: {self.warmup} is not in 0..1")
         require(self.shots is None or self.shots > 0, f"shots: {self.shots} is not a positive number")
-        require(
-            self.shots is None or self.regime == "finetune",
-            "shots: only fine-tuning has classes to draw from",
-            hint="add --regime finetune, or leave --shots out",
-        )
+        require(self.percent is None or 0 < self.percent <= 100, f"percent: {self.percent} is not in 0..100")
+        require(self.shots is None or self.percent is None, "shots and percent: give one of the two")
+        for name, unused in (("shots", None), ("percent", None), ("balance", "none")):
+            require(
+                getattr(self, name) == unused or self.regime != "pretrain",
+                f"{name}: pretrain has no classes",
+                hint=f"add --regime finetune, or leave --{name} out",
+            )
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {

@@ -1,0 +1,99 @@
+"""A baseline as a model of `five train`: same tiles, splits, loop, checkpoint and prediction as FiVE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from pipelines.core.errors import SettingsError
+from pipelines.core.settings.train import ModelSettings
+from pipelines.model.bag_model import BagModel, ModelSpec
+from pipelines.model.bags import TileBag
+from pipelines.model.baselines.aggregator import Aggregator
+from pipelines.model.baselines.attention_pooling import Abmil, ClamSb
+from pipelines.model.baselines.dsmil import Dsmil
+from pipelines.model.baselines.pooling import MaxPooling, MeanPooling
+from pipelines.model.baselines.transmil import TransMil
+
+AGGREGATORS: Mapping[str, type[Aggregator]] = {
+    "mean": MeanPooling,
+    "max": MaxPooling,
+    "abmil": Abmil,
+    "clam-sb": ClamSb,
+    "transmil": TransMil,
+    "dsmil": Dsmil,
+}
+
+
+class BaselineModel(BagModel):
+    """Scores of the classes of the training, from tiles alone.
+
+    The vector of a bag is its scores, and a class's the unit vector of its place among them, so
+    that their product is the class's score.
+    """
+
+    def __init__(self, settings: ModelSettings, spec: ModelSpec) -> None:
+        super().__init__(settings, spec)
+        self.network = AGGREGATORS[settings.model](spec.feature_dim, settings.width, len(spec.classes))
+
+    @property
+    def prompt_names(self) -> tuple[str, ...]:
+        """Names of the attention maps."""
+        return self.network.map_names(self.spec.classes)
+
+    @property
+    def vector_width(self) -> int:
+        """Number of classes."""
+        return len(self.spec.classes)
+
+    @property
+    def text_fingerprint(self) -> str:
+        """Empty: no text model."""
+        return ""
+
+    @property
+    def scale(self) -> Tensor:
+        """One."""
+        return torch.ones((), device=self.device)
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Return 0: no text is read."""
+        return 0
+
+    def encode_prompts(self, kept: Sequence[int] | None = None) -> Tensor:
+        """Return no prompts."""
+        return torch.empty(0, self.vector_width, device=self.device)
+
+    def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
+        """Return a unit vector a class, (K, K); the texts of the classes are not read.
+
+        Raises
+        ------
+        SettingsError
+            They are not the classes of the training.
+        """
+        if set(classes) != set(self.spec.classes):
+            raise SettingsError(
+                f"classes {', '.join(classes)}: {self.settings.model} was trained on {', '.join(self.spec.classes)}",
+                hint="leave --classes out; only FiVE predicts classes from new texts",
+            )
+        places = [self.spec.classes.index(name) for name in classes]
+        return torch.eye(self.vector_width, device=self.device)[places]
+
+    def encode_bags(self, bags: Sequence[TileBag], prompts: Tensor) -> Tensor:
+        """Return the scores of the classes of each bag, (B, K)."""
+        return torch.stack([self.network(tiles) for tiles in self._by_bag(bags)])
+
+    def loss(self, bags: Sequence[TileBag], targets: Tensor) -> Tensor:
+        """Return the mean of the baseline's own loss over bags whose classes are ``targets`` (B,), a scalar."""
+        bag_losses = [self.network.loss(*one) for one in zip(self._by_bag(bags), targets, strict=True)]
+        return torch.stack(bag_losses).mean()
+
+    def attention(self, bag: TileBag, prompts: Tensor) -> Tensor:
+        """Return the attention maps, (P, N); rows sum to 1."""
+        return self.network.attention(self.scaled_tiles([bag]))
+
+    def _by_bag(self, bags: Sequence[TileBag]) -> tuple[Tensor, ...]:
+        return self.scaled_tiles(bags).split([len(bag.features) for bag in bags])
