@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -103,12 +104,25 @@ def run_batch(
     on_result
         Called in this process after each item, in order of completion.
     """
+    in_processes = workers > 1 and len(items) > 1
+    runner = partial(_in_processes, work, workers) if in_processes else partial(_in_this_process, work)
+    return run_with(runner, items, item_id=item_id, folder=folder, on_result=on_result)
+
+
+def run_with(
+    runner: Runner,
+    items: Sequence[Any],
+    *,
+    item_id: Callable[[Any], str] = lambda item: str(item.slide_id),
+    folder: Path,
+    on_result: OnResult = lambda _: None,
+) -> list[Result]:
+    """Do as `run_batch`, in the processes of ``runner``, which has the work."""
     ids = [item_id(item) for item in items]
     results: dict[str, Result] = {}
-    runner = _in_processes if workers > 1 and len(items) > 1 else _in_this_process
     for wait_for_lock in (GLANCE_SECONDS, LEASE_SECONDS * 1.2):
         todo = [(item, name) for item, name in zip(items, ids, strict=True) if _open(results.get(name))]
-        for result in runner(todo, _Isolated(work, folder, wait_for_lock), workers):
+        for result in runner(todo, Isolation(folder, wait_for_lock)):
             results[result.item_id] = result
             if result.outcome is not Outcome.BUSY:
                 on_result(replace(result, total=len(items)))
@@ -124,20 +138,20 @@ def _file_name(item_id: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Isolated:
-    """``work`` under a lock, with its time measured and its exceptions turned into results."""
+class Isolation:
+    """Runs work on one item under a lock, with its time measured and its exceptions turned into results."""
 
-    work: Work
     folder: Path
     wait_for_lock: float
 
-    def __call__(self, item: Any, item_id: str) -> Result:
+    def __call__(self, work: Work, item: Any, item_id: str) -> Result:
+        """Return what became of ``item``, FAILED where ``work`` raised."""
         started = time.perf_counter()
         try:
             with item_lock(self.folder / ".locks" / f"{_file_name(item_id)}.lock", wait=self.wait_for_lock) as mine:
                 if not mine:
                     return Result(item_id, Outcome.BUSY)
-                result = self.work(item)
+                result = work(item)
         except Exception as error:  # noqa: BLE001 - the one place that lets a batch outlive a bug
             return failed(item_id, error, self.folder, time.perf_counter() - started)
         row = {**result.row}
@@ -159,31 +173,33 @@ def failed(item_id: str, error: BaseException, folder: Path, seconds: float = 0.
     return Result(item_id, Outcome.FAILED, row, sentence)
 
 
-_Named = tuple[Any, str]
+Named = tuple[Any, str]
 """An item and its id."""
+Runner = Callable[[Sequence[Named], Isolation], Iterator[Result]]
+"""Does its work on items, each in isolation, and yields the results in order of completion."""
 
 
-def _in_this_process(todo: Sequence[_Named], work: _Isolated, _: int) -> Iterator[Result]:
+def _in_this_process(work: Work, todo: Sequence[Named], isolated: Isolation) -> Iterator[Result]:
     for item, name in todo:
-        yield work(item, name)
+        yield isolated(work, item, name)
 
 
-def _in_processes(todo: Sequence[_Named], work: _Isolated, workers: int) -> Iterator[Result]:
-    suspects: list[_Named] = []
-    left = list(todo)
+def _in_processes(work: Work, workers: int, todo: Sequence[Named], isolated: Isolation) -> Iterator[Result]:
+    suspects: list[Named] = []
+    left, run = list(todo), partial(isolated, work)
     while left:
-        held, left = yield from _one_pool(left, work, workers)
+        held, left = yield from _one_pool(left, run, workers)
         suspects.extend(held)
     for item, name in suspects:  # alone in a pool, so that the guilty one is known
-        held, _none = yield from _one_pool([(item, name)], work, 1)
+        held, _none = yield from _one_pool([(item, name)], run, 1)
         if held:
             error = FiveError(f"{name}: the worker process died", hint="out of memory, or killed; try fewer --workers")
-            yield failed(name, error, work.folder)
+            yield failed(name, error, isolated.folder)
 
 
 def _one_pool(
-    todo: list[_Named], work: _Isolated, workers: int
-) -> Generator[Result, None, tuple[list[_Named], list[_Named]]]:
+    todo: list[Named], run: Callable[[Any, str], Result], workers: int
+) -> Generator[Result, None, tuple[list[Named], list[Named]]]:
     """Yield results; return the items a broken pool held and those it had not begun."""
     import multiprocessing  # here, since one process needs none of it
     from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -191,12 +207,12 @@ def _one_pool(
 
     context = multiprocessing.get_context("spawn")
     waiting = list(reversed(todo))
-    running: dict[Future[Result], _Named] = {}
+    running: dict[Future[Result], Named] = {}
     with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context) as pool:
         while waiting or running:
             try:
                 while waiting and len(running) < 2 * workers:
-                    running[pool.submit(work, *waiting[-1])] = waiting[-1]
+                    running[pool.submit(run, *waiting[-1])] = waiting[-1]
                     waiting.pop()
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
