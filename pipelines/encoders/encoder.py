@@ -60,6 +60,17 @@ def load_encoder(
     return encoder
 
 
+def encoder_fingerprint(preset: Preset, weights: Path | None = None) -> str:
+    """Return `Encoder.fingerprint` without loading anything: finds the weights and fingerprints the file.
+
+    Raises
+    ------
+    EncoderError
+        There are no weights.
+    """
+    return fingerprint({**preset.recipe(), "weights": file_fingerprint(find_weights(preset, weights))})
+
+
 def build_network(preset: Preset) -> nn.Module:
     """Return the untrained network of ``preset``, without a classifier."""
     import timm
