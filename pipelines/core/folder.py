@@ -27,10 +27,27 @@ def claim_folder(folder: Path, made_by: str, provenance: Provenance, *, overwrit
     Raises
     ------
     ChangedSettingsError
-        The folder holds another stage's output, or was made with other settings and
-        ``overwrite`` is False. The message shows the difference.
+        As `refuse_other_settings` does.
     ArtifactError
         The folder cannot be written.
+    """
+    refuse_other_settings(folder, made_by, provenance, overwrite=overwrite)
+    claim = folder / CLAIM
+    if claim.exists():
+        remove_leftovers(folder)
+    with replacing(claim) as part:
+        record = {"made_by": made_by, "five_version": provenance.five_version, "settings": provenance.settings}
+        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def refuse_other_settings(folder: Path, made_by: str, provenance: Provenance, *, overwrite: bool = False) -> None:
+    """Refuse a folder that `claim_folder` would refuse, without touching it.
+
+    Raises
+    ------
+    ChangedSettingsError
+        The folder holds another stage's output, or was made with other settings and
+        ``overwrite`` is False. The message shows the difference.
     """
     claim = folder / CLAIM
     if claim.exists():
@@ -45,10 +62,6 @@ def claim_folder(folder: Path, made_by: str, provenance: Provenance, *, overwrit
                 f"{folder}: made with other settings: {changed}",
                 hint="choose another -o folder, or pass --overwrite to make it anew",
             )
-        remove_leftovers(folder)
-    with replacing(claim) as part:
-        record = {"made_by": made_by, "five_version": provenance.five_version, "settings": provenance.settings}
-        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
