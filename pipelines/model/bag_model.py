@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pipelines.core.settings.train import ModelSettings
 from pipelines.model.bags import TileBag
@@ -87,6 +88,17 @@ class BagModel(nn.Module, ABC):
     @abstractmethod
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return how many texts are longer than the model reads."""
+
+    def class_losses(self, bags: Sequence[TileBag], targets: Tensor, classes: Mapping[str, Sequence[str]]) -> Tensor:
+        """Return the loss of each bag given its class, (B,): cross entropy unless a baseline's paper adds to it.
+
+        Parameters
+        ----------
+        targets
+            (B,) places in ``classes``.
+        """
+        logits = self.logits(self.encode_bags(bags, self.encode_prompts()), self.encode_classes(classes))
+        return functional.cross_entropy(logits, targets, reduction="none")
 
     def scale_features(self, mean: Tensor, std: Tensor) -> None:
         """Centre and scale tile features from now on by these (C,) statistics."""

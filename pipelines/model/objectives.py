@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipelines.core.settings.train import TrainSettings
+from pipelines.model.bag_model import BagModel
 from pipelines.model.bags import TileBag
 from pipelines.model.descriptions import Answers, full_text, kept_questions, merge_equal, rebuilt_texts
 from pipelines.model.five import FiveModel
@@ -25,11 +26,11 @@ CANDIDATES = 256
 class Objective(Protocol):
     """A regime of training."""
 
-    def loss(self, model: FiveModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
+    def loss(self, model: Any, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
         """Return the loss of one batch, a scalar."""
         ...
 
-    def validate(self, model: FiveModel, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
+    def validate(self, model: Any, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
         """Return figures of the bag embeddings (B, D) of validation slides.
 
         ``loss`` is among them: it chooses the best epoch.
@@ -87,14 +88,16 @@ class ClassMatching:
     classes: Mapping[str, Sequence[str]]
     labels: Mapping[str, str]
     """Slide id -> class."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Class -> weight of its slides in training; 1 where it is not named."""
 
-    def loss(self, model: FiveModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
-        """Return the cross entropy of bags over the classes."""
-        vectors = model.encode_bags(bags, model.encode_prompts())
-        logits = model.logits(vectors, model.encode_classes(self.classes))
-        return functional.cross_entropy(logits, self._targets([bag.slide_id for bag in bags]).to(model.device))
+    def loss(self, model: BagModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
+        """Return the mean loss of the bags given their classes."""
+        targets = self._targets([bag.slide_id for bag in bags]).to(model.device)
+        weights = torch.tensor([self.weights.get(name, 1.0) for name in self.classes], device=model.device)
+        return (model.class_losses(bags, targets, self.classes) * weights[targets]).mean()
 
-    def validate(self, model: FiveModel, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
+    def validate(self, model: BagModel, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
         """Return ``loss``, ``accuracy`` and, where it is defined, ``auc``."""
         logits = model.logits(vectors, model.encode_classes(self.classes)).float().cpu()
         targets = self._targets(slide_ids)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ class Task:
     """Reason -> number of slides or patients that are not used."""
     classes: Mapping[str, Sequence[str]] | None = None
     """Class -> texts, where there are classes."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Slide id -> class, where there are classes."""
 
 
 def description_task(
@@ -65,11 +68,12 @@ def description_task(
 
 
 def class_task(
-    splits: Rows, classes: Mapping[str, Sequence[str]], questions: QuestionSet | None, settings: TrainSettings
+    splits: Rows, classes: Mapping[str, Sequence[str]] | None, questions: QuestionSet | None, settings: TrainSettings
 ) -> Task:
     """Return the task of matching slides with the texts of their class.
 
-    Slides without a label are counted.
+    Slides without a label are counted. ``classes`` may be None for a baseline, which reads no
+    texts: the classes are then the labels.
 
     Raises
     ------
@@ -78,6 +82,7 @@ def class_task(
     """
     used = [row for row in splits if row["split"] != "test"]
     labels = {row["slide_id"]: row["label"] for row in used if row["label"]}
+    classes = classes or {label: [label] for label in sorted(set(labels.values()))}
     unknown = sorted(set(labels.values()) - classes.keys())
     if unknown:
         raise CohortError(
@@ -85,8 +90,8 @@ def class_task(
             hint=f"the classes are {', '.join(classes)}; add this one, or take its slides out of the cohort",
         )
     training: Rows = [row for row in used if row["split"] == "train" and row["label"]]
-    if settings.shots is not None:
-        training = _drawn_shots(training, settings.shots, settings.seed)
+    if settings.shots is not None or settings.percent is not None:
+        training = _drawn_patients(training, settings)
     present = sorted({row["label"] for row in training})
     if len(present) < 2:
         raise CohortError(
@@ -95,20 +100,30 @@ def class_task(
         )
     val = [row for row in used if row["split"] == "val" and row["label"]]
     return Task(
-        objective=ClassMatching(classes, labels),
+        objective=ClassMatching(classes, labels, _class_weights(training, settings)),
         slides=frozenset(row["slide_id"] for row in [*training, *val]),
         questions=questions,
         texts=[text for texts in classes.values() for text in texts],
         left_out={"slides_without_label": len(used) - len(labels)},
         classes=classes,
+        labels=labels,
     )
 
 
-def _drawn_shots(rows: Rows, shots: int, seed: int) -> Rows:
-    """Return the rows of ``shots`` patients a class."""
-    rng = np.random.default_rng([seed, 2])
+def _drawn_patients(rows: Rows, settings: TrainSettings) -> Rows:
+    """Return the rows of ``shots`` patients a class, or of ``percent`` percent of them, at least one."""
+    rng = np.random.default_rng([settings.seed, 2])
     drawn: set[tuple[str, str]] = set()
     for label in sorted({row["label"] for row in rows}):
         patients = sorted({row["patient_id"] for row in rows if row["label"] == label})
-        drawn |= {(label, patient) for patient in rng.permutation(patients)[:shots].tolist()}
+        number = settings.shots or max(1, round(len(patients) * (settings.percent or 100) / 100))
+        drawn |= {(label, patient) for patient in rng.permutation(patients)[:number].tolist()}
     return [row for row in rows if (row["label"], row["patient_id"]) in drawn]
+
+
+def _class_weights(rows: Rows, settings: TrainSettings) -> dict[str, float]:
+    """Return class -> weight of its slides in the loss, 1 on average over ``rows``; empty without weighting."""
+    if settings.balance != "weights":
+        return {}
+    counts = Counter(row["label"] for row in rows)
+    return {label: len(rows) / (len(counts) * count) for label, count in counts.items()}

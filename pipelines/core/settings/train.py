@@ -149,6 +149,11 @@ class TrainSettings(ModelSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _one_of(self, "regime", ("pretrain", "finetune"))
+        require(
+            self.model == "five" or self.regime != "pretrain",
+            f"model: {self.model} learns from labels, not from descriptions",
+            hint="add --regime finetune",
+        )
         _one_of(self, "loss", ("symmetric", "image_to_text"))
         _one_of(self, "balance", ("none", "weights", "sampling"))
         _one_of(self, "precision", ("fp32", "bf16", "fp16"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -37,4 +36,4 @@ class Aggregator(nn.Module, ABC):
 
     def attention(self, tiles: Tensor) -> Tensor:
         """Return the attention maps, (P, N); rows sum to 1."""
-        return torch.empty(0, len(tiles))
+        return tiles.new_empty(0, len(tiles))

@@ -50,7 +50,8 @@ class Abmil(Aggregator):
 
     def attention(self, tiles: Tensor) -> Tensor:
         """Return the weights of the tiles in the slide's embedding, (1, N)."""
-        return self.gated(self.embed(tiles)).softmax(dim=0)[None]
+        weights: Tensor = self.gated(self.embed(tiles)).softmax(dim=0)
+        return weights[None]
 
     def _scores(self, embedded: Tensor, ranks: Tensor) -> Tensor:
         scores: Tensor = self.classify(ranks.softmax(dim=0) @ embedded)

@@ -58,4 +58,5 @@ class Dsmil(Aggregator):
     def _likeness(self, embedded: Tensor, scores: Tensor) -> Tensor:
         queries = self.query(embedded)  # (N, 128)
         critical = queries[scores.argmax(dim=0)]  # (K, 128)
-        return (critical @ queries.T / math.sqrt(QUERY_WIDTH)).softmax(dim=1)
+        likeness: Tensor = (critical @ queries.T / math.sqrt(QUERY_WIDTH)).softmax(dim=1)
+        return likeness

@@ -86,14 +86,15 @@ class BaselineModel(BagModel):
         """Return the scores of the classes of each bag, (B, K)."""
         return torch.stack([self.network(tiles) for tiles in self._by_bag(bags)])
 
-    def loss(self, bags: Sequence[TileBag], targets: Tensor) -> Tensor:
-        """Return the mean of the baseline's own loss over bags whose classes are ``targets`` (B,), a scalar."""
-        bag_losses = [self.network.loss(*one) for one in zip(self._by_bag(bags), targets, strict=True)]
-        return torch.stack(bag_losses).mean()
+    def class_losses(self, bags: Sequence[TileBag], targets: Tensor, classes: Mapping[str, Sequence[str]]) -> Tensor:
+        """Return the baseline's own loss of each bag, (B,); ``targets`` (B,) are places in ``classes``."""
+        places = self.encode_classes(classes).argmax(dim=1)[targets]
+        return torch.stack([self.network.loss(*one) for one in zip(self._by_bag(bags), places, strict=True)])
 
     def attention(self, bag: TileBag, prompts: Tensor) -> Tensor:
         """Return the attention maps, (P, N); rows sum to 1."""
         return self.network.attention(self.scaled_tiles([bag]))
 
     def _by_bag(self, bags: Sequence[TileBag]) -> tuple[Tensor, ...]:
-        return self.scaled_tiles(bags).split([len(bag.features) for bag in bags])
+        by_bag: tuple[Tensor, ...] = self.scaled_tiles(bags).split([len(bag.features) for bag in bags])
+        return by_bag

@@ -44,8 +44,9 @@ class TransMil(Aggregator):
     def placed(self, tiles: Tensor, side: int) -> Tensor:
         """Add to each of side * side tiles (., D) depth-wise convolutions over its neighbours in the square."""
         square = tiles.T.reshape(1, -1, side, side)
-        mixed = square + sum(convolve(square) for convolve in self.place)
-        return mixed.flatten(2)[0].T
+        mixed: Tensor = square + sum(convolve(square) for convolve in self.place)
+        placed: Tensor = mixed.flatten(2)[0].T
+        return placed
 
 
 def squared(tiles: Tensor, side: int) -> Tensor:
