@@ -50,6 +50,7 @@ def command(
     init: Annotated[Path | None, _file("Run to start from; its model settings and splits are kept.")] = None,
     splits: Annotated[Path | None, _file("Splits to use again: of another run, CLAM or STAMP.")] = None,
     shots: Annotated[int | None, _option("Training patients per class.", DATA, min=1)] = Defaults.shots,
+    percent: Annotated[float | None, _option("Percent of the training patients per class.", DATA)] = Defaults.percent,
     folds: Annotated[int | None, _option("Cross-validation folds.", DATA, min=2)] = Defaults.folds,
     fold: Annotated[int | None, _option("Fold held out as test set, from 0.", DATA, min=0)] = Defaults.fold,
     val_fraction: Annotated[float, _option("Share of patients to choose the epoch.", DATA)] = Defaults.val_fraction,
@@ -58,6 +59,9 @@ def command(
     max_tiles: Annotated[int, _option("Most tiles of a slide in a step.", DATA)] = Defaults.max_tiles,
     max_tiles_eval: Annotated[int, _option("Most tiles in validation.", DATA)] = Defaults.max_tiles_eval,
     seed: Annotated[int, _option("Decides splits, order, sampling, weights.", DATA)] = Defaults.seed,
+    model: Annotated[
+        Literal["five", "mean", "max", "abmil", "clam-sb", "transmil", "dsmil"], _option("FiVE, or a baseline.", MODEL)
+    ] = Defaults.model,  # type: ignore[assignment]
     text_model: Annotated[str, _option("minilm-l6, Hugging Face name, or folder.", MODEL)] = Defaults.text_model,
     tuning: Annotated[Literal["lora", "frozen"], _option("How the text model learns.", MODEL)] = Defaults.tuning,  # type: ignore[assignment]
     lora_rank: Annotated[int, _option("Rank of the adapters.", MODEL)] = Defaults.lora_rank,
@@ -99,7 +103,15 @@ def command(
     weight_decay: Annotated[float, _option("AdamW's, matrices only.", LEARNING)] = Defaults.weight_decay,
     warmup: Annotated[float, _option("Share of steps with rising rate.", LEARNING)] = Defaults.warmup,
     clip_norm: Annotated[float, _option("Longest gradient; 0: any.", LEARNING)] = Defaults.clip_norm,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16 (GPUs; slower on most CPUs).")] = False,
+    balance: Annotated[
+        Literal["none", "weights", "sampling"], _option("For classes of different sizes.", LEARNING)
+    ] = Defaults.balance,  # type: ignore[assignment]
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"], _option("Of the arithmetic; fp16 on GPUs only.", LEARNING)
+    ] = Defaults.precision,  # type: ignore[assignment]
+    checkpoint_activations: Annotated[
+        bool, _option("Compute activations twice to save memory.", LEARNING)
+    ] = Defaults.checkpoint_activations,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -114,5 +126,5 @@ def command(
     settings = Defaults(**{field.name: context.params[field.name] for field in fields(Defaults)})
     inputs = TrainInputs(features, cohort, descriptions, classes, init, splits)
     with progress("train", "epochs") as on_result:
-        summary = train(inputs, output, settings, device=device, bf16=bf16, overwrite=overwrite, on_result=on_result)
+        summary = train(inputs, output, settings, device=device, overwrite=overwrite, on_result=on_result)
     finish(summary, unit="epochs", as_json=as_json)

@@ -11,8 +11,7 @@ import torch
 
 from pipelines.core.batch import OnResult, Outcome, Result, Summary
 from pipelines.core.classes import load_classes, write_classes
-from pipelines.core.devices import pick_device
-from pipelines.core.errors import ArtifactError, CohortError, SettingsError
+from pipelines.core.errors import ArtifactError, SettingsError
 from pipelines.core.files import file_fingerprint, fingerprint
 from pipelines.core.folder import claim_folder, difference
 from pipelines.core.provenance import Provenance
@@ -20,14 +19,16 @@ from pipelines.core.questions import QuestionSet, load_questions, write_question
 from pipelines.core.schemas import ANSWERS, METRICS, SPLITS
 from pipelines.core.settings.train import ModelSettings, TrainSettings
 from pipelines.findings.learning_curves import draw_learning_curves
+from pipelines.model.accelerator import make_accelerator
+from pipelines.model.bag_model import BagModel, ModelSpec
 from pipelines.model.bags import BagFile, BagReader, feature_statistics
+from pipelines.model.batches import Data
+from pipelines.model.build import build_model
 from pipelines.model.checkpoint import WEIGHTS, load_model, read_config, save_model
 from pipelines.model.descriptions import patient_answers
 from pipelines.model.feature_cohort import FeatureCohort, read_feature_cohort
-from pipelines.model.five import FiveModel, ModelSpec
-from pipelines.model.loop import Data, fit
-from pipelines.model.split_files import read_splits
-from pipelines.model.splits import make_splits
+from pipelines.model.loop import fit
+from pipelines.model.run_splits import run_splits
 from pipelines.model.states import STATE, Progress
 from pipelines.model.tasks import Task, class_task, description_task
 
@@ -58,7 +59,6 @@ def train(
     settings: TrainSettings,
     *,
     device: str = "auto",
-    bf16: bool = False,
     overwrite: bool = False,
     on_result: OnResult = lambda _: None,
 ) -> Summary:
@@ -74,16 +74,20 @@ def train(
     """
     settings = _with_settings_of_init(settings, inputs.init)
     cohort = read_feature_cohort(inputs.features, inputs.cohort)
-    splits = _splits(cohort, inputs, settings)
+    splits = run_splits(cohort.slides, settings, given=inputs.splits, init=inputs.init)
     task = _task(splits, inputs, settings)
     provenance = Provenance.of(settings, _fingerprint(cohort, splits, task, inputs))
-    claim_folder(out, MADE_BY, provenance, overwrite=overwrite)
+    accelerator = make_accelerator(settings, device)
+    if accelerator.is_main_process:
+        claim_folder(out, MADE_BY, provenance, overwrite=overwrite)
+    accelerator.wait_for_everyone()
     if METRICS.is_current(out / "metrics.parquet", provenance) and (out / WEIGHTS).exists():
         return Summary(out, (Result("run", Outcome.KEPT),))
     torch.manual_seed(settings.seed)
     data = _data(cohort, splits, task)
-    model = _model(cohort, task, data, inputs, settings).to(pick_device(device))
-    SPLITS.write(out / "splits.parquet", splits, provenance)
+    model = _model(cohort, task, data, inputs, settings).to(accelerator.device)
+    if accelerator.is_main_process:
+        SPLITS.write(out / "splits.parquet", splits, provenance)
     results: list[Result] = []
 
     def on_epoch(progress: Progress) -> None:
@@ -92,9 +96,13 @@ def train(
 
     run_id = fingerprint([provenance.settings_fingerprint, provenance.input_fingerprint])
     states = out / "checkpoints"
-    progress = fit(model, task.objective, data, settings, states, run_id=run_id, bf16=bf16, on_epoch=on_epoch)
-    _write_run(out, model, task, progress, settings, provenance)
-    (states / STATE).unlink(missing_ok=True)
+    progress = fit(
+        model, task.objective, data, settings, states, run_id=run_id, accelerator=accelerator, on_epoch=on_epoch
+    )
+    if accelerator.is_main_process:
+        _write_run(out, model, task, progress, settings, provenance)
+        (states / STATE).unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
     return Summary(out, tuple(results), _figures(cohort, splits, task, data, model, progress))
 
 
@@ -104,70 +112,23 @@ def _with_settings_of_init(settings: TrainSettings, init: Path | None) -> TrainS
     earlier, _, _ = read_config(init)
     asked = {field.name: getattr(settings, field.name) for field in fields(ModelSettings)}
     asked = {name: value for name, value in asked.items() if value != getattr(ModelSettings, name)}
-    changed = difference({name: earlier.model[name] for name in asked}, asked)
+    changed = difference({name: earlier.of_model[name] for name in asked}, asked)
     if changed:
         raise SettingsError(
             f"{init}: its model was made with other settings: {changed}", hint="leave them out, or train without --init"
         )
-    return replace(settings, **earlier.model)
-
-
-def _splits(cohort: FeatureCohort, inputs: TrainInputs, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Return rows of SPLITS: read from a file, taken over from the run of ``init``, or made anew."""
-    fold, val_fraction, seed = settings.fold, settings.val_fraction, settings.seed
-    if inputs.splits is not None:
-        rows = read_splits(inputs.splits, cohort.slides, fold=fold, val_fraction=val_fraction, seed=seed)
-        if inputs.init is not None:
-            _refuse_leak(rows, inputs.init)
-        return rows
-    if inputs.init is not None:
-        return _splits_of_init(cohort, inputs.init / "splits.parquet")
-    return make_splits(
-        cohort.slides,
-        folds=settings.folds,
-        fold=fold,
-        val_fraction=val_fraction,
-        test_fraction=settings.test_fraction,
-        seed=seed,
-    )
-
-
-def _splits_of_init(cohort: FeatureCohort, path: Path) -> list[dict[str, Any]]:
-    """Return the slides of the patients in ``path``, each in the split of its patient there."""
-    taken = {row["patient_id"]: row for row in SPLITS.read_rows(path)}
-    rows = [
-        {
-            "slide_id": slide.slide_id,
-            "patient_id": slide.patient,
-            "label": slide.label,
-            "fold": taken[slide.patient]["fold"],
-            "split": taken[slide.patient]["split"],
-        }
-        for slide in cohort.slides
-        if slide.patient in taken
-    ]
-    if not any(row["split"] == "train" for row in rows):
-        raise CohortError(f"{path}: none of its training patients has features here")
-    return rows
-
-
-def _refuse_leak(rows: Sequence[Mapping[str, Any]], init: Path) -> None:
-    seen = {row["patient_id"] for row in SPLITS.read_rows(init / "splits.parquet") if row["split"] != "test"}
-    leaked = sorted({row["patient_id"] for row in rows if row["split"] == "test"} & seen)
-    if leaked:
-        raise CohortError(
-            f"patient {leaked[0]!r} ({len(leaked)} such) is held out here, but {init} was trained with it",
-            hint="leave --splits out: the splits of the first run are then used",
-        )
+    return replace(settings, **earlier.of_model)
 
 
 def _task(splits: Sequence[Mapping[str, Any]], inputs: TrainInputs, settings: TrainSettings) -> Task:
     if settings.regime == "finetune":
-        if inputs.classes is None:
+        is_five = settings.model == "five"
+        if is_five and inputs.classes is None:
             raise SettingsError(
                 "finetune: needs class texts", hint="give --classes, a YAML file of texts for each class"
             )
-        return class_task(splits, load_classes(inputs.classes), _questions(inputs), settings)
+        classes = load_classes(inputs.classes) if inputs.classes else None
+        return class_task(splits, classes, _questions(inputs) if is_five else None, settings)
     if inputs.descriptions is None:
         raise SettingsError(
             "pretrain: needs descriptions of reports",
@@ -203,15 +164,19 @@ def _data(cohort: FeatureCohort, splits: Sequence[Mapping[str, Any]], task: Task
         names = [row["slide_id"] for row in splits if row["split"] == split]
         return [cohort.bags[name] for name in names if name in task.slides]
 
-    return Data(train=of("train"), val=of("val"), reader=BagReader())
+    train = of("train")
+    classes = sorted(set(task.labels.values()))
+    strata = [[row for row, bag in enumerate(train) if task.labels[bag.slide_id] == name] for name in classes]
+    return Data(train, of("val"), BagReader(), strata=[members for members in strata if members])
 
 
-def _model(cohort: FeatureCohort, task: Task, data: Data, inputs: TrainInputs, settings: TrainSettings) -> FiveModel:
+def _model(cohort: FeatureCohort, task: Task, data: Data, inputs: TrainInputs, settings: TrainSettings) -> BagModel:
     """Return the model of ``init``, or a new one for these features and questions."""
     prompts = {question.id: question.prompt for question in task.questions.questions} if task.questions else {}
-    spec = ModelSpec(cohort.kind.dim, cohort.kind.encoder, cohort.kind.encoder_fingerprint, prompts)
+    classes = list(task.classes or ()) if settings.model != "five" else []
+    spec = ModelSpec(cohort.kind.dim, cohort.kind.encoder, cohort.kind.encoder_fingerprint, prompts, classes)
     if inputs.init is None:
-        model = FiveModel(ModelSettings(**settings.model), spec)
+        model = build_model(ModelSettings(**settings.of_model), spec)
         if settings.feature_scaling == "standard":
             model.scale_features(*feature_statistics(data.train, data.reader))
         return model
@@ -226,7 +191,7 @@ def _model(cohort: FeatureCohort, task: Task, data: Data, inputs: TrainInputs, s
 
 
 def _write_run(
-    out: Path, model: FiveModel, task: Task, progress: Progress, settings: TrainSettings, provenance: Provenance
+    out: Path, model: BagModel, task: Task, progress: Progress, settings: TrainSettings, provenance: Provenance
 ) -> None:
     if task.questions is not None:
         write_questions(task.questions, out / "questions.yaml")
@@ -242,7 +207,7 @@ def _figures(
     splits: Sequence[Mapping[str, Any]],
     task: Task,
     data: Data,
-    model: FiveModel,
+    model: BagModel,
     progress: Progress,
 ) -> dict[str, Any]:
     best = {
@@ -255,7 +220,7 @@ def _figures(
         "slides_without_tiles": len(cohort.empty),
         "slides_outside_the_splits": len(cohort.slides) - len(splits),
         **task.left_out,
-        "texts_cut_at_the_limit_of_the_text_model": model.text.count_truncated(task.texts),
+        "texts_cut_at_the_limit_of_the_text_model": model.count_truncated(task.texts),
     }
     return {
         "training_slides": len(data.train),

@@ -1,16 +1,18 @@
-"""The training loop: epochs, learning rates, the best epoch, and states from which it goes on exactly.
+"""The training loop: epochs, the best epoch, and states from which it goes on exactly.
 
-Order, sampling, dropped questions and dropout of an epoch depend on the seed and the epoch's number
-only, so that a run that was killed and resumed gives the weights of an undisturbed one.
+Several processes (``torchrun``, ``accelerate launch``) share the batches of an update, so that their
+number changes how long a run takes and not what it computes, up to rounding.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,36 +20,30 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import FiveError
 from pipelines.core.settings.train import TrainSettings
-from pipelines.model.bags import BagFile, BagReader
+from pipelines.model.bag_model import BagModel
+from pipelines.model.bags import TileBag
+from pipelines.model.batches import Batch, Data, Stopwatch, epoch_batches, read_ahead, read_evaluation
 from pipelines.model.checkpoint import learned_state, load_learned
-from pipelines.model.five import FiveModel
 from pipelines.model.objectives import Objective
+from pipelines.model.optimizer import learning_rate, make_optimizer, set_rates, updates_per_epoch
 from pipelines.model.states import STATE, Progress, restore_state, save_state
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 STATE_SECONDS = 30.0
 """States are written at most so often, at the end of an epoch."""
-TEXT_SIDE = ("text.", "prompts.")
-"""Weights that learn at ``lr_text``."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """The slides of a run and how they are read."""
-
-    train: Sequence[BagFile]
-    val: Sequence[BagFile]
-    reader: BagReader
 
 
 def fit(
-    model: FiveModel,
+    model: BagModel,
     objective: Objective,
     data: Data,
     settings: TrainSettings,
     states: Path,
     *,
     run_id: str,
-    bf16: bool = False,
+    accelerator: Accelerator,
     on_epoch: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Train ``model`` in place and leave it with the weights of the best validation epoch.
@@ -59,128 +55,154 @@ def fit(
     ----------
     states
         Folder from which an interrupted run with the same ``run_id`` goes on.
-    bf16
-        Compute in bfloat16 where the device is faster at it.
+    accelerator
+        Device, precision and the processes that share the work.
+    on_epoch
+        Called in the main process after each epoch.
 
     Raises
     ------
     FiveError
         The loss is not a number; the slides of the batch are named.
     """
-    optimizer = _optimizer(model, settings)
+    training = _Training(model, objective, data, settings, accelerator)
     best = learned_state(model)
-    progress = restore_state(states / STATE, run_id, model, optimizer, best) or Progress()
-    total = settings.epochs * updates_per_epoch(len(data.train), settings)
+    progress = restore_state(states / STATE, run_id, model, training.plain_optimizer, best) or Progress()
     saved = time.monotonic()
     while progress.epoch < settings.epochs and progress.epoch - progress.best_epoch < settings.patience:
         progress.epoch += 1
-        figures = {"train": _epoch(model, objective, data, settings, optimizer, progress, total, bf16=bf16)}
+        watch = Stopwatch()
+        figures = {"train": training.epoch(progress, watch)}
         if data.val:
-            figures["val"] = validate(model, objective, data, settings)
-        _record(progress, figures)
+            figures["val"] = validate(model, objective, data, settings, accelerator, watch)
+        _record(progress, figures, watch)
         value = figures["val"]["loss"] if data.val else -float(progress.epoch)
         if value < progress.best:
             progress.best, progress.best_epoch, best = value, progress.epoch, learned_state(model)
-        if time.monotonic() - saved > STATE_SECONDS:
-            save_state(states / STATE, run_id, model, optimizer, best, progress)
-            saved = time.monotonic()
-        on_epoch(progress)
+        if accelerator.is_main_process:
+            if time.monotonic() - saved > STATE_SECONDS:
+                save_state(states / STATE, run_id, model, training.plain_optimizer, best, progress)
+                saved = time.monotonic()
+            on_epoch(progress)
     load_learned(model, best, "best epoch")
     model.eval()
     return progress
 
 
-def updates_per_epoch(n_slides: int, settings: TrainSettings) -> int:
-    """Return how often the weights change in an epoch; left-over batches count."""
-    return math.ceil(math.ceil(n_slides / settings.batch_size) / settings.accumulation)
-
-
-def learning_rate(step: int, total: int, warmup: float) -> float:
-    """Return the share of the peak rate at update ``step`` (from 0) of ``total``: linear up, cosine down to 0.01."""
-    rising = max(1, round(warmup * total))
-    if step < rising:
-        return (step + 1) / rising
-    done = (step - rising) / max(1, total - rising)
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
-
-
-def validate(model: FiveModel, objective: Objective, data: Data, settings: TrainSettings) -> dict[str, float]:
-    """Return the figures of the validation slides; prompts are encoded once."""
-    model.eval()
-    with torch.inference_mode():
-        prompts = model.encode_prompts()
-        bags = (data.reader.evaluation(bag, settings.max_tiles_eval) for bag in data.val)
-        vectors = torch.cat([model.encode_bags([bag], prompts) for bag in bags])
-        return objective.validate(model, [bag.slide_id for bag in data.val], vectors)
-
-
-def _epoch(
-    model: FiveModel,
+def validate(
+    model: BagModel,
     objective: Objective,
     data: Data,
     settings: TrainSettings,
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-    total: int,
-    *,
-    bf16: bool,
+    accelerator: Accelerator,
+    watch: Stopwatch,
 ) -> dict[str, float]:
-    rng = np.random.default_rng([settings.seed, progress.epoch])
-    torch.manual_seed(int(rng.integers(2**31)))
-    model.train()
-    order = rng.permutation(len(data.train))
-    batches = [order[start : start + settings.batch_size] for start in range(0, len(order), settings.batch_size)]
-    losses = []
-    for number, members in enumerate(batches, start=1):
-        bags = [
-            data.reader.training(data.train[index], settings.tile_ratio, settings.max_tiles, rng) for index in members
-        ]
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-            loss = objective.loss(model, bags, rng)
-        losses.append(_checked(loss, [bag.slide_id for bag in bags], progress.epoch))
-        (loss / settings.accumulation).backward()
-        if number % settings.accumulation == 0 or number == len(batches):
-            _update(model, optimizer, settings, learning_rate(progress.step, total, settings.warmup))
+    """Return the figures of the validation slides; prompts are encoded once, processes share the slides."""
+    model.eval()
+    rank, world = accelerator.process_index, accelerator.num_processes
+    with torch.inference_mode():
+        prompts = model.encode_prompts()
+        vectors = torch.zeros(len(data.val), model.vector_width, device=model.device)
+        bags = read_evaluation(data.val[rank::world], data.reader, settings.max_tiles_eval, watch)
+        for row, bag in zip(range(rank, len(data.val), world), bags, strict=True):
+            vectors[row] = model.encode_bags([bag], prompts)[0]
+        vectors = _summed(accelerator, vectors)
+        return objective.validate(model, [bag.slide_id for bag in data.val], vectors)
+
+
+class _Step(nn.Module):
+    """The loss of a batch as one module, so that data parallelism sees the whole of it."""
+
+    def __init__(self, model: BagModel, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
+        return self.objective.loss(self.model, bags, rng)
+
+
+@dataclass
+class _Training:
+    """Epochs of weight updates."""
+
+    model: BagModel
+    objective: Objective
+    data: Data
+    settings: TrainSettings
+    accelerator: Accelerator
+
+    def __post_init__(self) -> None:
+        self.plain_optimizer = make_optimizer(self.model, self.settings)
+        step = _Step(self.model, self.objective)
+        self.step, self.optimizer = self.accelerator.prepare(step, self.plain_optimizer)
+        self.total = self.settings.epochs * updates_per_epoch(len(self.data.train), self.settings)
+
+    def epoch(self, progress: Progress, watch: Stopwatch) -> dict[str, float]:
+        """Go once over the training slides; return the mean loss of a batch and the logit scale."""
+        self.model.train()
+        batches = epoch_batches(self.data, self.settings, progress.epoch)
+        size = self.settings.accumulation
+        updates = [batches[start : start + size] for start in range(0, len(batches), size)]
+        shares = [self._own(update) for update in updates]
+        bags = read_ahead([batch for share in shares for batch in share], self.data.reader, self.settings, watch)
+        losses: list[float] = []
+        for update, share in zip(updates, shares, strict=True):
+            found = self._gradients(update, share, bags)
+            losses += _checked(found, update, progress.epoch)
+            self._update(learning_rate(progress.step, self.total, self.settings.warmup))
             progress.step += 1
-    return {"loss": float(np.mean(losses)), "logit_scale": model.scale.item()}
+        return {"loss": float(np.mean(losses)), "logit_scale": self.model.scale.item()}
+
+    def _own(self, update: Sequence[Batch]) -> Sequence[Batch]:
+        """Return this process's share of an update, never empty: all processes have to join the exchange."""
+        return update[self.accelerator.process_index :: self.accelerator.num_processes] or update[:1]
+
+    def _gradients(self, update: Sequence[Batch], share: Sequence[Batch], bags: Iterator[list[TileBag]]) -> list[float]:
+        """Add up the gradients of an update; return the losses of all its batches."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        losses = torch.zeros(len(update), device=self.model.device)
+        for place, batch in enumerate(share):
+            rng = batch.rng(1)
+            torch.manual_seed(int(rng.integers(2**31)))
+            last = place == len(share) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.step):
+                loss = self.step(next(bags), rng)
+                is_own = rank < len(update)
+                # processes exchange the mean of their gradients, so that this makes it the mean over the batches
+                self.accelerator.backward(loss * (world / len(update) if is_own else 0.0))
+            if is_own:
+                losses[rank + place * world] = loss.detach()
+        return _summed(self.accelerator, losses).tolist()
+
+    def _update(self, share: float) -> None:
+        set_rates(self.plain_optimizer, share)
+        if self.settings.clip_norm:
+            self.accelerator.clip_grad_norm_(self.step.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
 
-def _update(model: nn.Module, optimizer: torch.optim.Optimizer, settings: TrainSettings, share: float) -> None:
-    if settings.clip_norm:
-        nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * share
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+def _summed(accelerator: Accelerator, values: Tensor) -> Tensor:
+    total: Any = accelerator.reduce(values, "sum") if accelerator.num_processes > 1 else values
+    return total
 
 
-def _checked(loss: Tensor, slide_ids: Sequence[str], epoch: int) -> float:
-    value = loss.item()
-    if not math.isfinite(value):
-        raise FiveError(
-            f"epoch {epoch}: the loss is {value} on a batch of the slides {', '.join(slide_ids)}",
-            hint="look for NaN in their features (`five embed --overwrite` makes them anew), or lower --lr",
-        )
-    return value
+def _checked(losses: list[float], update: Sequence[Batch], epoch: int) -> list[float]:
+    for value, batch in zip(losses, update, strict=True):
+        if not math.isfinite(value):
+            names = ", ".join(slide.slide_id for slide in batch.slides)
+            raise FiveError(
+                f"epoch {epoch}: the loss is {value} on a batch of the slides {names}",
+                hint="look for NaN in their features (`five embed --overwrite` makes them anew), or lower --lr",
+            )
+    return losses
 
 
-def _optimizer(model: FiveModel, settings: TrainSettings) -> torch.optim.Optimizer:
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, weight in model.named_parameters():
-        if weight.requires_grad:
-            peak = settings.lr_text if name.startswith(TEXT_SIDE) else settings.lr
-            decay = settings.weight_decay if weight.ndim >= 2 else 0.0
-            groups.setdefault((peak, decay), []).append(weight)
-    parameters = [
-        {"params": weights, "lr": peak, "peak": peak, "weight_decay": decay}
-        for (peak, decay), weights in groups.items()
-    ]
-    return torch.optim.AdamW(parameters, betas=(0.9, 0.98), eps=1e-8)
-
-
-def _record(progress: Progress, figures: dict[str, dict[str, float]]) -> None:
+def _record(progress: Progress, figures: dict[str, dict[str, float]], watch: Stopwatch) -> None:
     progress.history += [
         {"epoch": progress.epoch, "split": split, "name": name, "value": value}
         for split, found in figures.items()
         for name, value in found.items()
     ]
+    progress.seconds += watch.seconds
+    progress.waited += watch.waited

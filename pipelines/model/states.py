@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipelines.core.files import replacing
+from pipelines.model.bag_model import BagModel
 from pipelines.model.checkpoint import learned_state, load_learned
-from pipelines.model.five import FiveModel
 
 STATE = "last.safetensors"
 
@@ -31,6 +31,10 @@ class Progress:
     best_epoch: int = 0
     best: float = math.inf
     """Validation loss of the best epoch."""
+    seconds: float = 0.0
+    """Time that training and validation took."""
+    waited: float = 0.0
+    """Seconds of it in which there were no data to compute on."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """Rows of the METRICS table."""
 
@@ -38,7 +42,7 @@ class Progress:
 def save_state(
     path: Path,
     run_id: str,
-    model: FiveModel,
+    model: BagModel,
     optimizer: torch.optim.Optimizer,
     best: dict[str, Tensor],
     progress: Progress,
@@ -53,7 +57,7 @@ def save_state(
 
 
 def restore_state(
-    path: Path, run_id: str, model: FiveModel, optimizer: torch.optim.Optimizer, best: dict[str, Tensor]
+    path: Path, run_id: str, model: BagModel, optimizer: torch.optim.Optimizer, best: dict[str, Tensor]
 ) -> Progress | None:
     """Put the state of an interrupted run in place, or return None where there is none of this run."""
     if not path.exists():
