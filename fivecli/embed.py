@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from fivecli.options import CohortTable, Config, Device, Json, Overwrite
-from fivecli.screen import finish, progress, show_table
+from fivecli.options import CohortTable, Config, Json, Overwrite
+from fivecli.screen import finish, progress, show_figures, show_table
+from pipelines.core.errors import SettingsError
 from pipelines.core.settings import EmbedSettings as Defaults
+from pipelines.core.settings import PictureSettings
 
 
 def _list_encoders(*, wanted: bool) -> None:
@@ -31,15 +33,38 @@ def _list_encoders(*, wanted: bool) -> None:
     raise typer.Exit
 
 
+def _settings(
+    encoders: list[str], weights: list[str], precision: str, dtype: str, *, allow_mismatch: bool
+) -> Defaults | list[Defaults]:
+    """Return the settings of the encoder, or of several; ``weights`` are FILE, or ENCODER=FILE."""
+    files: dict[str, Path] = {}
+    for text in weights:
+        name, equals, file = text.partition("=")
+        name, file = (name, file) if equals and name in encoders else (encoders[0], text)
+        if name in files or (len(encoders) > 1 and file == text):
+            raise SettingsError(
+                f"--weights {text}: not clear which encoder's", hint=f"write --weights {encoders[-1]}=FILE"
+            )
+        files[name] = Path(file)
+    found = [Defaults(name, files.get(name), precision, dtype, allow_mismatch) for name in encoders]
+    return found if len(found) > 1 else found[0]
+
+
 def command(
     tiles: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder that `five tile` wrote.")],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of features to write.")],
-    encoder: Annotated[str, typer.Option(help="Image encoder: a listed name, or timm:NAME.")] = Defaults.encoder,
+    encoder: Annotated[
+        list[str],
+        typer.Option(help="Image encoder: a listed name, or timm:NAME. Several, each in its own folder, read once."),
+    ] = [Defaults.encoder],  # noqa: B006 - typer copies it
     weights: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Weights (safetensors, state dict) in place of the encoder's."),
-    ] = Defaults.weights,
+        list[str],
+        typer.Option(
+            metavar="FILE",
+            help="Weights (safetensors, state dict) in place of the encoder's; ENCODER=FILE with several.",
+        ),
+    ] = [],  # noqa: B006
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Arithmetic; auto is fp32 but on CUDA.")
     ] = Defaults.precision,  # type: ignore[assignment]
@@ -47,10 +72,22 @@ def command(
     allow_mismatch: Annotated[
         bool, typer.Option("--allow-mismatch", help="Take tiles the encoder was not trained for.")
     ] = Defaults.allow_mismatch,
+    save_patches: Annotated[
+        Literal["jpg", "webp"] | None,
+        typer.Option(help="Also keep the tiles as pictures: patches/<slide_id>.zip of <x>_<y>.jpg or .webp."),
+    ] = None,
+    patch_quality: Annotated[
+        int, typer.Option(help="Quality of the pictures.", min=1, max=100)
+    ] = PictureSettings.quality,
     batch_size: Annotated[int, typer.Option(help="Tiles encoded at once.", min=1)] = 64,
-    workers: Annotated[int, typer.Option(help="Threads that read tiles ahead.", min=1)] = 2,
-    device: Device = "auto",
+    workers: Annotated[int, typer.Option(help="Threads that read tiles ahead, for each device.", min=1)] = 2,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; cuda:0,1 runs a process for each.")
+    ] = "auto",
     cohort: CohortTable = None,
+    shard: Annotated[str, typer.Option(help="Do part INDEX/COUNT of the slides, for job arrays.")] = "1/1",
+    only_failed: Annotated[bool, typer.Option("--only-failed", help="Do the slides that failed before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     config: Config = None,
@@ -63,15 +100,21 @@ def command(
 
     Example: five embed tiles -o features --encoder timm:resnet50 --device cuda
     """
-    from pipelines.embed import embed
+    from pipelines.core.selection import Shard
+    from pipelines.embed import Selection, embed, plan
 
-    settings = Defaults(encoder, weights, precision, dtype, allow_mismatch)
+    settings = _settings(encoder, weights, precision, dtype, allow_mismatch=allow_mismatch)
+    selection = Selection(cohort, only_failed, Shard.parse(shard))
+    if dry_run:
+        show_figures(plan(tiles, output, settings, selection=selection), as_json=as_json)
+        return
     with progress("embed") as on_result:
         summary = embed(
             tiles,
             output,
             settings,
-            cohort=cohort,
+            selection=selection,
+            pictures=PictureSettings(save_patches, patch_quality) if save_patches else None,
             batch_size=batch_size,
             workers=workers,
             device=device,

@@ -1,266 +1,217 @@
-"""Stage ``five embed``: the kept tiles of every slide become features."""
+"""Stage ``five embed``: the kept tiles of every slide become features, of one or several encoders."""
 
 from __future__ import annotations
 
-import json
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_batch
+from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_with
 from pipelines.core.cohort import read_cohort
-from pipelines.core.devices import pick_device
-from pipelines.core.errors import EncoderError, FiveError, SlideError
-from pipelines.core.feature_file import CoordsAttributes, FeatureInfo, features_current, read_notes, write_features
-from pipelines.core.files import canonical_json, file_fingerprint
-from pipelines.core.folder import claim_folder, update_table
-from pipelines.core.provenance import Provenance
-from pipelines.core.schemas import EMBEDDED_SLIDES, TILED_SLIDES, TILES
-from pipelines.core.settings import EmbedSettings
-from pipelines.encoders.encoder import Encoder, load_encoder
-from pipelines.encoders.presets import Preset, find_preset
-from pipelines.encoders.sanity import FeatureSanity
-from pipelines.slides.tile_stream import SlideTiles, TileBatch, TileStream, kept_tiles
+from pipelines.core.devices import pick_devices
+from pipelines.core.errors import SettingsError
+from pipelines.core.folder import update_table
+from pipelines.core.on_devices import OnDevices
+from pipelines.core.schemas import EMBEDDED_SLIDES, TILED_SLIDES
+from pipelines.core.selection import Shard, failed_ids
+from pipelines.core.settings import EmbedSettings, PictureSettings
+from pipelines.core.tiled_slide import TiledSlide
+from pipelines.encoders.feature_folder import FeatureFolder
+from pipelines.slides.one_pass import ROWS, OnePass, Output, Reading
+from pipelines.slides.tile_pictures import PictureFolder
 
-MADE_BY = "five embed"
-MAGNIFICATION_1X_MPP = 10.0
-"""Microns per pixel that the field calls 1x, so that 0.5 is 20x."""
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of the tiled slides to embed."""
+
+    cohort: Path | None = None
+    """Cohort table; only its slides."""
+    only_failed: bool = False
+    """Only those that an earlier run failed at."""
+    shard: Shard = field(default_factory=Shard)
 
 
 def embed(
     tiles: Path,
     out: Path,
-    settings: EmbedSettings,
+    settings: EmbedSettings | Sequence[EmbedSettings],
     *,
-    cohort: Path | None = None,
+    selection: Selection = Selection(),
+    pictures: PictureSettings | None = None,
     batch_size: int = 64,
     workers: int = 2,
     device: str = "auto",
+    compile: bool = False,
     overwrite: bool = False,
     on_result: OnResult = lambda _: None,
 ) -> Summary:
     """Write the features of every slide in ``tiles`` to ``out/<slide_id>.h5``.
 
-    Pixels are read straight from the slides. A file that an earlier run made with the same
-    encoder from the same tiles is kept. Slides that ``five tile`` could not tile are left out.
+    Pixels are read straight from the slides, once for all encoders. A file that an earlier
+    run made with the same encoder from the same tiles is kept; if all are, no encoder is
+    loaded. Slides that ``five tile`` could not tile are left out.
 
     Parameters
     ----------
-    cohort
-        Cohort table; only its slides are embedded.
+    settings
+        Of one encoder, or of several; of several, each has its folder ``out/<encoder>``.
+    pictures
+        Also keep the tiles as pictures, in ``out/patches/<slide_id>.zip``.
     workers
-        Threads that read tiles ahead of the encoder.
+        Threads that read tiles ahead of the encoder, for each device.
+    device
+        Device, or several such as ``cuda:0,1``: one process for each.
+    compile
+        Have torch compile the networks, which takes a minute and pays for many slides.
 
     Raises
     ------
     EncoderError
-        The encoder cannot be built, or was trained for other tiles than these.
+        An encoder cannot be built, or was trained for other tiles than these.
     ArtifactError
-        ``tiles`` is not the output of ``five tile``, or ``out`` belongs to other settings.
+        ``tiles`` is not the output of ``five tile``, or a folder belongs to other settings.
     """
-    rows, n_left_out = _tiled_rows(tiles, cohort)
-    preset = find_preset(settings.encoder)
-    if not settings.allow_mismatch:
-        _refuse_mismatch(preset, rows)
-    encoder = load_encoder(preset, weights=settings.weights, device=pick_device(device), precision=settings.precision)
-    made = Provenance.of(settings)
-    made = replace(made, settings={**made.settings, "weights": encoder.fingerprint})
-    claim_folder(out, MADE_BY, made, overwrite=overwrite)
+    folders = _feature_folders(out, settings, compile=compile)
+    rows, n_left_out = _selected(tiles, selection, folders)
+    for folder in folders:
+        for tile_size, mpp in sorted({(row["tile_size"], row["target_mpp"]) for row in rows if row["status"] == "ok"}):
+            folder.refuse_mismatch(tile_size, mpp)
+    outputs: list[Output] = [*folders]
+    if pictures:
+        outputs.append(PictureFolder(out / "patches", pictures, workers))
+    for output in outputs:
+        output.claim(overwrite=overwrite)
 
-    slides = [_plan(row, tiles, out, made) for row in rows]
+    slides = [TiledSlide.of(row, tiles) for row in rows]
     started = time.perf_counter()
-    to_read = [partial(_tiles_to_read, slide) for slide in slides]
-    with TileStream(to_read, batch_size=batch_size, threads=workers) as stream:
-        places = {slide.slide_id: place for place, slide in enumerate(slides)}
-        work = _EmbedSlide(encoder, settings.dtype, stream, places)
-        results = run_batch(slides, work, folder=out, on_result=on_result)
+    results = _run(slides, outputs, Reading(batch_size, workers), device, out, on_result)
     seconds = time.perf_counter() - started
-    update_table(EMBEDDED_SLIDES, out / "slides.parquet", _records(slides, results, encoder), "slide_id", made)
-    return Summary(out, tuple(results), {**_figures(results, encoder, seconds), "slides_left_out": n_left_out})
+    for folder in folders:
+        records = _records(folder, zip(slides, results, strict=True))
+        update_table(EMBEDDED_SLIDES, folder.folder / "slides.parquet", records, "slide_id", folder.provenance)
+    return Summary(out, tuple(results), {**_figures(folders, results, seconds), "slides_left_out": n_left_out})
 
 
-@dataclass(frozen=True)
-class _Slide:
-    """One slide to embed."""
+def plan(
+    tiles: Path, out: Path, settings: EmbedSettings | Sequence[EmbedSettings], *, selection: Selection = Selection()
+) -> dict[str, Any]:
+    """Say what `embed` would do, without loading an encoder and without writing.
 
-    slide_id: str
-    patient_id: str | None
-    table: Path
-    output: Path
-    provenance: Provenance
+    Seconds are told where an earlier run of the same encoders has shown how many tiles a
+    second this takes.
+    """
+    folders = _feature_folders(out, settings)
+    rows, n_left_out = _selected(tiles, selection, folders)
+    slides = [TiledSlide.of(row, tiles) for row in rows]
+    todo = {slide.slide_id for slide in slides if not all(folder.is_current(slide) for folder in folders)}
+    n_tiles = sum(row["n_tiles"] or 0 for row in rows if row["slide_id"] in todo)
+    widths = [folder.preset.dim * np.dtype(folder.settings.dtype).itemsize for folder in folders]
+    rates = [_rate(folder.folder / "slides.parquet") for folder in folders]
+    return {
+        "slides": len(rows) + n_left_out,
+        "left_out": n_left_out,
+        "current": len(slides) - len(todo),
+        "to_do": len(todo),
+        "tiles_to_do": n_tiles,
+        # a network of timm is as wide as it is found to be
+        "gigabytes_to_write": round(n_tiles * sum(widths) / 1e9, 3) if all(widths) else "not known",
+        "seconds": round(n_tiles / min(rates), 1) if all(rates) else "not known",
+    }
 
-    @property
-    def is_current(self) -> bool:
-        return features_current(self.output, self.provenance)
+
+def _rate(table: Path) -> float:
+    """Return tiles a second of the slides in ``table``, 0 where there are none."""
+    rows = [row for row in EMBEDDED_SLIDES.read_rows(table) if row["status"] == "ok"] if table.exists() else []
+    seconds = sum(row["seconds"] for row in rows)
+    return float(sum(row["n_tiles"] for row in rows) / seconds) if seconds else 0.0
 
 
-def _tiled_rows(tiles: Path, cohort: Path | None) -> tuple[list[dict[str, Any]], int]:
+def _feature_folders(
+    out: Path, settings: EmbedSettings | Sequence[EmbedSettings], *, compile: bool = False
+) -> list[FeatureFolder]:
+    if isinstance(settings, EmbedSettings):
+        return [FeatureFolder.of(out, settings, compile=compile)]
+    names = [re.sub(r"[^\w.-]+", "-", each.encoder).strip("-.") for each in settings]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"--encoder: {', '.join(names)}: the same folder twice", hint="name each encoder once")
+    return [FeatureFolder.of(out / name, each, compile=compile) for name, each in zip(names, settings, strict=True)]
+
+
+def _selected(tiles: Path, selection: Selection, folders: Sequence[FeatureFolder]) -> tuple[list[dict[str, Any]], int]:
     """Return the rows of the slides to embed, and how many were left out because tiling failed."""
     rows = {row["slide_id"]: row for row in TILED_SLIDES.read_rows(tiles / "slides.parquet")}
-    if cohort is not None:
-        wanted = [slide.slide_id for slide in read_cohort(cohort)]
+    if selection.cohort is not None:
+        wanted = [slide.slide_id for slide in read_cohort(selection.cohort)]
         rows = {name: rows.get(name, {"slide_id": name, "status": "missing"}) for name in wanted}
-    tiled = [row for row in rows.values() if row["status"] != "failed"]
-    return tiled, len(rows) - len(tiled)
+    chosen = list(rows.values())
+    if selection.only_failed:
+        failed = set().union(*(failed_ids(EMBEDDED_SLIDES, folder.folder / "slides.parquet") for folder in folders))
+        chosen = [row for row in chosen if row["slide_id"] in failed]
+    chosen = selection.shard.of(chosen)
+    tiled = [row for row in chosen if row["status"] in ("ok", "empty")]
+    return tiled, len(chosen) - len(tiled)
 
 
-def _refuse_mismatch(preset: Preset, rows: Sequence[Mapping[str, Any]]) -> None:
-    shapes = {(row["tile_size"], row["target_mpp"]) for row in rows if row["status"] == "ok"}
-    for tile_size, mpp in sorted(shapes):
-        mismatches = preset.mismatches(tile_size, mpp)
-        if mismatches:
-            raise EncoderError(
-                f"{preset.name}: {'; '.join(mismatches)}",
-                hint="tile again with --tile-size and --target-mpp for this encoder, or pass --allow-mismatch",
-            )
+def _run(
+    slides: Sequence[TiledSlide],
+    outputs: Sequence[Output],
+    reading: Reading,
+    device: str,
+    folder: Path,
+    on_result: OnResult,
+) -> list[Result]:
+    """Return a result for each slide; nothing is loaded where all are current."""
+
+    def tell(result: Result) -> None:
+        on_result(replace(result, total=len(slides)))
+
+    needed = {slide.slide_id: [not output.is_current(slide) for output in outputs] for slide in slides}
+    results = {name: Result(name, Outcome.KEPT) for name, needs in needed.items() if not any(needs)}
+    for result in results.values():
+        tell(result)
+    todo = [slide for slide in slides if any(needed[slide.slide_id])]
+    if todo:
+        used = [output for place, output in enumerate(outputs) if any(needs[place] for needs in needed.values())]
+        runner = OnDevices(pick_devices(device), OnePass(used, reading))
+        results.update({found.item_id: found for found in run_with(runner, todo, folder=folder, on_result=tell)})
+    return [results[slide.slide_id] for slide in slides]
 
 
-def _plan(row: Mapping[str, Any], tiles: Path, out: Path, made: Provenance) -> _Slide:
-    name = row["slide_id"]
-    table = tiles / f"{name}.parquet"
-    read = file_fingerprint(table) if table.exists() else ""
-    return _Slide(name, row.get("patient_id"), table, out / f"{name}.h5", replace(made, input_fingerprint=read))
+def _records(folder: FeatureFolder, made: Iterable[tuple[TiledSlide, Result]]) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of ``slides.parquet`` of one encoder; none of a slide left to another process."""
+    encoder = folder.preset.name
+    for slide, result in made:
+        row = result.row.get(ROWS, {}).get(encoder)
+        if row is None and result.outcome is not Outcome.BUSY:
+            identity = {"slide_id": slide.slide_id, "patient_id": slide.patient_id, "encoder": encoder}
+            row = folder.kept_row(slide) if folder.is_current(slide) else {**identity, **result.row}
+        if row is not None:
+            yield {name: value for name, value in row.items() if name in EMBEDDED_SLIDES.schema.names}
 
 
-def _tiles_to_read(slide: _Slide) -> SlideTiles | None:
-    """Return the tiles to read; None where the features are there or the table is bad (its own turn will tell)."""
-    try:
-        return None if slide.is_current else kept_tiles(slide.table)[0]
-    except FiveError:
-        return None
-
-
-@dataclass
-class _Clock:
-    """Where the time of a slide goes, seconds."""
-
-    waiting: float = 0.0
-    encoding: float = 0.0
-    unreadable: int = 0
-
-    def waited(self, batches: Iterator[TileBatch]) -> Iterator[TileBatch]:
-        """Yield ``batches``, timing how long each lets the encoder wait."""
-        while True:
-            started = time.perf_counter()
-            batch = next(batches, None)
-            self.waiting += time.perf_counter() - started
-            if batch is None:
-                return
-            self.unreadable += batch.n_unreadable
-            yield batch
-
-
-@dataclass(frozen=True)
-class _EmbedSlide:
-    """Writes the features of one slide after the other."""
-
-    encoder: Encoder
-    dtype: str
-    stream: TileStream
-    places: Mapping[str, int]
-    """Position of a slide in ``stream``."""
-
-    def __call__(self, slide: _Slide) -> Result:
-        if slide.is_current:
-            return Result(slide.slide_id, Outcome.KEPT, json.loads(read_notes(slide.output)["five.row"]))
-        started = time.perf_counter()
-        tiles, row = kept_tiles(slide.table)
-        clock = _Clock()
-
-        def record() -> dict[str, Any]:
-            return {
-                "slide_id": slide.slide_id,
-                "patient_id": slide.patient_id,
-                "status": "ok" if len(tiles.coords) else "empty",
-                "encoder": self.encoder.preset.name,
-                "dim": self.encoder.dim,
-                "n_tiles": len(tiles.coords) - clock.unreadable,
-                "n_unreadable": clock.unreadable,
-                "read_seconds": clock.waiting,
-                "encode_seconds": clock.encoding,
-                "seconds": time.perf_counter() - started,
-            }
-
-        write_features(
-            slide.output,
-            self._batches(slide, len(tiles.coords), clock),
-            n_tiles=len(tiles.coords),
-            dim=self.encoder.dim,
-            dtype=self.dtype,
-            info=FeatureInfo(
-                slide_id=slide.slide_id,
-                encoder=self.encoder.preset.name,
-                encoder_fingerprint=self.encoder.fingerprint,
-                mpp_x=row["mpp_x"],
-                mpp_y=row["mpp_y"],
-                target_mpp=row["target_mpp"],
-            ),
-            coords_attributes=_coords_attributes(slide, row),
-            provenance=slide.provenance,
-            notes=lambda: {
-                "five.row": canonical_json(record()),
-                "precision": self.encoder.precision,
-                "mismatch": "; ".join(self.encoder.preset.mismatches(row["tile_size"], row["target_mpp"])),
-            },
-        )
-        return Result(slide.slide_id, Outcome.DONE if len(tiles.coords) else Outcome.EMPTY, record())
-
-    def _batches(self, slide: _Slide, n_tiles: int, clock: _Clock) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
-        """Yield features and corners; raise where they cannot be of use."""
-        sanity = FeatureSanity(slide.slide_id)
-        for batch in clock.waited(self.stream.batches(self.places[slide.slide_id])):
-            started = time.perf_counter()
-            features = self.encoder(batch.pixels).astype(self.dtype)
-            clock.encoding += time.perf_counter() - started
-            sanity.add(features)
-            yield features, batch.coords
-        if n_tiles and clock.unreadable == n_tiles:
-            raise SlideError(
-                f"{slide.slide_id}: none of its {n_tiles} tiles can be read",
-                hint="the slide file may be damaged or incomplete: copy it again",
-            )
-        sanity.finish()
-
-
-def _coords_attributes(slide: _Slide, row: Mapping[str, Any]) -> CoordsAttributes:
-    level0_mpp = (row["mpp_x"] + row["mpp_y"]) / 2
-    return CoordsAttributes(
-        patch_size=row["tile_size"],
-        patch_size_level0=row["tile_size_level0"],
-        level0_magnification=round(MAGNIFICATION_1X_MPP / level0_mpp, 4),
-        target_magnification=round(MAGNIFICATION_1X_MPP / row["target_mpp"], 4),
-        overlap=TILES.provenance(slide.table).settings["overlap"],
-        name=slide.slide_id,
-        level0_width=row["width"],
-        level0_height=row["height"],
-    )
-
-
-def _records(slides: Sequence[_Slide], results: Sequence[Result], encoder: Encoder) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of ``slides.parquet``; none of a slide left to another process."""
-    for slide, result in zip(slides, results, strict=True):
-        if result.row:
-            named = {"slide_id": slide.slide_id, "patient_id": slide.patient_id, "encoder": encoder.preset.name}
-            yield {**named, **result.row}
-
-
-def _figures(results: Sequence[Result], encoder: Encoder, seconds: float) -> dict[str, Any]:
-    made = [result.row for result in results if result.outcome is Outcome.DONE]
-    n_tiles = sum(row["n_tiles"] for row in made)
+def _figures(folders: Sequence[FeatureFolder], results: Sequence[Result], seconds: float) -> dict[str, Any]:
+    slides = [list(result.row[ROWS].values()) for result in results if result.row.get(ROWS)]
+    rows = [row for slide in slides for row in slide]
+    n_tiles = sum(slide[0]["n_tiles"] for slide in slides)
+    waiting = sum(slide[0]["read_seconds"] for slide in slides)
+    encoding = sum(row["encode_seconds"] for row in rows)
+    fits = [row["largest_batch"] for row in rows if row["largest_batch"]]
     return {
-        "encoder": encoder.preset.name,
-        "device": encoder.device,
-        "precision": encoder.precision,
+        "encoder": ", ".join(folder.preset.name for folder in folders),
+        "device": ", ".join(sorted({row["device"] for row in rows})),
+        "precision": ", ".join(sorted({row["precision"] for row in rows})),
         "tiles": n_tiles,
+        "seconds": round(seconds, 2),
         "tiles_per_second": round(n_tiles / seconds, 1),
-        "seconds_waiting_for_pixels": round(sum(row["read_seconds"] for row in made), 2),
-        "seconds_in_encoder": round(sum(row["encode_seconds"] for row in made), 2),
-        "tiles_unreadable": sum(row["n_unreadable"] for row in made),
-        **({"batch_size_that_fits": encoder.largest_batch} if encoder.largest_batch else {}),
+        "seconds_waiting_for_pixels": round(waiting, 2),
+        "seconds_in_encoder": round(encoding, 2),
+        "bounded_by": "reading: more --workers may help" if waiting > encoding else "the encoder",
+        "tiles_unreadable": sum(slide[0]["n_unreadable"] for slide in slides),
+        **({"batch_size_that_fits": min(fits)} if fits else {}),
     }

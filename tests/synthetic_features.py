@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.core.feature_file import CoordsAttributes, FeatureInfo, write_features
+from pipelines.core.feature_file import CoordsAttributes, FeatureInfo, feature_writer
 from pipelines.core.provenance import Provenance
 from pipelines.core.questions import Question, QuestionSet, write_questions
 from pipelines.core.schemas import ANSWERS, EMBEDDED_SLIDES
@@ -42,16 +42,16 @@ def write_bag(folder, slide_id, features, *, encoder="toy", fingerprint="0123", 
     n_tiles, dim = features.shape
     side = int(np.ceil(np.sqrt(max(n_tiles, 1))))
     corners = np.stack([np.arange(n_tiles) % side, np.arange(n_tiles) // side], axis=1) * TILE
-    write_features(
+    with feature_writer(
         folder / f"{slide_id}.h5",
-        [(features.astype(np.float16), corners.astype(np.int64))] if n_tiles else [],
         n_tiles=n_tiles,
         dim=dim,
         dtype="float16",
         info=FeatureInfo(slide_id, encoder, fingerprint, 0.25, 0.25, 0.5),
         coords_attributes=CoordsAttributes(224, TILE, 40.0, 20.0, 0, slide_id, side * TILE, side * TILE),
         provenance=PROVENANCE,
-    )
+    ) as writer:
+        writer.add(features.astype(np.float16), corners.astype(np.int64))
 
 
 def slide_features(label, rng, n_tiles):

@@ -36,8 +36,9 @@ class MeanColour:
 
 @pytest.fixture
 def mean_colour(monkeypatch):
-    monkeypatch.setattr("pipelines.embed.find_preset", lambda name: MeanColour.preset)
-    monkeypatch.setattr("pipelines.embed.load_encoder", lambda *_, **__: MeanColour())
+    monkeypatch.setattr("pipelines.encoders.feature_folder.find_preset", lambda name: MeanColour.preset)
+    monkeypatch.setattr("pipelines.encoders.encoder.encoder_fingerprint", lambda *_: MeanColour.fingerprint)
+    monkeypatch.setattr("pipelines.encoders.encoder.load_encoder", lambda *_, **__: MeanColour())
 
 
 @pytest.fixture
@@ -125,8 +126,9 @@ def test_slides_that_another_process_held_for_a_while_are_embedded_in_the_end(
         yield not (path.name == "d__a.lock" and held and held.pop())
 
     monkeypatch.setattr("pipelines.core.batch.item_lock", item_lock)
-    summary = embed(tiles, tmp_path / "features", EmbedSettings())
-    assert {result.item_id: result.row["n_tiles"] for result in summary.results}["d/a"] == len(kept_corners(tiles))
+    embed(tiles, tmp_path / "features", EmbedSettings())
+    rows = {row["slide_id"]: row for row in EMBEDDED_SLIDES.read_rows(tmp_path / "features/slides.parquet")}
+    assert rows["d/a"]["n_tiles"] == len(kept_corners(tiles))
     assert len(read_bag(tmp_path / "features/d/a.h5").features) == len(kept_corners(tiles))
 
 
@@ -184,7 +186,8 @@ def test_useless_features_fail_the_slide_and_say_so(tiles, tmp_path, mean_colour
 
 def test_tiles_the_encoder_was_not_trained_for_need_a_word(tiles, tmp_path, monkeypatch):
     picky = Preset("picky", "test_resnet", 0, tile_sizes=(224,), mpps=(0.25,))
-    monkeypatch.setattr("pipelines.embed.find_preset", lambda name: picky)
+    monkeypatch.setattr("pipelines.encoders.feature_folder.find_preset", lambda name: picky)
+    monkeypatch.setattr("pipelines.encoders.encoder.encoder_fingerprint", lambda *_: "none")
     with pytest.raises(EncoderError, match=r"trained for 224 px; tiles have 0\.5 microns per pixel") as caught:
         embed(tiles, tmp_path / "features", EmbedSettings())
     assert "--allow-mismatch" in caught.value.hint

@@ -24,3 +24,19 @@ def pick_device(name: str = "auto") -> str:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise SettingsError(f"--device {name}: not available here", hint="use --device auto or cpu") from error
     return name
+
+
+def pick_devices(names: str = "auto") -> list[str]:
+    """Return the devices of ``cuda:0,1`` or ``cuda:0,cuda:1``, and the one of what `pick_device` knows.
+
+    ``cpu:0,1`` is the processor twice, for two processes on it.
+
+    Raises
+    ------
+    SettingsError
+        A device is not known to torch, or not present.
+    """
+    kind = names.partition(":")[0]
+    parts = [part.strip() for part in names.split(",")]
+    found = [pick_device(f"{kind}:{part}" if part.isdecimal() else part) for part in parts]
+    return ["cpu" if device.startswith("cpu") else device for device in found]

@@ -7,7 +7,8 @@ attributes on ``coords``. Ours are attributes of the root.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,30 @@ class Bag:
     """Tiles of the slide, also where only some rows were read."""
 
 
-def write_features(
+class FeatureWriter:
+    """The feature file of one slide while it is written; made by `feature_writer`."""
+
+    notes: dict[str, str]
+    """Further root attributes."""
+    rows: int
+    """Rows written so far."""
+
+    def __init__(self, h5: h5py.File, *, n_tiles: int, dim: int, dtype: str) -> None:
+        # contiguous: the fastest layout to write, and to sample rows from
+        self._features = h5.create_dataset("features", (n_tiles, dim), dtype)
+        self._coords = h5.create_dataset("coords", (n_tiles, 2), "int64")
+        self.notes, self.rows = {}, 0
+
+    def add(self, features: NDArray[Any], coords: NDArray[np.int64]) -> None:
+        """Write the next rows: ``features`` (B, D) and ``coords`` (B, 2)."""
+        rows = slice(self.rows, self.rows + len(features))
+        self._features[rows], self._coords[rows] = features, coords
+        self.rows = rows.stop
+
+
+@contextmanager
+def feature_writer(
     path: Path,
-    batches: Iterable[tuple[NDArray[Any], NDArray[np.int64]]],
     *,
     n_tiles: int,
     dim: int,
@@ -82,35 +104,21 @@ def write_features(
     info: FeatureInfo,
     coords_attributes: CoordsAttributes,
     provenance: Provenance,
-    notes: Callable[[], Mapping[str, Any]] | None = None,
-) -> int:
-    """Write batches of ``(features (B, D), coords (B, 2))`` as they come; return the rows written.
+) -> Iterator[FeatureWriter]:
+    """Yield a writer to `FeatureWriter.add` batches to; the file appears whole when the block ends well.
 
     At most ``n_tiles`` rows are expected; fewer (unreadable tiles left out) give a shorter file.
-    The file appears under ``path`` only when it is whole. Data are contiguous, which is the
-    fastest layout to write and to sample rows from.
-
-    Parameters
-    ----------
-    notes
-        Gives further root attributes; called after the last batch.
     """
     with replacing(path) as part:
         with h5py.File(part, "w") as h5:
-            features = h5.create_dataset("features", (n_tiles, dim), dtype)
-            coords = h5.create_dataset("coords", (n_tiles, 2), "int64")
-            written = 0
-            for batch, corners in batches:
-                features[written : written + len(batch)] = batch
-                coords[written : written + len(batch)] = corners
-                written += len(batch)
-        if written < n_tiles:
-            _shorten(part, written)
+            writer = FeatureWriter(h5, n_tiles=n_tiles, dim=dim, dtype=dtype)
+            yield writer
+        if writer.rows < n_tiles:
+            _shorten(part, writer.rows)
         with h5py.File(part, "a") as h5:
             h5["coords"].attrs.update(asdict(coords_attributes))
             h5.attrs.update({"five.schema": SCHEMA, "five.schema_version": VERSION})
-            h5.attrs.update({**asdict(info), **provenance.to_attributes(), **(notes() if notes else {})})
-    return written
+            h5.attrs.update({**asdict(info), **provenance.to_attributes(), **writer.notes})
 
 
 def _shorten(path: Path, n_rows: int, *, block: int = 8192) -> None:

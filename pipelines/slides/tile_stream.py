@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -65,7 +66,7 @@ class TileBatch:
 @dataclass(frozen=True)
 class _Job:
     number: int
-    """Position of the slide in the stream."""
+    """Of the slide."""
     slide: SlideTiles
     rows: slice
 
@@ -85,11 +86,11 @@ class TileStream:
     Parameters
     ----------
     slides
-        One function a slide, called when its turn to be read comes near. It returns what to
-        read, or None where nothing needs reading.
+        Gives by number what to read of a slide, or None where nothing needs reading; raises
+        IndexError where there is no further slide (yet). Called when a slide's turn comes near.
     """
 
-    def __init__(self, slides: Sequence[Callable[[], SlideTiles | None]], *, batch_size: int, threads: int) -> None:
+    def __init__(self, slides: Callable[[int], SlideTiles | None], *, batch_size: int, threads: int) -> None:
         self._slides, self._batch_size, self._threads = slides, batch_size, threads
         self._handles = threading.local()
         self._opened: list[Slide] = []
@@ -105,7 +106,7 @@ class TileStream:
         self._stop()
 
     def batches(self, number: int) -> Iterator[TileBatch]:
-        """Yield the batches of slide ``number`` (its position in ``slides``).
+        """Yield the batches of slide ``number``.
 
         Fastest when the slides are asked for in order; otherwise reading starts anew there.
 
@@ -138,8 +139,11 @@ class TileStream:
         self._stream = self._head = None
 
     def _jobs(self, first: int) -> Iterator[_Job]:
-        for number in range(first, len(self._slides)):
-            slide = self._slides[number]()
+        for number in itertools.count(first):
+            try:
+                slide = self._slides(number)
+            except IndexError:
+                return
             if slide is not None:
                 for start in range(0, len(slide.coords), self._batch_size):
                     yield _Job(number, slide, slice(start, start + self._batch_size))

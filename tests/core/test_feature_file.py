@@ -9,11 +9,11 @@ from pipelines.core.feature_file import (
     CoordsAttributes,
     FeatureInfo,
     feature_shape,
+    feature_writer,
     features_current,
     read_bag,
     read_info,
     read_notes,
-    write_features,
 )
 from pipelines.core.provenance import Provenance
 
@@ -28,18 +28,12 @@ def rows_of(n):
     return np.stack([k, k + 0.5], axis=1).astype(np.float32), np.stack([10 * k, 20 * k], axis=1).astype(np.int64)
 
 
-def write(path, batches, n_tiles, dtype="float32", **more):
-    return write_features(
-        path,
-        batches,
-        n_tiles=n_tiles,
-        dim=2,
-        dtype=dtype,
-        info=INFO,
-        coords_attributes=ATTRIBUTES,
-        provenance=MADE,
-        **more,
-    )
+def write(path, batches, n_tiles, dtype="float32"):
+    about = {"info": INFO, "coords_attributes": ATTRIBUTES, "provenance": MADE}
+    with feature_writer(path, n_tiles=n_tiles, dim=2, dtype=dtype, **about) as writer:
+        for features, corners in batches:
+            writer.add(features, corners)
+    return writer.rows
 
 
 @pytest.fixture
@@ -107,15 +101,12 @@ def test_a_file_is_current_for_the_same_work_only(path):
     assert not features_current(path, MADE)
 
 
-def test_notes_are_taken_after_the_last_batch(tmp_path):
-    seen = []
-
-    def batches():
-        yield rows_of(2)
-        seen.append("all")
-
-    write(tmp_path / "a.h5", batches(), n_tiles=2, notes=lambda: {"seen": seen[0]})
-    assert read_notes(tmp_path / "a.h5")["seen"] == "all"
+def test_notes_may_come_while_rows_are_written(tmp_path):
+    about = {"info": INFO, "coords_attributes": ATTRIBUTES, "provenance": MADE}
+    with feature_writer(tmp_path / "a.h5", n_tiles=2, dim=2, dtype="float32", **about) as writer:
+        writer.add(*rows_of(2))
+        writer.notes["seen"] = str(writer.rows)
+    assert read_notes(tmp_path / "a.h5")["seen"] == "2"
 
 
 def test_what_is_missing_or_not_ours_is_named_with_a_remedy(tmp_path):

@@ -27,7 +27,7 @@ def slides(tmp_path):
 
 
 def stream_of(slides, batch_size=4, threads=2):
-    return TileStream([lambda slide=slide: slide for slide in slides], batch_size=batch_size, threads=threads)
+    return TileStream(slides.__getitem__, batch_size=batch_size, threads=threads)
 
 
 def greys(batches):
@@ -53,10 +53,18 @@ def test_a_slide_left_half_read_does_not_disturb_the_next(slides):
 
 
 def test_a_slide_without_tiles_to_read_gives_none_and_the_next_its_own(slides):
-    functions = [lambda: slides[0], lambda: None, lambda: slides[2]]
-    with TileStream(functions, batch_size=4, threads=2) as stream:
+    with stream_of([slides[0], None, slides[2]]) as stream:
         found = [greys(stream.batches(number)) for number in range(3)]
     assert found == [expected(0), [], expected(2)]
+
+
+def test_a_slide_that_comes_to_be_known_later_is_read_when_it_is_asked_for(slides):
+    """As in a process that takes slides from a shared queue: what is next may not be known yet."""
+    known = slides[:1]
+    with stream_of(known) as stream:
+        assert greys(stream.batches(0)) == expected(0)
+        known.append(slides[1])
+        assert greys(stream.batches(1)) == expected(1)
 
 
 def test_batches_are_of_the_size_asked_for_and_know_their_corners(slides):

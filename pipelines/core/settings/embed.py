@@ -9,6 +9,7 @@ from pipelines.core.settings.base import Settings, require
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DTYPES = ("float16", "float32")
+PICTURE_FORMATS = ("jpg", "webp")
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,18 @@ class EmbedSettings(Settings):
             hint=f"use one of {', '.join(PRECISIONS)}",
         )
         require(self.dtype in DTYPES, f"dtype: {self.dtype!r} is not known", hint=f"use one of {', '.join(DTYPES)}")
+
+
+@dataclass(frozen=True)
+class PictureSettings(Settings):
+    """How the tiles themselves are kept as pictures, for those who need them."""
+
+    format: str
+    """Format of the pictures: ``jpg`` or ``webp``."""
+    quality: int = 90
+    """Quality of the pictures, 1 to 100."""
+
+    def __post_init__(self) -> None:
+        known = " or ".join(PICTURE_FORMATS)
+        require(self.format in PICTURE_FORMATS, f"save_patches: {self.format!r} is not known", hint=f"use {known}")
+        require(1 <= self.quality <= 100, f"patch_quality: {self.quality} is not within 1 to 100")

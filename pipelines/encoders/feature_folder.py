@@ -1,0 +1,231 @@
+"""The features of one encoder: the folder they go to, whether they are current, and how they are written."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import EncoderError
+from pipelines.core.feature_file import (
+    CoordsAttributes,
+    FeatureInfo,
+    FeatureWriter,
+    feature_writer,
+    features_current,
+    read_notes,
+)
+from pipelines.core.files import canonical_json
+from pipelines.core.folder import claim_folder
+from pipelines.core.provenance import Provenance
+from pipelines.core.schemas import TILES
+from pipelines.core.settings import EmbedSettings
+from pipelines.core.tiled_slide import TiledSlide
+from pipelines.encoders.presets import Preset, find_preset
+from pipelines.encoders.sanity import FeatureSanity
+
+if TYPE_CHECKING:
+    from pipelines.encoders.encoder import Encoder
+
+MADE_BY = "five embed"
+MAGNIFICATION_1X_MPP = 10.0
+"""Microns per pixel that the field calls 1x, so that 0.5 is 20x."""
+ROW_NOTE = "five.row"
+"""Attribute of a feature file that holds the slide's row of `EMBEDDED_SLIDES` as JSON."""
+
+
+@dataclass(frozen=True)
+class FeatureFolder:
+    """Where the features of one encoder go and how they are made; an output of `pipelines.embed`."""
+
+    folder: Path
+    settings: EmbedSettings
+    preset: Preset
+    provenance: Provenance
+    """With the fingerprint of the encoder for its weights."""
+    compile: bool = False
+    """Have torch compile the network."""
+
+    @classmethod
+    def of(cls, folder: Path, settings: EmbedSettings, *, compile: bool = False) -> FeatureFolder:
+        """Return the folder for ``settings``; finds the weights, but loads nothing.
+
+        Raises
+        ------
+        EncoderError
+            There is no such encoder, or no weights for it.
+        """
+        from pipelines.encoders.encoder import encoder_fingerprint
+
+        preset, made = find_preset(settings.encoder), Provenance.of(settings)
+        weights = encoder_fingerprint(preset, settings.weights)
+        return cls(folder, settings, preset, replace(made, settings={**made.settings, "weights": weights}), compile)
+
+    def claim(self, *, overwrite: bool) -> None:
+        """Take the folder for these settings, as `claim_folder` does."""
+        claim_folder(self.folder, MADE_BY, self.provenance, overwrite=overwrite)
+
+    def refuse_mismatch(self, tile_size: int, mpp: float) -> None:
+        """Raise `EncoderError` if the encoder was not trained for such tiles and the settings do not allow it."""
+        mismatches = [] if self.settings.allow_mismatch else self.preset.mismatches(tile_size, mpp)
+        if mismatches:
+            raise EncoderError(
+                f"{self.preset.name}: {'; '.join(mismatches)}",
+                hint="tile again with --tile-size and --target-mpp for this encoder, or pass --allow-mismatch",
+            )
+
+    def path(self, slide: TiledSlide) -> Path:
+        """Return the feature file of ``slide``."""
+        return self.folder / f"{slide.slide_id}.h5"
+
+    def provenance_of(self, slide: TiledSlide) -> Provenance:
+        """Return what makes the feature file of ``slide``."""
+        return replace(self.provenance, input_fingerprint=slide.fingerprint)
+
+    def is_current(self, slide: TiledSlide) -> bool:
+        """Tell whether the features of ``slide`` are there whole, from the same tiles in the same way."""
+        return features_current(self.path(slide), self.provenance_of(slide))
+
+    def kept_row(self, slide: TiledSlide) -> dict[str, Any]:
+        """Return the row of `EMBEDDED_SLIDES` that a current file carries; the patient may be another by now."""
+        row: dict[str, Any] = json.loads(read_notes(self.path(slide))[ROW_NOTE])
+        return {**row, "patient_id": slide.patient_id}
+
+    def load(self, device: str) -> FeatureOutput:
+        """Load the encoder onto ``device``.
+
+        Raises
+        ------
+        EncoderError
+            The weights do not fit the network, or it gives useless features.
+        """
+        from pipelines.encoders.encoder import load_encoder
+
+        settings = self.settings
+        more = {"compile": True} if self.compile else {}
+        encoder = load_encoder(
+            self.preset, weights=settings.weights, device=device, precision=settings.precision, **more
+        )
+        return FeatureOutput(self, encoder)
+
+
+@dataclass(frozen=True)
+class FeatureOutput:
+    """An encoder at work, and where its features go."""
+
+    plan: FeatureFolder
+    encoder: Encoder
+
+    @property
+    def name(self) -> str:
+        """The encoder's."""
+        return self.plan.preset.name
+
+    def is_current(self, slide: TiledSlide) -> bool:
+        """Tell whether nothing is to be done for ``slide``."""
+        return self.plan.is_current(slide)
+
+    @contextmanager
+    def writing(self, slide: TiledSlide, row: Mapping[str, Any], n_tiles: int) -> Iterator[_Features]:
+        """Yield what takes the batches of ``slide``; its file appears when the block ends well.
+
+        Parameters
+        ----------
+        row
+            The slide's row of `TILED_SLIDES`.
+        n_tiles
+            Tiles to come, at most.
+        """
+        encoder = self.encoder
+        info = FeatureInfo(
+            slide_id=slide.slide_id,
+            encoder=encoder.preset.name,
+            encoder_fingerprint=encoder.fingerprint,
+            mpp_x=row["mpp_x"],
+            mpp_y=row["mpp_y"],
+            target_mpp=row["target_mpp"],
+        )
+        with feature_writer(
+            self.plan.path(slide),
+            n_tiles=n_tiles,
+            dim=encoder.dim,
+            dtype=self.plan.settings.dtype,
+            info=info,
+            coords_attributes=_coords_attributes(slide, row),
+            provenance=self.plan.provenance_of(slide),
+        ) as writer:
+            mismatches = encoder.preset.mismatches(row["tile_size"], row["target_mpp"])
+            writer.notes.update(precision=encoder.precision, mismatch="; ".join(mismatches))
+            yield _Features(slide, encoder, self.plan.settings.dtype, writer, FeatureSanity(slide.slide_id))
+
+
+@dataclass
+class _Features:
+    """The features of one slide while they are made."""
+
+    slide: TiledSlide
+    encoder: Encoder
+    dtype: str
+    writer: FeatureWriter
+    sanity: FeatureSanity
+    seconds: float = field(default=0.0)
+    """Time spent in the encoder."""
+
+    def add(self, pixels: NDArray[np.uint8], coords: NDArray[np.int64]) -> None:
+        """Encode and write ``pixels`` (B, S, S, 3), RGB, whose corners are ``coords`` (B, 2)."""
+        started = time.perf_counter()
+        features = self.encoder(pixels).astype(self.dtype)
+        self.seconds += time.perf_counter() - started
+        self.sanity.add(features)
+        self.writer.add(features, coords)
+
+    def finish(self, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the row of `EMBEDDED_SLIDES` with ``figures``, and note it in the file.
+
+        The row tells more than the table keeps: device, precision, and the batch that fits into memory.
+
+        Raises
+        ------
+        EncoderError
+            The features are of no use.
+        """
+        self.sanity.finish()
+        row = {
+            "slide_id": self.slide.slide_id,
+            "patient_id": self.slide.patient_id,
+            "status": "ok" if self.writer.rows else "empty",
+            "encoder": self.encoder.preset.name,
+            "dim": self.encoder.dim,
+            "n_tiles": self.writer.rows,
+            "encode_seconds": self.seconds,
+            **figures,
+        }
+        self.writer.notes[ROW_NOTE] = canonical_json(row)
+        encoder = self.encoder
+        return {
+            **row,
+            "device": encoder.device,
+            "precision": encoder.precision,
+            "largest_batch": encoder.largest_batch,
+        }
+
+
+def _coords_attributes(slide: TiledSlide, row: Mapping[str, Any]) -> CoordsAttributes:
+    level0_mpp = (row["mpp_x"] + row["mpp_y"]) / 2
+    return CoordsAttributes(
+        patch_size=row["tile_size"],
+        patch_size_level0=row["tile_size_level0"],
+        level0_magnification=round(MAGNIFICATION_1X_MPP / level0_mpp, 4),
+        target_magnification=round(MAGNIFICATION_1X_MPP / row["target_mpp"], 4),
+        overlap=TILES.provenance(slide.table).settings["overlap"],
+        name=slide.slide_id,
+        level0_width=row["width"],
+        level0_height=row["height"],
+    )
