@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -127,4 +128,5 @@ def command(
     inputs = TrainInputs(features, cohort, descriptions, classes, init, splits)
     with progress("train", "epochs") as on_result:
         summary = train(inputs, output, settings, device=device, overwrite=overwrite, on_result=on_result)
-    finish(summary, unit="epochs", as_json=as_json)
+    if os.environ.get("RANK", "0") == "0":  # of the processes of a launcher, the first speaks
+        finish(summary, unit="epochs", as_json=as_json)

@@ -38,6 +38,9 @@ class BagModel(nn.Module, ABC):
     feature_mean: Tensor
     feature_std: Tensor
 
+    checkpointing = False
+    """Compute the activations of a bag again in the backward pass instead of keeping those of all bags."""
+
     def __init__(self, settings: ModelSettings, spec: ModelSpec) -> None:
         super().__init__()
         self.settings, self.spec = settings, spec
@@ -99,6 +102,9 @@ class BagModel(nn.Module, ABC):
         """
         logits = self.logits(self.encode_bags(bags, self.encode_prompts()), self.encode_classes(classes))
         return functional.cross_entropy(logits, targets, reduction="none")
+
+    def freeze_text(self) -> None:
+        """Stop learning on the text side: texts and prompts stay as they are and are encoded once only."""
 
     def scale_features(self, mean: Tensor, std: Tensor) -> None:
         """Centre and scale tile features from now on by these (C,) statistics."""

@@ -28,11 +28,11 @@ VERSION = 1
 
 
 def learned_state(model: BagModel) -> dict[str, Tensor]:
-    """Return copies of the weights that training changes, and the buffers, by name."""
-    learned = {name for name, weight in model.named_parameters() if weight.requires_grad}
-    ours = {name for name, _ in model.named_buffers() if not name.startswith("text.model.")}
+    """Return copies of all weights and buffers but those of the text model, of which only the adapters are."""
     return {
-        name: weight.detach().cpu().clone() for name, weight in model.state_dict().items() if name in learned | ours
+        name: weight.detach().cpu().clone()
+        for name, weight in model.state_dict().items()
+        if not name.startswith("text.model.") or "lora_" in name
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from pipelines.core.settings.train import ModelSettings
 from pipelines.model.bag_model import BagModel, ModelSpec
@@ -75,8 +76,18 @@ class FiveModel(BagModel):
         groups = vectors.split([len(texts) for texts in classes.values()])
         return functional.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=-1)
 
+    def freeze_text(self) -> None:
+        """Stop learning on the text side: texts and prompts stay as they are and are encoded once only."""
+        self.text.freeze()
+        self.prompts.requires_grad_(requires_grad=False)
+
     def encode_bags(self, bags: Sequence[TileBag], prompts: Tensor) -> Tensor:
         """Return one vector a bag, (B, D) of length 1."""
+        if self.checkpointing and self.training and len(bags) > 1:
+            return torch.cat([checkpoint(self._encode, [bag], prompts, use_reentrant=False) for bag in bags])
+        return self._encode(bags, prompts)
+
+    def _encode(self, bags: Sequence[TileBag], prompts: Tensor) -> Tensor:
         tiles, positions, pads = self._inputs(bags)
         return functional.normalize(
             self.fusion(tiles, positions, [len(bag.features) for bag in bags], prompts, pads), dim=-1

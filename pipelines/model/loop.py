@@ -100,7 +100,7 @@ def validate(
     """Return the figures of the validation slides; prompts are encoded once, processes share the slides."""
     model.eval()
     rank, world = accelerator.process_index, accelerator.num_processes
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference_mode: what a frozen text model keeps is trained with later
         prompts = model.encode_prompts()
         vectors = torch.zeros(len(data.val), model.vector_width, device=model.device)
         bags = read_evaluation(data.val[rank::world], data.reader, settings.max_tiles_eval, watch)
@@ -132,6 +132,9 @@ class _Training:
     accelerator: Accelerator
 
     def __post_init__(self) -> None:
+        self.model.checkpointing = self.settings.checkpoint_activations
+        if self.settings.lr_text == 0:
+            self.model.freeze_text()
         self.plain_optimizer = make_optimizer(self.model, self.settings)
         step = _Step(self.model, self.objective)
         self.step, self.optimizer = self.accelerator.prepare(step, self.plain_optimizer)

@@ -25,6 +25,7 @@ class Prompts(nn.Module):
         shape = (count, tokens, text.projection.in_features) if tokens else (count, settings.width)
         spread = settings.prompt_std if settings.prompt_std is not None else text.word_std
         self.learned = nn.Parameter(spread * torch.randn(shape))
+        self._encoded: Tensor | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -37,6 +38,14 @@ class Prompts(nn.Module):
         if kept:
             parts.append(text([self.questions[index] for index in kept]))
         if len(self.learned):
-            soft = self.learned.ndim == 3
-            parts.append(text.encode_embeddings(self.learned) if soft else self.learned)
+            parts.append(self._encode(text) if self.learned.ndim == 3 else self.learned)
         return functional.normalize(torch.cat(parts), dim=-1)
+
+    def _encode(self, text: TextEncoder) -> Tensor:
+        """Return the vectors of the soft tokens; encoded once only where neither they nor the text model learn."""
+        if self.learned.requires_grad or not text.frozen:
+            return text.encode_embeddings(self.learned)
+        if self._encoded is None:
+            with torch.no_grad():
+                self._encoded = text.encode_embeddings(self.learned)
+        return self._encoded

@@ -18,6 +18,8 @@ PACKAGED = "minilm-l6"
 LAYERS = (1, 2, -1)
 """Hidden states that are averaged: after the first, second and last layer, as published."""
 TEXTS_AT_ONCE = 32
+CACHED_TEXTS = 50_000
+"""Texts of which a frozen model keeps the vector (50,000 of 768 channels are 150 MB); the oldest are dropped."""
 
 
 class TextEncoder(nn.Module):
@@ -49,6 +51,11 @@ class TextEncoder(nn.Module):
         """Spread of the text model's word embeddings."""
         return float(self.model.get_input_embeddings().weight.std())
 
+    def freeze(self) -> None:
+        """Stop learning: the text model, adapters and projection stay as they are, a text is encoded once only."""
+        self.requires_grad_(requires_grad=False)
+        self.frozen = True
+
     def train(self, mode: bool = True) -> TextEncoder:  # noqa: FBT001 - the signature of nn.Module
         """Set training mode; a frozen text model stays without dropout."""
         super().train(mode)
@@ -72,6 +79,8 @@ class TextEncoder(nn.Module):
         if self.frozen:
             self._pooled.update({distinct[index]: vector for index, vector in pooled.items()})
             rows = [self._pooled[text] for text in texts]
+            for text in list(self._pooled)[: max(0, len(self._pooled) - CACHED_TEXTS)]:
+                del self._pooled[text]
         else:
             rows = [pooled[index] for index in range(len(distinct))]
         vectors: Tensor = self.projection(torch.stack(rows))

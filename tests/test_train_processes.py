@@ -1,0 +1,91 @@
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipelines.core.schemas import METRICS
+from pipelines.core.settings import TrainSettings
+from pipelines.model import loop
+from pipelines.train import TrainInputs, train
+from tests.synthetic_features import write_cohort
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return write_cohort(tmp_path_factory.mktemp("cohort"), n_patients=22)
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_bert):
+    """Return settings of which an epoch has 5 batches: two updates of 2 and a left-over one of 1."""
+    return TrainSettings(
+        text_model=str(tiny_bert), width=64, diagnosis_prompts=2, prompt_tokens=2, epochs=3, lr=1e-3, lr_text=1e-3,
+        batch_size=3, accumulation=2, test_fraction=0.2, val_fraction=0.2,
+    )  # fmt: skip
+
+
+def launched(processes, cohort, settings, out):
+    """Run `five train` in several processes as users do; return what they wrote."""
+    config = out.with_suffix(".yaml")
+    config.write_text("\n".join(f"{name}: {json.dumps(value)}" for name, value in changed(settings).items()))
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)),
+        *("-m", "fivecli", "train", str(cohort.features), "--cohort", str(cohort.table)),
+        *("--descriptions", str(cohort.descriptions), "-o", str(out), "--config", str(config), "--device", "cpu"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+
+
+def inputs(cohort):
+    return TrainInputs(cohort.features, cohort.table, cohort.descriptions)
+
+
+def assert_same_runs(one, other):
+    rows = [METRICS.read_rows(run / "metrics.parquet") for run in (one, other)]
+    assert [row["value"] for row in rows[1]] == pytest.approx([row["value"] for row in rows[0]], abs=1e-4)
+    weights = load_file(other / "model.safetensors")
+    for name, expected in load_file(one / "model.safetensors").items():
+        torch.testing.assert_close(weights[name], expected, atol=2e-4, rtol=1e-3, msg=name)
+
+
+def changed(settings):
+    default = TrainSettings().as_dict()
+    return {name: value for name, value in settings.as_dict().items() if value != default[name]}
+
+
+def test_two_processes_compute_what_one_does(cohort, settings, tmp_path):
+    train(inputs(cohort), tmp_path / "one", settings, device="cpu")
+    done = launched(2, cohort, settings, tmp_path / "two")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert_same_runs(tmp_path / "one", tmp_path / "two")
+    assert done.stdout.count("written to") == 1
+
+
+def test_two_processes_go_on_with_what_one_began(cohort, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "STATE_SECONDS", -1.0)
+
+    def kill(result):
+        if result.item_id == "epoch 2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(inputs(cohort), tmp_path / "killed", settings, device="cpu", on_result=kill)
+    train(inputs(cohort), tmp_path / "whole", settings, device="cpu")
+    done = launched(2, cohort, settings, tmp_path / "killed")
+    assert done.stdout.startswith("1 epochs: 1 done")
+    assert_same_runs(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_processes_that_cannot_share_an_update_evenly_say_so(cohort, settings, tmp_path):
+    done = launched(2, cohort, replace(settings, accumulation=3), tmp_path / "run")
+    assert done.returncode != 0
+    assert "accumulation: 3 batches an update cannot be shared by 2 processes" in done.stderr
+    assert "Traceback" not in done.stderr.split("torch.distributed")[0]
