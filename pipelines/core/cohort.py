@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.dicom import series_uid
 from pipelines.core.errors import CohortError
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -55,7 +56,8 @@ class CohortSlide:
 def read_cohort(source: Path) -> list[CohortSlide]:
     """Read the slides of a cohort table, of a folder of slides, or a single slide file.
 
-    Ids of a folder are relative paths without extension. Relative paths of a table are
+    Ids of a folder are relative paths without extension; the files of a DICOM series in one
+    folder are one slide, named after the first of them. Relative paths of a table are
     resolved against the table's folder.
 
     Raises
@@ -140,11 +142,24 @@ def canonical_columns(found: Sequence[str] | Any, aliases: Mapping[str, tuple[st
 
 def _folder_slides(folder: Path) -> list[CohortSlide]:
     visible = folder.rglob("[!.]*")  # hidden ones are half written, or what macOS notes on other files
-    files = sorted(p for p in visible if p.suffix.lower() in SLIDE_SUFFIXES and p.is_file())
+    files = _slides_of(sorted(p for p in visible if p.suffix.lower() in SLIDE_SUFFIXES and p.is_file()))
     stems = [p.relative_to(folder).with_suffix("").as_posix() for p in files]
     times = Counter(stems)
     ids = [p.relative_to(folder).as_posix() if times[s] > 1 else s for p, s in zip(files, stems, strict=True)]
     return [CohortSlide(slide_id, path) for slide_id, path in zip(ids, files, strict=True)]
+
+
+def _slides_of(files: Sequence[Path]) -> list[Path]:
+    """Return the file that stands for each slide: the first of each DICOM series in a folder, every other file."""
+    series: set[tuple[Path, str]] = set()
+    slides = []
+    for file in files:
+        uid = series_uid(file) if file.suffix.lower() == ".dcm" else None
+        if uid is None or (file.parent, uid) not in series:
+            slides.append(file)
+        if uid is not None:
+            series.add((file.parent, uid))
+    return slides
 
 
 def _slide(row: Mapping[str, Any], names: Mapping[str, str], source: Path, line: int) -> CohortSlide:
