@@ -9,7 +9,7 @@ UNDEFINED = 0xFFFFFFFF
 
 
 def element(tag, kind, value, *, explicit=True, length=None):
-    value += b" " * (len(value) % 2)
+    value += (b"\0" if kind == "UI" else b" ") * (len(value) % 2)
     length = len(value) if length is None else length
     if not explicit:
         return struct.pack("<HHI", *tag, length) + value
