@@ -22,7 +22,9 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     for name in values:
         if name not in known:
             raise SettingsError(f"{path}: unknown setting '{name}'", hint=f"known: {', '.join(sorted(known))}")
-    context.default_map = {**(context.default_map or {}), **values}
+    several = {parameter.name for parameter in context.command.params if getattr(parameter, "multiple", False)}
+    lists = {name: [value] for name, value in values.items() if name in several and not isinstance(value, list)}
+    context.default_map = {**(context.default_map or {}), **values, **lists}
     return path
 
 
@@ -41,5 +43,9 @@ CohortTable = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make anew what other settings made.")]
 Workers = Annotated[int, typer.Option(help="Processes that work in parallel.", min=1)]
+StageDir = Annotated[
+    Path | None,
+    typer.Option(file_okay=False, help="Local folder to copy slides on slow storage to, each before its turn."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]

@@ -82,11 +82,11 @@ def embed(
     for folder in folders:
         for tile_size, mpp in sorted({(row["tile_size"], row["target_mpp"]) for row in rows if row["status"] == "ok"}):
             folder.refuse_mismatch(tile_size, mpp)
-    outputs: list[Output] = [*folders]
+    outputs: list[FeatureFolder | PictureFolder] = [*folders]
     if pictures:
         outputs.append(PictureFolder(out / "patches", pictures, workers))
-    for output in outputs:
-        output.claim(overwrite=overwrite)
+    for output in [] if overwrite else outputs:
+        output.refuse_other_settings()
 
     slides = [TiledSlide.of(row, tiles) for row in rows]
     started = time.perf_counter()
@@ -95,7 +95,8 @@ def embed(
     for folder in folders:
         records = _records(folder, zip(slides, results, strict=True))
         update_table(EMBEDDED_SLIDES, folder.folder / "slides.parquet", records, "slide_id", folder.provenance)
-    return Summary(out, tuple(results), {**_figures(folders, results, seconds), "slides_left_out": n_left_out})
+    figures = {"encoder": ", ".join(folder.preset.name for folder in folders), **_figures(results, seconds)}
+    return Summary(out, tuple(results), {**figures, "slides_left_out": n_left_out})
 
 
 def plan(
@@ -180,6 +181,8 @@ def _run(
         used = [output for place, output in enumerate(outputs) if any(needs[place] for needs in needed.values())]
         runner = OnDevices(pick_devices(device), OnePass(used, reading))
         results.update({found.item_id: found for found in run_with(runner, todo, folder=folder, on_result=tell)})
+    for output in outputs:
+        output.claim()
     return [results[slide.slide_id] for slide in slides]
 
 
@@ -195,22 +198,26 @@ def _records(folder: FeatureFolder, made: Iterable[tuple[TiledSlide, Result]]) -
             yield {name: value for name, value in row.items() if name in EMBEDDED_SLIDES.schema.names}
 
 
-def _figures(folders: Sequence[FeatureFolder], results: Sequence[Result], seconds: float) -> dict[str, Any]:
+def _figures(results: Sequence[Result], seconds: float) -> dict[str, Any]:
+    """Tell how fast it went and what bounds it; nothing where all slides were current."""
     slides = [list(result.row[ROWS].values()) for result in results if result.row.get(ROWS)]
     rows = [row for slide in slides for row in slide]
+    if not rows:
+        return {}
     n_tiles = sum(slide[0]["n_tiles"] for slide in slides)
     waiting = sum(slide[0]["read_seconds"] for slide in slides)
     encoding = sum(row["encode_seconds"] for row in rows)
+    working = sum(slide[0]["seconds"] for slide in slides)
     fits = [row["largest_batch"] for row in rows if row["largest_batch"]]
     return {
-        "encoder": ", ".join(folder.preset.name for folder in folders),
         "device": ", ".join(sorted({row["device"] for row in rows})),
         "precision": ", ".join(sorted({row["precision"] for row in rows})),
         "tiles": n_tiles,
         "seconds": round(seconds, 2),
-        "tiles_per_second": round(n_tiles / seconds, 1),
+        "seconds_on_slides": round(working, 2),  # of all processes, as those that follow
         "seconds_waiting_for_pixels": round(waiting, 2),
         "seconds_in_encoder": round(encoding, 2),
+        "tiles_per_second": round(n_tiles / seconds, 1),
         "bounded_by": "reading: more --workers may help" if waiting > encoding else "the encoder",
         "tiles_unreadable": sum(slide[0]["n_unreadable"] for slide in slides),
         **({"batch_size_that_fits": min(fits)} if fits else {}),

@@ -23,7 +23,7 @@ from pipelines.core.feature_file import (
     read_notes,
 )
 from pipelines.core.files import canonical_json
-from pipelines.core.folder import claim_folder
+from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILES
 from pipelines.core.settings import EmbedSettings
@@ -68,9 +68,13 @@ class FeatureFolder:
         weights = encoder_fingerprint(preset, settings.weights)
         return cls(folder, settings, preset, replace(made, settings={**made.settings, "weights": weights}), compile)
 
-    def claim(self, *, overwrite: bool) -> None:
-        """Take the folder for these settings, as `claim_folder` does."""
-        claim_folder(self.folder, MADE_BY, self.provenance, overwrite=overwrite)
+    def refuse_other_settings(self) -> None:
+        """Raise `ChangedSettingsError` if the folder was made with other settings."""
+        refuse_other_settings(self.folder, MADE_BY, self.provenance)
+
+    def claim(self) -> None:
+        """Take the folder for these settings, whatever it was made with."""
+        claim_folder(self.folder, MADE_BY, self.provenance, overwrite=True)
 
     def refuse_mismatch(self, tile_size: int, mpp: float) -> None:
         """Raise `EncoderError` if the encoder was not trained for such tiles and the settings do not allow it."""
@@ -110,9 +114,8 @@ class FeatureFolder:
 
         settings = self.settings
         more = {"compile": True} if self.compile else {}
-        encoder = load_encoder(
-            self.preset, weights=settings.weights, device=device, precision=settings.precision, **more
-        )
+        preset = find_preset(settings.encoder)  # not its copy that came to this process
+        encoder = load_encoder(preset, weights=settings.weights, device=device, precision=settings.precision, **more)
         return FeatureOutput(self, encoder)
 
 

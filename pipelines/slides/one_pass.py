@@ -48,7 +48,7 @@ class LoadedOutput(Protocol):
 class Output(Protocol):
     """Something made of the pixels of tiles: the features of an encoder, or pictures."""
 
-    def claim(self, *, overwrite: bool) -> None:
+    def claim(self) -> None:
         """Take the output folder for the settings."""
 
     def is_current(self, slide: TiledSlide) -> bool:
@@ -77,6 +77,8 @@ class OnePass:
     def __call__(self, device: str, items: Items) -> Iterator[Work]:
         """Load the outputs and yield the work on a slide (`TiledSlide`), pixels being read ahead."""
         outputs = [output.load(device) for output in self.outputs]
+        for output in self.outputs:  # not before: what cannot be loaded leaves no trace
+            output.claim()
 
         def to_read(number: int) -> SlideTiles | None:
             slide: TiledSlide = items[number]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.files import canonical_json, replacing
-from pipelines.core.folder import claim_folder
+from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.provenance import Provenance
 from pipelines.core.settings import PictureSettings
 from pipelines.core.tiled_slide import TiledSlide
@@ -41,9 +41,13 @@ class PictureFolder:
     """Threads that compress pictures."""
     name: str = "patches"
 
-    def claim(self, *, overwrite: bool) -> None:
-        """Take the folder for these settings, as `claim_folder` does."""
-        claim_folder(self.folder, MADE_BY, Provenance.of(self.settings), overwrite=overwrite)
+    def refuse_other_settings(self) -> None:
+        """Raise `ChangedSettingsError` if the folder was made with other settings."""
+        refuse_other_settings(self.folder, MADE_BY, Provenance.of(self.settings))
+
+    def claim(self) -> None:
+        """Take the folder for these settings, whatever it was made with."""
+        claim_folder(self.folder, MADE_BY, Provenance.of(self.settings), overwrite=True)
 
     def is_current(self, slide: TiledSlide) -> bool:
         """Tell whether the pictures of ``slide`` are there whole, from the same tiles in the same way."""

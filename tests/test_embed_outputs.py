@@ -1,0 +1,260 @@
+"""What one pass over the pixels makes: features of several encoders, pictures, and only what is asked for."""
+
+import json
+import zipfile
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from fivecli.app import app
+from pipelines.core.batch import Outcome
+from pipelines.core.errors import ChangedSettingsError, EncoderError, SettingsError
+from pipelines.core.feature_file import read_bag, read_info
+from pipelines.core.schemas import EMBEDDED_SLIDES
+from pipelines.core.selection import Shard
+from pipelines.core.settings import EmbedSettings, PictureSettings
+from pipelines.embed import Selection, embed, plan
+from pipelines.slides.slide import Slide
+from tests.embedding import STAND_INS, TISSUE, kept_corners, tile_slides, use_stand_ins
+
+BOTH = [EmbedSettings(encoder=name, dtype="float32") for name in STAND_INS]
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory):
+    return tile_slides(tmp_path_factory.mktemp("slides"), ["a", "b", "c"])
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    use_stand_ins(monkeypatch)
+
+
+def no_loading(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("an encoder was loaded")
+
+    monkeypatch.setattr("pipelines.encoders.encoder.load_encoder", refuse)
+
+
+def table(folder):
+    return {row["slide_id"]: row for row in EMBEDDED_SLIDES.read_rows(folder / "slides.parquet")}
+
+
+def test_several_encoders_give_what_each_gives_alone(tiles, tmp_path, stand_ins):
+    embed(tiles, tmp_path / "both", BOTH, batch_size=7)
+    for settings in BOTH:
+        embed(tiles, tmp_path / settings.encoder, settings)
+        together, alone = tmp_path / "both" / settings.encoder, tmp_path / settings.encoder
+        for name in "abc":
+            assert np.array_equal(read_bag(together / f"{name}.h5").features, read_bag(alone / f"{name}.h5").features)
+            assert read_info(together / f"{name}.h5").encoder == settings.encoder
+        assert {name: row["encoder"] for name, row in table(together).items()} == dict.fromkeys("abc", settings.encoder)
+
+
+def test_each_folder_is_that_of_its_encoder_and_kept_by_a_run_with_it_alone(tiles, tmp_path, stand_ins):
+    embed(tiles, tmp_path, BOTH)
+    summary = embed(tiles, tmp_path / "first-pixel", BOTH[1])
+    assert {result.outcome for result in summary.results} == {Outcome.KEPT}
+
+
+def test_each_tile_is_read_once_for_all_encoders_and_pictures(tiles, tmp_path, stand_ins, monkeypatch):
+    read, original = Counter(), Slide.read_tile
+
+    def counted(self, x, y, *sizes):
+        read[self.path.stem, x, y] += 1
+        return original(self, x, y, *sizes)
+
+    monkeypatch.setattr(Slide, "read_tile", counted)
+    embed(tiles, tmp_path, BOTH, pictures=PictureSettings("jpg"))
+    assert read == {(name, x, y): 1 for name in "abc" for x, y in kept_corners(tiles, name)}
+
+
+def test_only_the_encoder_whose_features_are_missing_runs(tiles, tmp_path, stand_ins, monkeypatch):
+    embed(tiles, tmp_path, BOTH)
+    (tmp_path / "first-pixel/b.h5").unlink()
+    before = (tmp_path / "mean-colour/b.h5").stat().st_mtime_ns
+    loaded = []
+    monkeypatch.setattr(
+        "pipelines.encoders.encoder.load_encoder",
+        lambda preset, **_: loaded.append(preset.name) or STAND_INS[preset.name],
+    )
+    summary = embed(tiles, tmp_path, BOTH)
+    assert loaded == ["first-pixel"]
+    assert summary.counts["done"] == 1
+    assert (tmp_path / "mean-colour/b.h5").stat().st_mtime_ns == before
+    assert set(table(tmp_path / "mean-colour")) == set("abc")
+
+
+def test_nothing_is_loaded_where_all_is_current(tiles, tmp_path, stand_ins, monkeypatch):
+    embed(tiles, tmp_path, BOTH)
+    no_loading(monkeypatch)
+    seen = []
+    summary = embed(tiles, tmp_path, BOTH, on_result=seen.append)
+    assert summary.counts["kept"] == 3
+    assert [(result.item_id, result.total) for result in seen] == [("a", 3), ("b", 3), ("c", 3)]
+
+
+def test_an_encoder_named_twice_is_refused(tiles, tmp_path):
+    with pytest.raises(SettingsError, match="same folder twice"):
+        embed(tiles, tmp_path / "out", [EmbedSettings(), EmbedSettings()])
+
+
+@pytest.mark.parametrize("format", ["jpg", "webp"])
+def test_pictures_show_the_tiles_and_bear_their_corners(tiles, tmp_path, stand_ins, format):
+    embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings(format, quality=95))
+    with zipfile.ZipFile(tmp_path / "patches/a.zip") as archive:
+        corners = [f"{x}_{y}.{format}" for x, y in kept_corners(tiles, "a")]
+        assert archive.namelist() == corners
+        assert archive.testzip() is None
+        x, y = kept_corners(tiles, "a")[5]
+        picture = cv2.imdecode(np.frombuffer(archive.read(corners[5]), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    tile = TISSUE[y : y + 112, x : x + 112]
+    assert picture.shape == tile.shape
+    assert np.abs(picture.mean((0, 1)) - tile.mean((0, 1))).max() < 2  # red and blue are not exchanged
+    assert np.abs(picture.astype(int) - tile).mean() < 12  # hard edges, chroma subsampled
+
+
+def test_pictures_can_be_asked_for_later_and_load_no_encoder(tiles, tmp_path, stand_ins, monkeypatch):
+    embed(tiles, tmp_path, EmbedSettings())
+    no_loading(monkeypatch)
+    embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
+    made = (tmp_path / "patches/a.zip").stat().st_mtime_ns
+    summary = embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
+    assert summary.counts["kept"] == 3
+    assert (tmp_path / "patches/a.zip").stat().st_mtime_ns == made
+    assert set(table(tmp_path)) == set("abc")
+
+
+def test_pictures_of_another_format_are_noticed_before_anything_is_made(tiles, tmp_path, stand_ins):
+    embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"), selection=Selection(shard=Shard(1, 3)))
+    with pytest.raises(ChangedSettingsError, match="'jpg' -> 'webp'"):
+        embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings("webp"))
+    assert not (tmp_path / "b.h5").exists()
+
+
+def test_an_archive_cut_short_is_made_anew(tiles, tmp_path, stand_ins):
+    embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
+    whole = (tmp_path / "patches/a.zip").read_bytes()
+    (tmp_path / "patches/a.zip").write_bytes(whole[: len(whole) // 2])
+    summary = embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
+    assert [result.outcome for result in summary.results] == [Outcome.DONE, Outcome.KEPT, Outcome.KEPT]
+    assert (tmp_path / "patches/a.zip").read_bytes() == whole
+
+
+def test_shards_are_disjoint_and_together_all(tiles, tmp_path, stand_ins):
+    done = []
+    for index in (1, 2):
+        summary = embed(tiles, tmp_path, EmbedSettings(), selection=Selection(shard=Shard(index, 2)))
+        done.append({result.item_id for result in summary.results})
+    assert done == [{"a", "c"}, {"b"}]
+    assert set(table(tmp_path)) == set("abc")
+
+
+def test_only_what_failed_is_done_again(tiles, tmp_path, stand_ins, monkeypatch):
+    useless = STAND_INS["mean-colour"]
+    with monkeypatch.context() as patch:
+        patch.setattr(useless, "_colour", lambda tiles: np.full((len(tiles), 3), np.nan))
+        embed(tiles, tmp_path, EmbedSettings(), selection=Selection(shard=Shard(2, 2)))
+    summary = embed(tiles, tmp_path, EmbedSettings(), selection=Selection(only_failed=True))
+    assert [(result.item_id, result.outcome) for result in summary.results] == [("b", Outcome.DONE)]
+    assert {name: row["status"] for name, row in table(tmp_path).items()} == {"b": "ok"}
+
+
+def test_a_dry_run_counts_what_is_missing_and_writes_nothing(tiles, tmp_path, stand_ins, monkeypatch):
+    n_tiles = len(kept_corners(tiles, "a"))
+    assert plan(tiles, tmp_path / "out", EmbedSettings())["seconds"] == "not known"
+    assert not (tmp_path / "out").exists()
+    embed(tiles, tmp_path / "out", EmbedSettings(), selection=Selection(shard=Shard(1, 3)))
+    no_loading(monkeypatch)
+    found = plan(tiles, tmp_path / "out", EmbedSettings())
+    row = table(tmp_path / "out")["a"]
+    assert (found["slides"], found["current"], found["to_do"], found["tiles_to_do"]) == (3, 1, 2, 2 * n_tiles)
+    assert found["gigabytes_to_write"] == pytest.approx(2 * n_tiles * 3 * 2 / 1e9, abs=5e-4)  # 3 float16 a tile
+    assert found["seconds"] == pytest.approx(2 * row["seconds"], abs=0.06)  # tiles of two such slides
+
+
+def test_weights_that_do_not_fit_are_refused_before_a_slide_is_opened(tiles, tmp_path, monkeypatch):
+    def opened(*_, **__):
+        raise AssertionError("a slide was opened")
+
+    monkeypatch.setattr("pipelines.slides.tile_stream.open_slide", opened)
+    save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "wrong.safetensors")
+    settings = EmbedSettings(encoder="timm:test_resnet", weights=tmp_path / "wrong.safetensors")
+    with pytest.raises(EncoderError, match="not the weights of timm:test_resnet"):
+        embed(tiles, tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()  # the right weights will need no --overwrite
+
+
+@pytest.fixture(scope="module")
+def tiny_weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), path)
+    return path
+
+
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(tiles, tmp_path, tiny_weights):
+    settings = EmbedSettings(encoder="timm:test_resnet", weights=tiny_weights, dtype="float32")
+    embed(tiles, tmp_path / "one", settings)
+    summary = embed(tiles, tmp_path / "two", settings, device="cpu:0,1", pictures=PictureSettings("jpg"))
+    assert summary.counts["done"] == 3
+    assert summary.figures["tiles"] == 3 * len(kept_corners(tiles, "a"))
+    for name in "abc":
+        one, two = (read_bag(tmp_path / run / f"{name}.h5").features for run in ("one", "two"))
+        assert np.array_equal(one, two)
+        assert zipfile.is_zipfile(tmp_path / f"two/patches/{name}.zip")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (13, 3)])
+def test_features_of_a_network_depend_on_batches_and_threads_by_rounding_only(
+    tiles, tmp_path, tiny_weights, batch_size, workers
+):
+    settings = EmbedSettings(encoder="timm:test_resnet", weights=tiny_weights, dtype="float32")
+    embed(tiles, tmp_path / "one", settings, selection=Selection(shard=Shard(1, 3)))
+    embed(
+        tiles,
+        tmp_path / "two",
+        settings,
+        selection=Selection(shard=Shard(1, 3)),
+        batch_size=batch_size,
+        workers=workers,
+    )
+    one, two = (read_bag(tmp_path / run / "a.h5").features for run in ("one", "two"))
+    assert np.abs(one - two).max() <= 1e-5 * np.abs(one).max()
+
+
+def run_command(tiles, out, *more):
+    return CliRunner().invoke(app, ["embed", str(tiles), "-o", str(out), *more])
+
+
+def test_the_command_takes_several_encoders_and_the_weights_of_each(tiles, tmp_path, tiny_weights):
+    encoders = ["--encoder", "timm:test_resnet", "--encoder", "efficientnet-lite0-imagenet", "--shard", "1/3"]
+    result = run_command(tiles, tmp_path, *encoders, "--weights", f"timm:test_resnet={tiny_weights}", "--json")
+    assert result.exit_code == 0, result.output
+    n_tiles = len(kept_corners(tiles, "a"))
+    assert read_bag(tmp_path / "efficientnet-lite0-imagenet/a.h5").features.shape == (n_tiles, 1280)
+    assert len(read_bag(tmp_path / "timm-test_resnet/a.h5").features) == n_tiles
+    figures = json.loads(result.stdout)
+    assert figures["bounded_by"] in ("the encoder", "reading: more --workers may help")
+
+
+def test_weights_of_an_unnamed_one_of_several_encoders_are_refused(tiles, tmp_path):
+    result = run_command(tiles, tmp_path, "--encoder", "uni", "--encoder", "uni2-h", "--weights", "uni.bin")
+    assert "--weights uni2-h=FILE" in str(result.exception.hint)
+
+
+def test_one_encoder_and_its_weights_may_stand_in_a_settings_file(tiles, tmp_path, tiny_weights):
+    config = tmp_path / "embed.yaml"
+    config.write_text(f"encoder: timm:test_resnet\nweights: {tiny_weights}\nshard: 1/3\n", encoding="utf-8")
+    result = run_command(tiles, tmp_path / "out", "--config", str(config))
+    assert result.exit_code == 0, result.output
+    assert read_info(tmp_path / "out/a.h5").encoder == "timm:test_resnet"
