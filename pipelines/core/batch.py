@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from pipelines.core.errors import FiveError
 from pipelines.core.locks import GLANCE_SECONDS, LEASE_SECONDS, item_lock
+from pipelines.core.prefetch import prefetch
 
 
 class Outcome(str, Enum):
@@ -78,6 +79,16 @@ class Work(Protocol):
 OnResult = Callable[[Result], None]
 
 
+class Ahead(Protocol):
+    """What is done for an item before its turn, for example copying its file, and undone after it."""
+
+    def prepare(self, item: Any, /) -> None:
+        """Do it; in a thread, while the item before is worked on."""
+
+    def release(self, item: Any, /) -> None:
+        """Undo it; the item has a result, whatever that is."""
+
+
 def run_batch(
     items: Sequence[Any],
     work: Work,
@@ -85,6 +96,7 @@ def run_batch(
     item_id: Callable[[Any], str] = lambda item: str(item.slide_id),
     workers: int = 1,
     folder: Path,
+    ahead: Ahead | None = None,
     on_result: OnResult = lambda _: None,
 ) -> list[Result]:
     """Run ``work`` over ``items`` and return their results in the order of ``items``.
@@ -101,12 +113,14 @@ def run_batch(
         Output folder of the stage.
     workers
         Processes. With 1 everything runs in this process.
+    ahead
+        Prepares items before their turn: one more than there are processes to work on them.
     on_result
         Called in this process after each item, in order of completion.
     """
-    in_processes = workers > 1 and len(items) > 1
-    runner = partial(_in_processes, work, workers) if in_processes else partial(_in_this_process, work)
-    return run_with(runner, items, item_id=item_id, folder=folder, on_result=on_result)
+    workers = min(workers, len(items))
+    runner = partial(_in_processes, work, workers, ahead) if workers > 1 else partial(_in_this_process, work, ahead)
+    return run_with(runner, items, item_id=item_id, folder=folder, ahead=ahead, on_result=on_result)
 
 
 def run_with(
@@ -115,15 +129,19 @@ def run_with(
     *,
     item_id: Callable[[Any], str] = lambda item: str(item.slide_id),
     folder: Path,
+    ahead: Ahead | None = None,
     on_result: OnResult = lambda _: None,
 ) -> list[Result]:
-    """Do as `run_batch`, in the processes of ``runner``, which has the work."""
+    """Do as `run_batch`, in the processes of ``runner``, which has the work and prepares items."""
     ids = [item_id(item) for item in items]
+    by_id = dict(zip(ids, items, strict=True))
     results: dict[str, Result] = {}
     for wait_for_lock in (GLANCE_SECONDS, LEASE_SECONDS * 1.2):
         todo = [(item, name) for item, name in zip(items, ids, strict=True) if _open(results.get(name))]
         for result in runner(todo, Isolation(folder, wait_for_lock)):
             results[result.item_id] = result
+            if ahead is not None:
+                ahead.release(by_id[result.item_id])
             if result.outcome is not Outcome.BUSY:
                 on_result(replace(result, total=len(items)))
     return [results[name] for name in ids]
@@ -179,45 +197,53 @@ Runner = Callable[[Sequence[Named], Isolation], Iterator[Result]]
 """Does its work on items, each in isolation, and yields the results in order of completion."""
 
 
-def _in_this_process(work: Work, todo: Sequence[Named], isolated: Isolation) -> Iterator[Result]:
-    for item, name in todo:
+def _in_this_process(work: Work, ahead: Ahead | None, todo: Sequence[Named], isolated: Isolation) -> Iterator[Result]:
+    for item, name in _prepared(todo, ahead):
         yield isolated(work, item, name)
 
 
-def _in_processes(work: Work, workers: int, todo: Sequence[Named], isolated: Isolation) -> Iterator[Result]:
-    suspects: list[Named] = []
-    left, run = list(todo), partial(isolated, work)
-    while left:
-        held, left = yield from _one_pool(left, run, workers)
-        suspects.extend(held)
-    for item, name in suspects:  # alone in a pool, so that the guilty one is known
-        held, _none = yield from _one_pool([(item, name)], run, 1)
-        if held:
-            error = FiveError(f"{name}: the worker process died", hint="out of memory, or killed; try fewer --workers")
-            yield failed(name, error, isolated.folder)
+def _prepared(todo: Sequence[Named], ahead: Ahead | None) -> Iterator[Named]:
+    """Yield the items when they are prepared, while the next one is."""
+    if ahead is None:
+        return iter(todo)
+
+    def prepared(named: Named) -> Named:
+        ahead.prepare(named[0])
+        return named
+
+    return prefetch(prepared, todo, threads=1, ahead=2)
+
+
+def _in_processes(
+    work: Work, workers: int, ahead: Ahead | None, todo: Sequence[Named], isolated: Isolation
+) -> Iterator[Result]:
+    left, run = _prepared(todo, ahead), partial(isolated, work)
+    while suspects := (yield from _one_pool(left, run, workers)):
+        for suspect in suspects:  # alone in a pool, so that the guilty one is known
+            if (yield from _one_pool(iter([suspect]), run, 1)):
+                name, hint = suspect[1], "out of memory, or killed; try fewer --workers"
+                yield failed(name, FiveError(f"{name}: the worker process died", hint=hint), isolated.folder)
 
 
 def _one_pool(
-    todo: list[Named], run: Callable[[Any, str], Result], workers: int
-) -> Generator[Result, None, tuple[list[Named], list[Named]]]:
-    """Yield results; return the items a broken pool held and those it had not begun."""
+    todo: Iterator[Named], run: Callable[[Any, str], Result], workers: int
+) -> Generator[Result, None, list[Named]]:
+    """Yield results until there are no more items, or the pool breaks; return the items that it held then."""
     import multiprocessing  # here, since one process needs none of it
     from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
     from concurrent.futures.process import BrokenProcessPool
 
-    context = multiprocessing.get_context("spawn")
-    waiting = list(reversed(todo))
     running: dict[Future[Result], Named] = {}
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context) as pool:
-        while waiting or running:
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        named = next(todo, None)
+        while named or running:
             try:
-                while waiting and len(running) < 2 * workers:
-                    running[pool.submit(run, *waiting[-1])] = waiting[-1]
-                    waiting.pop()
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
+                while named and len(running) <= workers:  # one waits for the first process that is free
+                    running[pool.submit(run, *named)] = named
+                    named = next(todo, None)
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
                     yield future.result()
                     del running[future]
             except BrokenProcessPool:
-                return list(running.values()), list(reversed(waiting))
-    return [], []
+                return [*running.values(), *([named] if named else [])]
+    return []

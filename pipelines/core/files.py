@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
     ArtifactError
         The folder cannot be written, or the disk is full.
     """
-    suffix = f".{fingerprint(socket.gethostname())}-{os.getpid()}.part{path.suffix}"
+    suffix = f"{part_suffix()}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=suffix, dir=path.parent)
@@ -70,17 +70,27 @@ def cannot_write(path: Path, error: OSError) -> ArtifactError:
     )
 
 
+def part_suffix() -> str:
+    """Return the end of a temporary name, which tells the host and process that write under it."""
+    return f".{fingerprint(socket.gethostname())}-{os.getpid()}.part"
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that killed processes left below ``folder``; those being written stay."""
-    host = fingerprint(socket.gethostname())
     for root, _, names in os.walk(folder):
         for name in names:
-            found = LEFTOVER.search(name)
-            if found is None:
-                continue
-            part = Path(root, name)
-            if not _is_running(int(found["pid"])) if found["host"] == host else _is_old(part):
-                part.unlink(missing_ok=True)
+            if is_left_over(Path(root, name)):
+                Path(root, name).unlink(missing_ok=True)
+
+
+def is_left_over(path: Path) -> bool:
+    """Tell whether ``path`` has a temporary name (see `part_suffix`) and its process has gone."""
+    found = LEFTOVER.search(path.name)
+    if found is None:
+        return False
+    if found["host"] == fingerprint(socket.gethostname()):
+        return not _is_running(int(found["pid"]))
+    return _is_old(path)
 
 
 def _is_running(pid: int) -> bool:

@@ -1,6 +1,6 @@
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -74,6 +74,34 @@ def test_a_worker_that_dies_fails_its_own_item_only(tmp_path, work):
     results = run(names, work, tmp_path, workers=2)
     assert [r.outcome for r in results] == [Outcome.FAILED if name == "fatal" else Outcome.DONE for name in names]
     assert "the worker process died" in results[2].error
+
+
+@dataclass
+class Noted:
+    """Notes what is prepared and released, and in which folder marks of work are left."""
+
+    marks: Path
+    open: list[str] = field(default_factory=list)
+    most: int = 0
+    begun: dict[str, bool] = field(default_factory=dict)
+
+    def prepare(self, item):
+        self.begun[item.slide_id] = (self.marks / item.slide_id).exists()
+        self.open.append(item.slide_id)
+        self.most = max(self.most, len(self.open))
+
+    def release(self, item):
+        self.open.remove(item.slide_id)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_items_are_prepared_before_their_turn_and_released_whatever_became_of_them(tmp_path, work, workers):
+    ahead = Noted(work.marks)
+    names = ["a", "bad", "b", "bug", "fatal" if workers > 1 else "c", *"defghi"]
+    run(names, work, tmp_path, workers=workers, ahead=ahead)
+    assert ahead.begun == dict.fromkeys(names, False)
+    assert ahead.open == []
+    assert ahead.most <= workers + 4
 
 
 def test_an_item_that_another_process_makes_is_left_to_it(tmp_path, work, monkeypatch):
