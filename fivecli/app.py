@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from fivecli import demo, describe_reports, embed, evaluate, inspect, predict, tile, train
+from fivecli import demo, describe_reports, embed, evaluate, inspect, predict, questions, tile, train
 from fivecli.screen import show_error
 from pipelines.core.errors import FiveError
 
@@ -41,11 +41,14 @@ app = typer.Typer(
 )
 app.command("tile")(tile.command)
 app.command("embed")(embed.command)
-app.command("describe-reports")(describe_reports.command)
+app.command("describe-reports", cls=describe_reports.WithEvaluate, epilog=describe_reports.EPILOG)(
+    describe_reports.command
+)
 app.command("train")(train.command)
 app.command("predict")(predict.command)
 app.command("evaluate")(evaluate.command)
 app.command("inspect")(inspect.command)
+app.add_typer(questions.app, name="questions")
 app.add_typer(demo.app, name="demo")
 
 

@@ -3,14 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
+from typer.main import get_command
 
+from fivecli import evaluate_descriptions
 from fivecli.options import CohortTable, Config, Device, Json, Overwrite
 from fivecli.screen import finish, progress, show_figures, show_table
 from pipelines.core.settings import DescribeReportsSettings as Defaults
+
+
+class WithEvaluate(TyperCommand):
+    """A command with arguments of its own that also has one subcommand, ``evaluate``."""
+
+    @cached_property
+    def commands(self) -> dict[str, Any]:
+        """The subcommands by name."""
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+        app.command("evaluate")(evaluate_descriptions.command)
+        found = get_command(app)
+        for parameter in found.params:
+            parameter.show_envvar = False  # type: ignore[attr-defined]
+        return {"evaluate": found}
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Hand the call to a subcommand where the first word names one."""
+        if args and args[0] in self.commands:
+            prefix = f"FIVE_DESCRIBE_REPORTS_{args[0].upper()}"
+            return self.commands[args[0]].make_context(
+                f"{info_name} {args[0]}", args[1:], parent=parent, auto_envvar_prefix=prefix, **extra
+            )
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+
+EPILOG = "Measure descriptions against reference answers: five describe-reports evaluate --help"
 
 
 def command(
@@ -19,7 +49,9 @@ def command(
     ],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of descriptions to write.")],
-    questions: Annotated[str, typer.Option(help="Question set: a shipped name, or a YAML file.")] = Defaults.questions,
+    questions: Annotated[
+        str, typer.Option(help="Question set: a name (five questions list), or a YAML file.")
+    ] = Defaults.questions,
     backend: Annotated[
         Literal["rules", "local", "openai", "vllm"],
         typer.Option(help="What answers. Only openai sends reports away, to --base-url."),
@@ -34,9 +66,21 @@ def command(
     max_tokens: Annotated[int, typer.Option(help="Most tokens of a reply.", min=1)] = Defaults.max_tokens,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.", min=0)] = Defaults.temperature,
     seed: Annotated[int, typer.Option(help="Seed where the model samples.")] = Defaults.seed,
+    votes: Annotated[
+        int, typer.Option(help="Samples of each report that vote; needs a --temperature.", min=1)
+    ] = Defaults.votes,
     cohort: CohortTable = None,
     limit: Annotated[int | None, typer.Option(help="Describe only the first so many reports.", min=1)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count reports and tokens, ask nothing.")] = False,
+    shard: Annotated[str, typer.Option(help="Do part INDEX/COUNT of the reports, for job arrays.")] = "1/1",
+    only_failed: Annotated[bool, typer.Option("--only-failed", help="Do the reports that failed before.")] = False,
+    html: Annotated[
+        bool, typer.Option("--html", help="Write report.html: text and quotes beside the answers. Confidential.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count reports, tokens, time and cost; ask nothing.")
+    ] = False,
+    price_in: Annotated[float, typer.Option(help="Price of a million prompt tokens, for --dry-run.", min=0)] = 0.0,
+    price_out: Annotated[float, typer.Option(help="Price of a million output tokens, for --dry-run.", min=0)] = 0.0,
     workers: Annotated[int, typer.Option(help="Requests on their way at a time.", min=1)] = 8,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -47,22 +91,26 @@ def command(
 
     Example: five describe-reports reports.csv -o descriptions --questions lung --backend rules
     """
-    from pipelines.describe_reports import describe_reports, plan
+    from pipelines.core.selection import Shard
+    from pipelines.describe_reports import Choice, describe_reports, plan
+    from pipelines.reports.estimate import Prices
 
-    settings = Defaults(questions, backend, model, ungrounded, max_tokens, temperature, seed)
+    settings = Defaults(questions, backend, model, ungrounded, max_tokens, temperature, seed, votes)
+    choice = Choice(cohort, limit, Shard.parse(shard), only_failed)
     if dry_run:
-        show_figures(plan(reports, settings, cohort=cohort, limit=limit), as_json=as_json)
+        prices = Prices(price_in, price_out)
+        show_figures(plan(reports, output, settings, choice=choice, prices=prices), as_json=as_json)
         return
     with progress("describe", unit="reports") as on_result:
         summary = describe_reports(
             reports,
             output,
             settings,
-            cohort=cohort,
-            limit=limit,
+            choice=choice,
             base_url=base_url,
             workers=workers,
             device=device,
+            html=html,
             overwrite=overwrite,
             on_result=on_result,
         )
@@ -74,5 +122,15 @@ def command(
 
 
 def _show_questions(rates: dict[str, dict[str, Any]]) -> None:
-    rows = [(name, f"{rate['unknown_rate']:.0%}", f"{rate['ungrounded_rate']:.0%}") for name, rate in rates.items()]
-    show_table("Answers by question", ("question", "unknown", "quote not found"), rows)
+    header = ["question", "unknown", "quote not found", "parts disagree", "agreement of samples"]
+    rows = [
+        (
+            name,
+            *(f"{rate[key]:.0%}" for key in ("unknown_rate", "ungrounded_rate", "conflict_rate")),
+            rate["agreement"],
+        )
+        for name, rate in rates.items()
+    ]
+    if all(row[-1] is None for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    show_table("Answers by question", header, rows)

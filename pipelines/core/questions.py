@@ -7,6 +7,7 @@ and are known by their file name, for example ``lung``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -168,8 +169,12 @@ def load_questions(source: str | Path) -> QuestionSet:
     try:
         return QuestionSet.model_validate(data)
     except ValidationError as error:
-        found = [f"{_where(one['loc'], data)}{one['msg'].removeprefix('Value error, ')}" for one in error.errors()]
-        raise SettingsError(f"{path}: " + "; ".join(found[:SHOWN_ERRORS])) from None
+        found = [_where(one["loc"], data) + _problem(one) for one in error.errors()]
+        more = f"; and {len(found) - SHOWN_ERRORS} more" if len(found) > SHOWN_ERRORS else ""
+        raise SettingsError(
+            f"{path}: " + "; ".join(found[:SHOWN_ERRORS]) + more,
+            hint="`five questions show lung` shows a set that is whole; docs/reports.md explains every key",
+        ) from None
 
 
 def write_questions(questions: QuestionSet, path: Path) -> None:
@@ -191,6 +196,33 @@ def _find(source: str | Path) -> Path:
             f"{source}: no such question set", hint=f"give a YAML file, or one of {', '.join(shipped) or 'none'}"
         )
     return path
+
+
+_REMEDIES = {
+    "missing": "this key is missing",
+    "string_type": "not text; put yes, no, on, off and numbers between quotes",
+    "string_too_short": "must not be empty",
+    "tuple_type": "not a list; write [a, b] or one '- ' line each",
+    "dict_type": "not a mapping of 'name: value' lines",
+    "model_type": "not a mapping of 'name: value' lines",
+    "string_pattern_mismatch": "use lower-case letters and digits, starting with a letter "
+    "(_ between words; in the name of a set -)",
+}
+"""What to tell of an error by pydantic's name for it; its own words otherwise."""
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """Return what is wrong and, where it is not plain from that, how to put it right."""
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        known = {
+            name for part in (QuestionSet, Question, Value, Example, Rules, Language) for name in part.model_fields
+        }
+        close = get_close_matches(str(error["loc"][-1]), sorted(known), n=1)
+        return "no such key here" + (f"; did you mean {close[0]!r}?" if close else "")
+    if kind == "string_pattern_mismatch" and error["loc"][-1] == "[key]":
+        return f"the name of a value: {_REMEDIES[kind]}"
+    return str(_REMEDIES.get(kind) or error["msg"].removeprefix("Value error, "))
 
 
 def _where(location: tuple[int | str, ...], data: Mapping[str, Any]) -> str:

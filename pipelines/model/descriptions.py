@@ -11,24 +11,24 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.core.patient_answers import answers_by_patient
+
 Answers = tuple[str | None, ...]
 """One answer per question, None where unknown."""
 JOINT = "; "
-KNOWN = frozenset({"present", "absent", "value"})
-"""States of an answer that says something."""
 
 
 def patient_answers(rows: Iterable[Mapping[str, Any]], questions: Sequence[str]) -> dict[str, Answers]:
     """Return the answers of each patient from rows of the ANSWERS table.
 
-    Where several reports of a patient answer a question, the first in the table is taken.
+    Of several reports of a patient one counts for each question, see `answers_by_patient`.
     Patients of whom nothing is known are left out.
     """
-    found: dict[str, dict[str, str]] = {}
-    for row in rows:
-        if row["status"] in KNOWN and row["question_id"] in questions:
-            found.setdefault(row["patient_id"], {}).setdefault(row["question_id"], row["description"])
-    return {patient: tuple(answers.get(question) for question in questions) for patient, answers in found.items()}
+    descriptions = {
+        patient: tuple(answers[question]["description"] if question in answers else None for question in questions)
+        for patient, answers in answers_by_patient(rows).items()
+    }
+    return {patient: answers for patient, answers in descriptions.items() if any(answers)}
 
 
 def kept_questions(n_questions: int, max_dropped: int, rng: np.random.Generator) -> list[int]:

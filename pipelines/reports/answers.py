@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, StrictStr, ValidationError
 from pipelines.core.errors import ReportError
 from pipelines.core.questions import UNKNOWN, UNKNOWN_PHRASE, Question, QuestionSet
 from pipelines.reports.grounding import locate
+from pipelines.reports.injection import addresses_a_model
 
 
 class Given(BaseModel):
@@ -37,6 +38,17 @@ class Answer:
     evidence_end: int | None = None
     grounded: bool = True
     confidence: float | None = None
+    agreement: float | None = None
+    """Share of the repeated samples that gave this answer, None with one sample."""
+    conflict: str | None = None
+    """Other answers that quotes in other parts of the report speak for."""
+
+    @property
+    def word(self) -> str:
+        """The answer in one word, or as a phrase in lower case: equal answers have equal words."""
+        if self.status != "value":
+            return self.status
+        return self.value or self.description.lower()
 
     def as_row(self) -> dict[str, Any]:
         """Return the columns of the answers table that this answer fills."""
@@ -78,11 +90,22 @@ def _given(data: Mapping[str, Any], question: Question) -> Given:
     return given
 
 
-def ground(question: Question, given: Given, report_text: str) -> Answer:
-    """Return the answer with its quote located in the report, ``grounded=False`` where it is not there."""
+def ground(question: Question, given: Given, report_text: str, *, start: int = 0, end: int | None = None) -> Answer:
+    """Return the answer with its quote located in the report.
+
+    ``grounded`` is False where the quote is not there, or where it is no finding but speaks to
+    a language model.
+
+    Parameters
+    ----------
+    start, end
+        The part of the report that was asked about; offsets are those of the whole report.
+    """
     if given.answer == UNKNOWN:
         return unknown(question)
-    span = locate(given.evidence, report_text)
+    span = None if addresses_a_model(given.evidence) else locate(given.evidence, report_text[start:end])
+    if span:
+        span = (span[0] + start, span[1] + start)
     presence = question.kind == "presence"
     return Answer(
         question_id=question.id,
@@ -96,9 +119,15 @@ def ground(question: Question, given: Given, report_text: str) -> Answer:
     )
 
 
-def unknown(question: Question) -> Answer:
-    """Return the answer of a report that is silent on ``question``."""
-    return Answer(question.id, UNKNOWN, None, UNKNOWN_PHRASE)
+def unknown(question: Question, *, dropped: Answer | None = None) -> Answer:
+    """Return the answer of a report that is silent on ``question``.
+
+    With ``dropped``, an answer without a quote in the report, it stands in for that one and is
+    marked as not grounded.
+    """
+    if dropped is None:
+        return Answer(question.id, UNKNOWN, None, UNKNOWN_PHRASE)
+    return Answer(question.id, UNKNOWN, None, UNKNOWN_PHRASE, grounded=False, agreement=dropped.agreement)
 
 
 def failed(question: Question) -> Answer:

@@ -1,65 +1,114 @@
-"""One report on its way to answers: asked, checked, asked once more where that can help."""
+"""One report on its way to answers: in one conversation, or in several where it is long or asked repeatedly."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 from pipelines.core.errors import ReportError
 from pipelines.core.questions import QuestionSet
-from pipelines.reports.answers import Answer, ground, parse_reply, unknown
-from pipelines.reports.backends.base import Reply, Request
-from pipelines.reports.instructions import Messages, correction, messages
+from pipelines.reports.answers import Answer, unknown
+from pipelines.reports.backends.base import Sampling
+from pipelines.reports.chunks import LEAST, parts
+from pipelines.reports.exchange import Exchange, add
+from pipelines.reports.merging import majority, merged_parts
 from pipelines.reports.report_table import Report
+from pipelines.reports.sections import Sections
 
 
-@dataclass
+@dataclass(eq=False)
 class Case:
-    """The state of one report between requests."""
+    """The conversations about one report: for every sample one, or one for each part of a long report."""
 
     report: Report
     questions: QuestionSet
-    answers: dict[str, Answer] = field(default_factory=dict)
-    problem: str = ""
-    """Why the last reply cannot be used as it is, empty where it can; nothing of the report."""
-    attempts: int = 0
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    seconds: float = 0.0
-    _reply: str = ""
+    samplings: Sequence[Sampling | None] = (None,)
+    """How each sample is drawn; several samples vote."""
+    samples: list[list[Exchange]] = field(init=False)
 
-    def request(self) -> Request:
-        """Return what to ask: the questions, and from the second time on what was wrong."""
-        conversation: Messages = messages(self.questions, self.report.text)
-        if self.problem and self._reply:
-            conversation += [{"role": "assistant", "content": self._reply}, *correction(self.problem)]
-        return Request(self.report.text, conversation)
-
-    def take(self, reply: Reply) -> None:
-        """Take in a reply; grounded answers of an earlier one stay where this one has none."""
-        self.attempts += 1
-        self.seconds += reply.seconds
-        self.prompt_tokens = _add(self.prompt_tokens, reply.prompt_tokens)
-        self.output_tokens = _add(self.output_tokens, reply.output_tokens)
-        self._reply = reply.text
-        try:
-            if reply.error:
-                raise ReportError(reply.error)
-            given = parse_reply(reply.text, self.questions)
-        except ReportError as error:
-            self.problem = error.message
-            return
-        for question in self.questions.questions:
-            answer = ground(question, given[question.id], self.report.text)
-            earlier = self.answers.get(question.id)
-            if answer.grounded or earlier is None or not earlier.grounded:
-                self.answers[question.id] = answer
-        loose = ", ".join(self.ungrounded)
-        self.problem = f"the evidence for {loose} is not a verbatim quote of the report" if loose else ""
+    def __post_init__(self) -> None:
+        text = self.report.text
+        self.samples = [[Exchange(self.questions, text, 0, len(text), sampling)] for sampling in self.samplings]
 
     @property
-    def ungrounded(self) -> list[str]:
-        """The ids of the questions whose quote is not in the report."""
-        return [name for name, answer in self.answers.items() if not answer.grounded]
+    def exchanges(self) -> list[Exchange]:
+        """All conversations."""
+        return [exchange for sample in self.samples for exchange in sample]
+
+    def open_exchanges(self, max_attempts: int) -> list[Exchange]:
+        """Return the conversations in which another request is due."""
+        return [exchange for exchange in self.exchanges if exchange.is_open(max_attempts)]
+
+    def split(self, exchange: Exchange, size: int) -> bool:
+        """Put conversations on parts of ``size`` characters in the place of one that is too long for the model.
+
+        False where nothing can be cut any more.
+        """
+        if size < LEAST or len(exchange.text) <= LEAST:
+            return False
+        spans = parts(exchange.text, min(size, len(exchange.text) - 1))
+        for sample in self.samples:
+            for index, one in enumerate(sample):
+                if one is exchange:
+                    sample[index : index + 1] = [
+                        Exchange(
+                            self.questions,
+                            self.report.text,
+                            exchange.start + start,
+                            exchange.start + end,
+                            exchange.sampling,
+                        )
+                        for start, end in spans
+                    ]
+                    return True
+        return False
+
+    @property
+    def n_parts(self) -> int:
+        """Parts that the report was asked about in, of the sample that needed most."""
+        return max(map(len, self.samples))
+
+    @property
+    def attempts(self) -> int:
+        """Requests so far."""
+        return sum(exchange.attempts for exchange in self.exchanges)
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        """Tokens sent so far, None where not counted."""
+        return reduce(add, (exchange.prompt_tokens for exchange in self.exchanges), None)
+
+    @property
+    def output_tokens(self) -> int | None:
+        """Tokens generated so far, None where not counted."""
+        return reduce(add, (exchange.output_tokens for exchange in self.exchanges), None)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on requests so far, seconds."""
+        return sum(exchange.seconds for exchange in self.exchanges)
+
+    def answers(self) -> list[Answer]:
+        """Return the answers in the order of the questions, before ungrounded ones are dealt with.
+
+        A sample counts where all of its parts were answered: nothing of a report is left unread.
+
+        Raises
+        ------
+        ReportError
+            No sample could be used; says why.
+        """
+        sections = Sections(self.report.text)
+        usable = [sample for sample in self.samples if all(exchange.answers for exchange in sample)]
+        if not usable:
+            problem = next(exchange.problem for exchange in self.exchanges if not exchange.answers)
+            raise ReportError(f"{self.report.report_id}: {problem}")
+        found = []
+        for question in self.questions.questions:
+            votes = [merged_parts([e.answers[question.id] for e in sample], sections) for sample in usable]
+            found.append(majority(votes, len(self.samples)))
+        return found
 
     def settle(self, ungrounded: str) -> list[Answer]:
         """Return the final answers, in the order of the questions.
@@ -68,22 +117,22 @@ class Case:
         ----------
         ungrounded
             What becomes of answers without a quote in the report: ``keep`` them marked,
-            turn them to ``unknown``, or ``fail`` the report.
+            turn them to ``unknown`` (marked too), or ``fail`` the report.
 
         Raises
         ------
         ReportError
             No reply could be used, or ``fail`` was asked for.
         """
-        if not self.answers or (self.ungrounded and ungrounded == "fail"):
-            raise ReportError(f"{self.report.report_id}: {self.problem}")
-        return [
-            unknown(question)
-            if ungrounded == "unknown" and not self.answers[question.id].grounded
-            else self.answers[question.id]
-            for question in self.questions.questions
-        ]
-
-
-def _add(total: int | None, more: int | None) -> int | None:
-    return total if more is None else (total or 0) + more
+        answers = self.answers()
+        loose = [answer.question_id for answer in answers if not answer.grounded]
+        if loose and ungrounded == "fail":
+            raise ReportError(
+                f"{self.report.report_id}: the evidence for {', '.join(loose)} is not a verbatim quote of the report"
+            )
+        if ungrounded == "unknown":
+            return [
+                answer if answer.grounded else unknown(question, dropped=answer)
+                for question, answer in zip(self.questions.questions, answers, strict=True)
+            ]
+        return answers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 MIN_CHARACTERS = 2
 """Letters and digits a quote needs to prove anything, for example ``R0``."""
+REDACTION = "redacted"
+"""The word that stands for blackened text and proves nothing."""
 
 
 def locate(quote: str, report: str) -> tuple[int, int] | None:
@@ -18,7 +20,7 @@ def locate(quote: str, report: str) -> tuple[int, int] | None:
     """
     quote = quote.strip()
     wanted, _ = _squeezed(quote)
-    if len(wanted) < MIN_CHARACTERS:
+    if len(wanted.replace(REDACTION, "")) < MIN_CHARACTERS:
         return None
     exact = _whole_word(report, quote)
     if exact is not None:

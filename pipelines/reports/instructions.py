@@ -21,14 +21,17 @@ You extract findings from one pathology report.
 - Reply with one JSON object that has one entry per question id, each with "evidence" and "answer"."""
 
 
-def messages(questions: QuestionSet, report_text: str) -> Messages:
-    """Return the conversation that asks ``questions`` of one report.
+_PART = "\nThis is a part of a longer report. Answer from this part alone."
+
+
+def messages(questions: QuestionSet, report_text: str, *, is_part: bool = False) -> Messages:
+    """Return the conversation that asks ``questions`` of one report, or of a part of a long one.
 
     The first message is the same for every report, so that servers with a prefix cache
     read it once. The report stands between marks that its text cannot contain by chance.
     """
     mark = hashlib.sha256(report_text.encode("utf-8", "replace")).hexdigest()[:12]
-    report = f"Report {mark} begins.\n{report_text}\nReport {mark} ends."
+    report = f"Report {mark} begins.\n{report_text}\nReport {mark} ends.{_PART if is_part else ''}"
     return [{"role": "system", "content": system_message(questions)}, {"role": "user", "content": report}]
 
 

@@ -1,4 +1,4 @@
-"""The journal of a run: one JSON line per described report, so that a killed run can go on."""
+"""The journal of a run: one JSON line per report, so that a killed run can go on and shards share a folder."""
 
 from __future__ import annotations
 
@@ -7,50 +7,64 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from pipelines.core.files import canonical_json
 
 
 class Journal:
-    """Appends records by report and reads back what earlier runs appended.
+    """Appends records by report and reads back what earlier and concurrent runs appended.
 
-    A line cut off by a crash is ignored; everything before it counts. A later line about
-    a report replaces an earlier one.
+    Every shard appends to a file of its own and reads the files of all. A line cut off by a
+    crash is ignored; everything before it counts. Nothing is written before the first record.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.records: dict[str, Mapping[str, Any]] = {}
-        cut_off = False
-        if path.exists():
-            data = path.read_bytes()
-            cut_off = bool(data) and not data.endswith(b"\n")
-            for line in data.decode("utf-8", "replace").split("\n"):
-                self._take(line)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = path.open("a", encoding="utf-8")
-        if cut_off:
-            self._stream.write("\n")
+    def __init__(self, folder: Path, shard: str = "") -> None:
+        self.path = folder / f"journal{shard and f'-{shard}'}.jsonl"
+        self._records: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._stream: TextIO | None = None
+        self.reload()
 
-    def _take(self, line: str) -> None:
-        try:
-            record = json.loads(line)
-            self.records[record["report_id"]] = record
-        except (ValueError, KeyError, TypeError):
-            return
+    def reload(self) -> None:
+        """Read what all shards have appended by now."""
+        for path in sorted(self.path.parent.glob("journal*.jsonl")):
+            for line in path.read_bytes().decode("utf-8", "replace").split("\n"):
+                try:
+                    self._take(json.loads(line))
+                except (ValueError, KeyError, TypeError):
+                    continue
+
+    def _take(self, record: Mapping[str, Any]) -> None:
+        """Keep a record in the place of an earlier one by the same work, but no failure in the place of a success."""
+        key = (str(record["report_id"]), str(record["work"]))
+        if record["status"] != "failed" or self._records.get(key, record)["status"] == "failed":
+            self._records[key] = record
 
     def current(self, report_id: str, work: str) -> Mapping[str, Any] | None:
-        """Return the record of a report if it was made by the same ``work`` (a fingerprint)."""
-        record = self.records.get(report_id)
-        return record if record is not None and record.get("work") == work else None
+        """Return the record of a report made by the same ``work`` (a fingerprint), failures included."""
+        return self._records.get((report_id, work))
+
+    @property
+    def records(self) -> list[Mapping[str, Any]]:
+        """All records, of whatever work, in the order of first appearance."""
+        return list(self._records.values())
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add the record of one report; it is on the disk when this returns."""
+        if self._stream is None:
+            self._stream = self._open()
         self._stream.write(canonical_json(record) + "\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
-        self.records[str(record["report_id"])] = record
+        self._take(record)
+
+    def _open(self) -> TextIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        written = self.path.read_bytes() if self.path.exists() else b""
+        stream = self.path.open("a", encoding="utf-8")
+        if written and not written.endswith(b"\n"):
+            stream.write("\n")
+        return stream
 
     def __enter__(self) -> Journal:
         return self
@@ -58,4 +72,5 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()

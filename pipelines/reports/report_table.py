@@ -58,7 +58,7 @@ def read_reports(source: Path) -> list[Report]:
     if source.is_dir():
         reports = [_file_report(path, source) for path in sorted(source.rglob("*.txt"))]
     else:
-        rows = _rows(source)
+        rows = read_table(source)
         if not rows:
             raise CohortError(f"{source}: no reports found", hint="give a .csv, .parquet or .jsonl table with rows")
         names = canonical_columns(rows[0].keys(), ALIASES)
@@ -75,7 +75,14 @@ def read_reports(source: Path) -> list[Report]:
     return reports
 
 
-def _rows(source: Path) -> list[dict[str, Any]]:
+def read_table(source: Path) -> list[dict[str, Any]]:
+    """Read a CSV, Parquet or JSON Lines table as mappings; values of CSV stay text.
+
+    Raises
+    ------
+    CohortError
+        The file is missing or not such a table.
+    """
     if source.suffix == ".parquet" or not source.is_file():
         return read_rows(source)
     text = decode(source.read_bytes())

@@ -12,6 +12,9 @@ from typing import Any
 NO_PAUSE = {"retry-after-ms": "1"}
 """Header that makes the client try again at once."""
 
+PROMPT_TOKENS = 2000
+"""Tokens that every request is said to have: about what the questions of the lung set have."""
+
 Answer = Callable[[dict[str, Any]], tuple[int, Any]]
 
 
@@ -23,7 +26,7 @@ def completion(text: str, **choice: Any) -> dict[str, Any]:
         "created": 0,
         "model": "fake",
         "choices": [{"index": 0, "finish_reason": "stop", "message": message, **choice}],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
+        "usage": {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 20, "total_tokens": PROMPT_TOKENS + 20},
     }
 
 

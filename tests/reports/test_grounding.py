@@ -63,3 +63,8 @@ def test_what_is_found_has_the_letters_of_the_quote(quote, report):
     if span is not None:
         letters = [c.lower() for c in report[slice(*span)] if c.isalnum()]
         assert letters == [c.lower() for c in quote if c.isalnum()]
+
+
+@pytest.mark.parametrize("quote", ["█████", "[REDACTED]", "REDACTED REDACTED"])
+def test_what_was_blackened_proves_nothing(quote):
+    assert locate(quote, f"Pleura: {quote} end") is None

@@ -39,7 +39,7 @@ def in_turn(*replies):
 
 def test_the_server_gets_the_conversation_and_the_schema():
     reply, server = ask(lambda _: (200, completion("{}")))
-    assert (reply.text, reply.error, reply.prompt_tokens, reply.output_tokens) == ("{}", "", 100, 20)
+    assert (reply.text, reply.error, reply.prompt_tokens, reply.output_tokens) == ("{}", "", 2000, 20)
     (body,) = server.bodies
     assert body["messages"] == REQUEST.messages
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("fake", 0.0, 77)
@@ -170,3 +170,20 @@ def test_server_and_model_must_be_named(url, model, said):
     with pytest.raises(BackendError) as caught:
         OpenAIBackend(LUNG, DescribeReportsSettings(backend="openai", model=model), base_url=url)
     assert said in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "This model's maximum context length is 4096 tokens. However, you requested 9000."}},
+        {"error": {"message": "request exceeds the available context size", "type": "exceed_context_size_error"}},
+        {"error": {"message": "Input is bad", "code": "context_length_exceeded"}},
+        {"error": {"message": "prompt is too long: 9000 tokens"}},
+    ],
+    ids=["vLLM", "llama.cpp", "code", "other"],
+)
+def test_a_conversation_too_long_for_the_model_is_told_apart_from_other_refusals(body):
+    reply, _ = ask(lambda _: (400, body))
+    assert reply.too_long
+    reply, _ = ask(lambda _: (400, {"error": {"message": "response_format is not supported"}}))
+    assert not reply.too_long

@@ -28,6 +28,8 @@ class DescribeReportsSettings(Settings):
     """Randomness of a language model; 0 always takes the likeliest token."""
     seed: int = 0
     """Seed of a language model that samples."""
+    votes: int = 1
+    """Samples of a language model for each report; the answer that most of them give counts."""
 
     def __post_init__(self) -> None:
         require(self.backend in BACKENDS, f"backend: {self.backend!r} is not known", hint=f"use {', '.join(BACKENDS)}")
@@ -38,3 +40,15 @@ class DescribeReportsSettings(Settings):
         )
         require(self.max_tokens > 0, f"max_tokens: {self.max_tokens} is not positive")
         require(self.temperature >= 0, f"temperature: {self.temperature} is negative")
+        require(self.votes >= 1, f"votes: {self.votes} is not positive")
+        if self.votes > 1:
+            require(
+                self.backend != "rules",
+                f"votes: {self.votes} samples of backend rules are all the same",
+                hint="leave --votes out, or choose a language model",
+            )
+            require(
+                self.temperature > 0,
+                f"votes: {self.votes} samples at temperature 0 are all the same",
+                hint="add for example --temperature 0.7",
+            )

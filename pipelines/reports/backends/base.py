@@ -46,6 +46,8 @@ class Reply:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     seconds: float = 0.0
+    too_long: bool = False
+    """True where the model does not take so much text; less of it may do."""
 
     def __repr__(self) -> str:
         """Leave out the text, which quotes the report."""
@@ -54,7 +56,7 @@ class Reply:
 
 def too_long(tokens: int, room: int) -> Reply:
     """Return the reply to a request that the model cannot take; it is never cut silently."""
-    return Reply(error=f"{tokens} tokens, but the model takes {room} beside the reply")
+    return Reply(error=f"{tokens} tokens, but the model takes {room} beside the reply", too_long=True)
 
 
 class Backend(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -21,6 +22,9 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 """Where the API key comes from; servers of your own mostly need none."""
 MAX_RETRIES = 4
 """Repeats by the official client after 429, 5xx and lost connections, with growing pauses."""
+
+TOO_LONG = re.compile(r"context.{0,20}(length|size|window|exceed)|exceed\w*.{0,20}context|too (long|many tokens)", re.I)
+"""In the words of vLLM, llama.cpp, Ollama and hosted services: the conversation does not fit the model."""
 
 
 class OpenAIBackend:
@@ -110,7 +114,11 @@ class OpenAIBackend:
                 hint=f"check --model, and the key in {KEY_VARIABLE}",
             ) from None
         except openai.APIStatusError as error:  # its message may repeat the report, so only the number is kept
-            return Reply(error=_status_sentence(error.status_code), seconds=time.perf_counter() - started)
+            return Reply(
+                error=_status_sentence(error.status_code),
+                seconds=time.perf_counter() - started,
+                too_long=error.status_code in (400, 413) and bool(TOO_LONG.search(f"{error.code} {error}"[:400])),
+            )
         except (openai.APIError, ValueError):  # a body that is not JSON surfaces as a ValueError of the json module
             return Reply(
                 error="the server sent something else than a completion", seconds=time.perf_counter() - started

@@ -1,0 +1,74 @@
+"""``five questions``: the question sets that reports are asked."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from fivecli.options import Json
+from fivecli.screen import show_table
+
+app = typer.Typer(no_args_is_help=True)
+
+Source = Annotated[str, typer.Argument(help="A shipped set (five questions list), or a YAML file.")]
+
+
+@app.callback()
+def root() -> None:
+    """List, check and show the question sets that reports are asked."""
+
+
+@app.command("list")
+def list_sets(*, as_json: Json = False) -> None:
+    """List the question sets that come with the program.
+
+    Example: five questions list
+    """
+    from pipelines.question_sets import shipped_titles
+
+    titles = shipped_titles()
+    if as_json:
+        typer.echo(json.dumps(titles))
+        return
+    show_table("Question sets", ("name", "title"), list(titles.items()))
+
+
+@app.command()
+def validate(source: Source, *, as_json: Json = False) -> None:
+    """Check a question set: what cannot be used is an error, what was probably not meant a note.
+
+    Example: five questions validate my-questions.yaml
+    """
+    from pipelines.question_sets import check_questions
+
+    checked = check_questions(source)
+    if as_json:
+        typer.echo(json.dumps({"name": checked.questions.name, "ids": checked.questions.ids, "notes": checked.notes}))
+        return
+    for note in checked.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"{source}: sound, {len(checked.questions.questions)} questions: {', '.join(checked.questions.ids)}")
+
+
+@app.command()
+def show(source: Source, *, as_json: Json = False) -> None:
+    """Show what a language model is told, and what the text encoder sees.
+
+    Example: five questions show lung
+    """
+    from pipelines.core.questions import load_questions
+    from pipelines.question_sets import told_to_a_model
+
+    questions = load_questions(source)
+    if as_json:
+        typer.echo(json.dumps(questions.model_dump(mode="json")))
+        return
+    typer.echo(f"{questions.title}\n{questions.about}".rstrip())
+    typer.echo(f"\nTold to a language model before the report\n\n{told_to_a_model(questions)}\n")
+    rows = []
+    for question in questions.questions:
+        phrases = [value.phrase for value in question.values.values()] or ["the words of the report"]
+        rows.append((question.id, question.kind, question.prompt, "; ".join(phrases)))
+    show_table("Seen by the text encoder", ("question", "kind", "prompt", "phrases of the answers"), rows)

@@ -1,0 +1,201 @@
+"""Stage: descriptions and reference answers to figures of agreement, by question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.cohort import canonical_columns
+from pipelines.core.errors import CohortError, SettingsError
+from pipelines.core.files import replacing
+from pipelines.core.patient_answers import answers_by_patient
+from pipelines.core.questions import UNKNOWN, Question, load_questions
+from pipelines.core.schemas import ANSWERS
+from pipelines.core.settings import EvaluateDescriptionsSettings
+from pipelines.reports.agreement import Agreement, compare
+from pipelines.reports.report_table import read_table
+
+STATED = "stated"
+"""Answer to a phrase question, whatever the words: compared is only whether the report was found to say something."""
+FAILED = "failed"
+"""Answer of a report that could not be described; it agrees with nothing."""
+KEYS = {"report_id": ("report_id", "id", "filename", "patient_filename"), "patient_id": ("patient_id", "case_id")}
+
+
+@dataclass(frozen=True)
+class DescriptionsEvaluation:
+    """What `evaluate_descriptions` found."""
+
+    key: str
+    """What was compared: answers by ``report_id`` or by ``patient_id``."""
+    questions: tuple[Agreement, ...]
+    mean_accuracy: float
+    mean_macro_f1: float
+    not_described: int
+    """Rows of the reference table without answers in the descriptions."""
+    not_judged: tuple[str, ...]
+    """Questions without a reference answer."""
+
+
+def evaluate_descriptions(
+    descriptions: Path, gold: Path, settings: EvaluateDescriptionsSettings
+) -> DescriptionsEvaluation:
+    """Compare the answers in a folder of ``five describe-reports`` with a table of reference answers.
+
+    The table has ``report_id`` (else ``patient_id``; several reports of a patient are merged as
+    training does) and a column for each question, named by its id. An empty cell is not
+    judged. Allowed are ``unknown`` and the answers of the question; for a phrase question any
+    words, and compared is whether the report says something.
+
+    Raises
+    ------
+    CohortError
+        The table has no id or no column of a question, holds another value, or nothing that
+        was described.
+    """
+    questions = load_questions(descriptions / "questions.yaml").questions
+    rows = read_table(gold)
+    names = canonical_columns(rows[0] if rows else (), KEYS)
+    if not names:
+        raise CohortError(f"{gold}: no column report_id or patient_id", hint="name the ids of the reports")
+    key = next(iter(names))
+    given = _given(ANSWERS.read_rows(descriptions / "answers.parquet"), key, questions)
+    judged = [row for row in rows if str(row[names[key]]).strip() in given]
+    found = []
+    for question in questions:
+        column = f"{settings.column_prefix}{question.id}"
+        agreement = _compare(question, column, judged, names[key], given, gold, settings)
+        if agreement is not None:
+            found.append(agreement)
+    if not found:
+        wanted = ", ".join(f"{settings.column_prefix}{question.id}" for question in questions)
+        raise CohortError(
+            f"{gold}: no reference answer to any question about any of the {len(given)} described",
+            hint=f"give a column for each question: {wanted}; see --column-prefix",
+        )
+    return DescriptionsEvaluation(
+        key=key,
+        questions=tuple(found),
+        mean_accuracy=_mean(agreement.accuracy.value for agreement in found),
+        mean_macro_f1=_mean(agreement.macro_f1.value for agreement in found),
+        not_described=len(rows) - len(judged),
+        not_judged=tuple(q.id for q in questions if q.id not in {agreement.question for agreement in found}),
+    )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The answers about a report or a patient."""
+
+    patient: str
+    words: Mapping[str, str]
+
+
+def _given(rows: Sequence[Mapping[str, Any]], key: str, questions: Sequence[Question]) -> dict[str, _Given]:
+    if key == "patient_id":
+        merged = answers_by_patient(rows)
+        failed = {row["patient_id"] for row in rows if row["status"] == FAILED}
+        return {
+            patient: _Given(
+                patient,
+                {
+                    q.id: _word(merged.get(patient, {}).get(q.id), silent=FAILED if patient in failed else UNKNOWN)
+                    for q in questions
+                },
+            )
+            for patient in dict.fromkeys(row["patient_id"] for row in rows)
+        }
+    words: dict[str, dict[str, str]] = {}
+    for row in rows:
+        words.setdefault(row["report_id"], {})[row["question_id"]] = _word(row)
+    patients = {row["report_id"]: row["patient_id"] for row in rows}
+    return {name: _Given(patients[name], found) for name, found in words.items()}
+
+
+def _word(row: Mapping[str, Any] | None, silent: str = UNKNOWN) -> str:
+    """Return an answer in the words of the reference table."""
+    if row is None:
+        return silent
+    return str(row["value"] or STATED) if row["status"] == "value" else str(row["status"])
+
+
+def _compare(
+    question: Question,
+    column: str,
+    rows: Sequence[Mapping[str, Any]],
+    key_column: str,
+    given: Mapping[str, _Given],
+    gold: Path,
+    settings: EvaluateDescriptionsSettings,
+) -> Agreement | None:
+    triples = []
+    for row in rows:
+        reference = str(row.get(column) or "").strip()
+        if not reference:
+            continue
+        answers = given[str(row[key_column]).strip()]
+        triples.append((_reference(question, reference, column, gold), answers.words[question.id], answers.patient))
+    if not triples:
+        return None
+    references, words, patients = zip(*triples, strict=True)
+    return compare(
+        question.id,
+        references,
+        words,
+        patients,
+        order=(*(question.answers or (STATED, UNKNOWN)), FAILED),
+        unknown=UNKNOWN,
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )
+
+
+def _reference(question: Question, text: str, column: str, gold: Path) -> str:
+    """Return a reference answer as a category of the question."""
+    word = text.lower()
+    if not question.answers:
+        return UNKNOWN if word == UNKNOWN else STATED
+    if word not in question.answers:
+        raise CohortError(
+            f"{gold}: column {column}: {text[:40]!r} is not an answer to {question.id}",
+            hint=f"use {', '.join(question.answers)}, or leave the cell empty where nothing was judged",
+        )
+    return word
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known)
+
+
+def write_figures(found: DescriptionsEvaluation, path: Path) -> None:
+    """Write one row a question to ``path``, a .csv or .parquet file.
+
+    Raises
+    ------
+    SettingsError
+        The file has another suffix.
+    """
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    writers = {".csv": pyarrow.csv.write_csv, ".parquet": pyarrow.parquet.write_table}
+    if path.suffix not in writers:
+        raise SettingsError(f"{path}: neither .csv nor .parquet", hint="give the file one of these suffixes")
+    table = pa.Table.from_pylist([_row(agreement) for agreement in found.questions])
+    with replacing(path) as part:
+        writers[path.suffix](table, part)
+
+
+def _row(agreement: Agreement) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        name: getattr(agreement, name)
+        for name in ("question", "n", "n_patients", "majority", "unknown_in_reference", "unknown_given")
+    }
+    for name in ("accuracy", "macro_f1", "kappa"):
+        figure = getattr(agreement, name)
+        row |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+    return row

@@ -1,0 +1,161 @@
+"""Pages about described reports: the text with its quotes highlighted, beside the answers.
+
+The pages hold the text of the reports and are as confidential as these.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.files import replacing
+from pipelines.core.provenance import five_version
+from pipelines.core.questions import UNKNOWN, QuestionSet
+from pipelines.core.schemas import ANSWERS, DESCRIBED_REPORTS
+
+FIRST_PAGE = "report.html"
+REPORTS_PER_PAGE = 100
+CHARACTERS_PER_PAGE = 1_500_000
+"""Text on a page, at most, unless a single report has more: what a browser opens at once."""
+ANY = "*"
+
+Row = Mapping[str, Any]
+
+
+def write_descriptions_report(folder: Path, texts: Mapping[str, str], questions: QuestionSet) -> list[Path]:
+    """Write ``report.html`` (and ``report-002.html``... for many reports) into a folder of descriptions.
+
+    Each page stands alone: styles and the script of its filters are inside, nothing is loaded.
+    Every page shows the rates of all reports and how many reports of each page match the
+    filters. All text is escaped.
+
+    Parameters
+    ----------
+    texts
+        Text of the reports by id.
+
+    Raises
+    ------
+    ArtifactError
+        The folder has no readable tables.
+    """
+    reports = [row for row in DESCRIBED_REPORTS.read_rows(folder / "reports.parquet") if row["report_id"] in texts]
+    answers: dict[str, list[Row]] = defaultdict(list)
+    for row in ANSWERS.read_rows(folder / "answers.parquet"):
+        answers[row["report_id"]].append(row)
+    provenance = DESCRIBED_REPORTS.provenance(folder / "reports.parquet")
+    pages = list(_pages(reports, texts))
+    names = [FIRST_PAGE, *(f"report-{number:03d}.html" for number in range(2, len(pages) + 1))]
+    every = [answer for rows in answers.values() for answer in rows]
+    shared = {
+        "questions": questions,
+        "rates": [_rates(name, every) for name in questions.ids],
+        "voted": any(answer["agreement"] is not None for answer in every),
+        "answer_words": sorted({_word(answer) for answer in every}),
+        "n_reports": len(reports),
+        "statuses": Counter(row["status"] for row in reports),
+        "settings": {name.replace("_", " "): value for name, value in provenance.settings.items() if value != ""},
+        "pages": [{"name": name, "matches": _matches(page, answers)} for name, page in zip(names, pages, strict=True)],
+        "version": five_version(),
+    }
+    template = _template()
+    for name, page in zip(names, pages, strict=True):
+        shown = [_shown(row, answers[row["report_id"]], texts[row["report_id"]]) for row in page]
+        with replacing(folder / name) as part:
+            part.write_text(template.render(name=name, reports=shown, **shared), encoding="utf-8")
+    for stale in set(folder.glob("report-*.html")) - {folder / name for name in names}:
+        stale.unlink()
+    return [folder / name for name in names]
+
+
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("pipelines.findings", "")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
+        "descriptions_report.html"
+    )
+
+
+def _pages(reports: Sequence[Row], texts: Mapping[str, str]) -> Iterator[list[Row]]:
+    """Yield the reports of each page; without any reports one empty page."""
+    page: list[Row] = []
+    size = 0
+    for row in reports:
+        length = len(texts[row["report_id"]])
+        if page and (len(page) == REPORTS_PER_PAGE or size + length > CHARACTERS_PER_PAGE):
+            yield page
+            page, size = [], 0
+        page.append(row)
+        size += length
+    if page or not reports:
+        yield page
+
+
+def _word(answer: Row) -> str:
+    """Return the answer in a word for the filters: a value, a status, or ``stated`` for a phrase."""
+    return str(answer["value"] or "stated") if answer["status"] == "value" else str(answer["status"])
+
+
+def _quote(answer: Row) -> str:
+    if not answer["grounded"]:
+        return "not found"
+    return "found" if answer["evidence"] is not None else "none"
+
+
+def _rates(question: str, answers: Iterable[Row]) -> dict[str, Any]:
+    rows = [a for a in answers if a["question_id"] == question and a["status"] != "failed"]
+    n = max(len(rows), 1)
+    agreements = [a["agreement"] for a in rows if a["agreement"] is not None]
+    return {
+        "question": question,
+        "n": len(rows),
+        "unknown": sum(a["status"] == UNKNOWN for a in rows) / n,
+        "ungrounded": sum(not a["grounded"] for a in rows) / n,
+        "conflict": sum(a["conflict"] is not None for a in rows) / n,
+        "agreement": sum(agreements) / len(agreements) if agreements else None,
+        "answers": Counter(_word(a) for a in rows).most_common(),
+    }
+
+
+def _matches(page: Sequence[Row], answers: Mapping[str, Sequence[Row]]) -> dict[str, int]:
+    """Return how many reports of a page have an answer for each choice of the filters.
+
+    Keys are ``question|answer|quote`` with ``*`` for any.
+    """
+    counts: Counter[str] = Counter()
+    for row in page:
+        keys = set()
+        for a in answers[row["report_id"]]:
+            keys |= set(product((a["question_id"], ANY), (_word(a), ANY), (_quote(a), ANY)))
+        counts.update("|".join(key) for key in keys)
+    return dict(counts)
+
+
+def _shown(report: Row, answers: Sequence[Row], text: str) -> dict[str, Any]:
+    rows = [
+        {**answer, "number": number, "word": _word(answer), "quote": _quote(answer)}
+        for number, answer in enumerate(answers, start=1)
+    ]
+    return {**report, "answers": rows, "pieces": _pieces(text, rows)}
+
+
+def _pieces(text: str, answers: Sequence[Row]) -> list[tuple[str, list[int], list[int]]]:
+    """Cut ``text`` where quotes start and end.
+
+    Returns pieces that joined are the text, each with the numbers of the answers whose quote
+    it belongs to, and of those whose quote starts with it. Quotes may overlap.
+    """
+    quotes = [(a["evidence_start"], a["evidence_end"], a["number"]) for a in answers if a["evidence_start"] is not None]
+    cuts = sorted({0, len(text), *(start for start, _, _ in quotes), *(end for _, end, _ in quotes)})
+    return [
+        (
+            text[left:right],
+            [number for start, end, number in quotes if start <= left and right <= end],
+            [number for start, _, number in quotes if start == left],
+        )
+        for left, right in pairwise(cuts)
+    ]
