@@ -40,7 +40,8 @@ def command(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run to write.")],
     regime: Annotated[
-        Literal["pretrain", "finetune"], typer.Option(help="Learn from descriptions, or from class texts and labels.")
+        Literal["pretrain", "finetune", "linear-probe"],
+        typer.Option(help="Learn from descriptions, from class texts and labels, or a regression on a fixed run."),
     ] = Defaults.regime,  # type: ignore[assignment]
     preset: Annotated[
         str, typer.Option(is_eager=True, callback=_apply_preset, help="five, or released: as the published code.")
@@ -83,6 +84,9 @@ def command(
     padding: Annotated[
         Literal["masked", "released"], _option("Real tiles only, or padding takes part.", MODEL)
     ] = Defaults.padding,  # type: ignore[assignment]
+    attention: Annotated[
+        Literal["exact", "linear", "auto"], _option("Cost of attention; auto: linear beyond 8,192 tiles.", MODEL)
+    ] = Defaults.attention,  # type: ignore[assignment]
     padded_length: Annotated[int, _option("Tiles padded to (released padding).", MODEL)] = Defaults.padded_length,
     cross_residual: Annotated[bool, _option("Residuals in cross-attention.", MODEL)] = Defaults.cross_residual,
     diagnosis_prompts: Annotated[int, _option("Learnable prompts.", MODEL)] = Defaults.diagnosis_prompts,

@@ -28,8 +28,10 @@ from pipelines.model.checkpoint import WEIGHTS, load_model, read_config, save_mo
 from pipelines.model.descriptions import patient_answers
 from pipelines.model.feature_cohort import FeatureCohort, read_feature_cohort
 from pipelines.model.loop import fit
+from pipelines.model.probe import LinearProbe, fit_probe
+from pipelines.model.progress import Progress
 from pipelines.model.run_splits import run_splits
-from pipelines.model.states import STATE, Progress
+from pipelines.model.states import STATE
 from pipelines.model.tasks import Task, class_task, description_task
 
 MADE_BY = "five train"
@@ -96,9 +98,12 @@ def train(
 
     run_id = fingerprint([provenance.settings_fingerprint, provenance.input_fingerprint])
     states = out / "checkpoints"
-    progress = fit(
-        model, task.objective, data, settings, states, run_id=run_id, accelerator=accelerator, on_epoch=on_epoch
-    )
+    if isinstance(model, LinearProbe):
+        progress = fit_probe(model, task.objective, task.labels, data, settings)
+    else:
+        progress = fit(
+            model, task.objective, data, settings, states, run_id=run_id, accelerator=accelerator, on_epoch=on_epoch
+        )
     if accelerator.is_main_process:
         _write_run(out, model, task, progress, settings, provenance)
         (states / STATE).unlink(missing_ok=True)
@@ -121,12 +126,14 @@ def _with_settings_of_init(settings: TrainSettings, init: Path | None) -> TrainS
 
 
 def _task(splits: Sequence[Mapping[str, Any]], inputs: TrainInputs, settings: TrainSettings) -> Task:
-    if settings.regime == "finetune":
+    if settings.regime != "pretrain":
         is_five = settings.model == "five"
-        if is_five and inputs.classes is None:
+        if is_five and settings.regime == "finetune" and inputs.classes is None:
             raise SettingsError(
                 "finetune: needs class texts", hint="give --classes, a YAML file of texts for each class"
             )
+        if settings.regime == "linear-probe" and inputs.init is None:
+            raise SettingsError("linear-probe: needs a trained model", hint="give --init, the run to probe")
         classes = load_classes(inputs.classes) if inputs.classes else None
         return class_task(splits, classes, _questions(inputs) if is_five else None, settings)
     if inputs.descriptions is None:
@@ -173,7 +180,8 @@ def _data(cohort: FeatureCohort, splits: Sequence[Mapping[str, Any]], task: Task
 def _model(cohort: FeatureCohort, task: Task, data: Data, inputs: TrainInputs, settings: TrainSettings) -> BagModel:
     """Return the model of ``init``, or a new one for these features and questions."""
     prompts = {question.id: question.prompt for question in task.questions.questions} if task.questions else {}
-    classes = list(task.classes or ()) if settings.model != "five" else []
+    knows_classes = settings.model != "five" or settings.regime == "linear-probe"
+    classes = list(task.classes or ()) if knows_classes else []
     spec = ModelSpec(cohort.kind.dim, cohort.kind.encoder, cohort.kind.encoder_fingerprint, prompts, classes)
     if inputs.init is None:
         model = build_model(ModelSettings(**settings.of_model), spec)
@@ -181,6 +189,10 @@ def _model(cohort: FeatureCohort, task: Task, data: Data, inputs: TrainInputs, s
             model.scale_features(*feature_statistics(data.train, data.reader))
         return model
     model = load_model(inputs.init)
+    if settings.regime == "linear-probe":
+        probe = build_model(model.settings, replace(model.spec, classes=classes))
+        probe.load_state_dict(model.state_dict(), strict=False)
+        model = probe
     changed = difference(asdict(model.spec), asdict(spec))
     if changed:
         raise ArtifactError(

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 from fivecli.app import app
 from pipelines.core.batch import Outcome, Summary
 from pipelines.core.errors import ArtifactError, ChangedSettingsError, CohortError, FiveError, SettingsError
-from pipelines.core.schemas import EMBEDDED_SLIDES, METRICS, SPLITS
-from pipelines.core.settings import TrainSettings
+from pipelines.core.schemas import EMBEDDED_SLIDES, METRICS, PREDICTIONS, SPLITS
+from pipelines.core.settings import PredictSettings, TrainSettings
 from pipelines.core.settings.train import PRESETS
 from pipelines.model import loop
 from pipelines.model.loop import learning_rate, updates_per_epoch
+from pipelines.predict import predict
 from pipelines.train import TrainInputs, train
 from tests.synthetic_features import DIM, PROVENANCE, write_bag, write_cohort
 
@@ -270,3 +271,26 @@ def test_the_split_file_of_another_tool_is_used_as_it_stands(cohort, settings, t
     )
     rows = SPLITS.read_rows(tmp_path / "run" / "splits.parquet")
     assert {p: [row["slide_id"] for row in rows if row["split"] == p] for p in parts} == parts
+
+
+def test_a_linear_probe_learns_the_classes_and_leaves_the_network_as_it_was(cohort, settings, tmp_path):
+    train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
+    probed = replace(TrainSettings(), regime="linear-probe")
+    inputs = TrainInputs(cohort.features, cohort.table, init=tmp_path / "first")
+    summary = train(inputs, tmp_path / "probe", probed)
+    before, after = weights(tmp_path / "first"), weights(tmp_path / "probe")
+    assert after.keys() - before.keys() == {"head.weight", "head.bias"}
+    assert all(bool((after[name] == before[name]).all()) for name in before)
+    assert summary.figures["train_accuracy"] == 1.0
+    found = predict(
+        cohort.features, tmp_path / "probe", tmp_path / "predictions", PredictSettings(), cohort=cohort.table
+    )
+    assert found.counts["done"] == 12
+    rows = PREDICTIONS.read_rows(tmp_path / "predictions" / "predictions.parquet")
+    trained = [row for row in rows if row["split"] == "train"]
+    assert [row["predicted"] for row in trained] == [row["label"] for row in trained]
+
+
+def test_a_linear_probe_needs_a_run_to_probe(cohort, settings, tmp_path):
+    with pytest.raises(SettingsError, match="linear-probe: needs a trained model"):
+        train(TrainInputs(cohort.features, cohort.table), tmp_path / "run", replace(settings, regime="linear-probe"))

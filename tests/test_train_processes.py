@@ -88,4 +88,3 @@ def test_processes_that_cannot_share_an_update_evenly_say_so(cohort, settings, t
     done = launched(2, cohort, replace(settings, accumulation=3), tmp_path / "run")
     assert done.returncode != 0
     assert "accumulation: 3 batches an update cannot be shared by 2 processes" in done.stderr
-    assert "Traceback" not in done.stderr.split("torch.distributed")[0]

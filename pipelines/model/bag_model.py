@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipelines.core.errors import SettingsError
 from pipelines.core.settings.train import ModelSettings
 from pipelines.model.bags import TileBag
 
@@ -26,7 +27,7 @@ class ModelSpec:
     questions: Mapping[str, str]
     """Question id -> manual prompt; none for a baseline."""
     classes: list[str] = field(default_factory=list)
-    """Classes of a baseline, in the order of its outputs; none for FiVE, which reads them as texts."""
+    """Classes of a baseline or a probe, in the order of its outputs; none for FiVE, which reads them as texts."""
 
 
 class BagModel(nn.Module, ABC):
@@ -102,6 +103,22 @@ class BagModel(nn.Module, ABC):
         """
         logits = self.logits(self.encode_bags(bags, self.encode_prompts()), self.encode_classes(classes))
         return functional.cross_entropy(logits, targets, reduction="none")
+
+    def class_places(self, classes: Mapping[str, Sequence[str]]) -> list[int]:
+        """Return where each class stands in the spec, for a model that knows only those of its training.
+
+        Raises
+        ------
+        SettingsError
+            They are others.
+        """
+        known = self.spec.classes
+        if set(classes) != set(known):
+            raise SettingsError(
+                f"classes {', '.join(classes)}: this model was trained on {', '.join(known)}",
+                hint="leave --classes out; only FiVE that was not probed predicts classes from new texts",
+            )
+        return [known.index(name) for name in classes]
 
     def freeze_text(self) -> None:
         """Stop learning on the text side: texts and prompts stay as they are and are encoded once only."""

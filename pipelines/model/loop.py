@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,7 +26,8 @@ from pipelines.model.batches import Batch, Data, Stopwatch, epoch_batches, read_
 from pipelines.model.checkpoint import learned_state, load_learned
 from pipelines.model.objectives import Objective
 from pipelines.model.optimizer import learning_rate, make_optimizer, set_rates, updates_per_epoch
-from pipelines.model.states import STATE, Progress, restore_state, save_state
+from pipelines.model.progress import Progress
+from pipelines.model.states import STATE, restore_state, save_state
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -75,7 +76,9 @@ def fit(
         figures = {"train": training.epoch(progress, watch)}
         if data.val:
             figures["val"] = validate(model, objective, data, settings, accelerator, watch)
-        _record(progress, figures, watch)
+        progress.record(figures)
+        progress.seconds += watch.seconds
+        progress.waited += watch.waited
         value = figures["val"]["loss"] if data.val else -float(progress.epoch)
         if value < progress.best:
             progress.best, progress.best_epoch, best = value, progress.epoch, learned_state(model)
@@ -186,7 +189,7 @@ class _Training:
 
 
 def _summed(accelerator: Accelerator, values: Tensor) -> Tensor:
-    total: Any = accelerator.reduce(values, "sum") if accelerator.num_processes > 1 else values
+    total: Tensor = accelerator.reduce(values, "sum") if accelerator.num_processes > 1 else values
     return total
 
 
@@ -199,13 +202,3 @@ def _checked(losses: list[float], update: Sequence[Batch], epoch: int) -> list[f
                 hint="look for NaN in their features (`five embed --overwrite` makes them anew), or lower --lr",
             )
     return losses
-
-
-def _record(progress: Progress, figures: dict[str, dict[str, float]], watch: Stopwatch) -> None:
-    progress.history += [
-        {"epoch": progress.epoch, "split": split, "name": name, "value": value}
-        for split, found in figures.items()
-        for name, value in found.items()
-    ]
-    progress.seconds += watch.seconds
-    progress.waited += watch.waited

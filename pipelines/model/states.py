@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -16,27 +14,9 @@ from torch import Tensor
 from pipelines.core.files import replacing
 from pipelines.model.bag_model import BagModel
 from pipelines.model.checkpoint import learned_state, load_learned
+from pipelines.model.progress import Progress
 
 STATE = "last.safetensors"
-
-
-@dataclass
-class Progress:
-    """How far a run has come."""
-
-    epoch: int = 0
-    """Epochs that are done."""
-    step: int = 0
-    """Weight updates that are done."""
-    best_epoch: int = 0
-    best: float = math.inf
-    """Validation loss of the best epoch."""
-    seconds: float = 0.0
-    """Time that training and validation took."""
-    waited: float = 0.0
-    """Seconds of it in which there were no data to compute on."""
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """Rows of the METRICS table."""
 
 
 def save_state(

@@ -34,6 +34,10 @@ class ModelSettings(Settings):
     with the weight of the padding up to ``padded_length`` (the bag embedding then depends on that length)."""
     padded_length: int = 16384
     """Tiles a bag is padded to; only for ``padding: released``."""
+    attention: str = "auto"
+    """Self-attention among tiles: ``exact`` (released), of a cost that grows with the square of the bag;
+    ``linear``, where keys and values are averaged over 1,024 stretches of the feature file; ``auto``: linear
+    in bags of more than 8,192 tiles."""
     cross_residual: bool = True
     """Keep the prompt beside what it attended to, so that gradients reach prompts from the first step;
     False (released): no residual connection."""
@@ -70,6 +74,7 @@ class ModelSettings(Settings):
         _one_of(self, "feature_scaling", ("standard", "none"))
         _one_of(self, "positions", ("grid", "sequence", "none"))
         _one_of(self, "padding", ("masked", "released"))
+        _one_of(self, "attention", ("exact", "linear", "auto"))
         _one_of(self, "tuning", ("lora", "frozen"))
         _one_of(self, "text_pooling", ("masked", "released"))
         require(self.width > 0 and self.width % HEAD_WIDTH == 0, f"width: {self.width} is not a multiple of 64")
@@ -90,7 +95,8 @@ class TrainSettings(ModelSettings):
     """How the model is trained, on which patients, and how the best epoch is chosen."""
 
     regime: str = "pretrain"
-    """``pretrain``: descriptions of reports supervise; ``finetune``: class texts and the cohort's labels."""
+    """``pretrain``: descriptions of reports supervise; ``finetune``: class texts and the cohort's labels;
+    ``linear-probe``: labels train a logistic regression on the embeddings of a run that does not change."""
     loss: str = "symmetric"
     """``symmetric`` (paper): image to text and text to image; ``image_to_text`` (released)."""
     extra_texts: int = 16
@@ -148,7 +154,7 @@ class TrainSettings(ModelSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _one_of(self, "regime", ("pretrain", "finetune"))
+        _one_of(self, "regime", ("pretrain", "finetune", "linear-probe"))
         require(
             self.model == "five" or self.regime != "pretrain",
             f"model: {self.model} learns from labels, not from descriptions",
@@ -178,6 +184,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "feature_scaling": "none",
         "positions": "sequence",
         "padding": "released",
+        "attention": "exact",
         "cross_residual": False,
         "text_model": "emilyalsentzer/Bio_ClinicalBERT",
         "text_dropout": 0.1,

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from pipelines.core.errors import SettingsError
 from pipelines.core.settings.train import ModelSettings
 from pipelines.model.bag_model import BagModel, ModelSpec
 from pipelines.model.bags import TileBag
@@ -67,20 +66,8 @@ class BaselineModel(BagModel):
         return torch.empty(0, self.vector_width, device=self.device)
 
     def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
-        """Return a unit vector a class, (K, K); the texts of the classes are not read.
-
-        Raises
-        ------
-        SettingsError
-            They are not the classes of the training.
-        """
-        if set(classes) != set(self.spec.classes):
-            raise SettingsError(
-                f"classes {', '.join(classes)}: {self.settings.model} was trained on {', '.join(self.spec.classes)}",
-                hint="leave --classes out; only FiVE predicts classes from new texts",
-            )
-        places = [self.spec.classes.index(name) for name in classes]
-        return torch.eye(self.vector_width, device=self.device)[places]
+        """Return a unit vector a class, (K, K); the texts of the classes are not read."""
+        return torch.eye(self.vector_width, device=self.device)[self.class_places(classes)]
 
     def encode_bags(self, bags: Sequence[TileBag], prompts: Tensor) -> Tensor:
         """Return the scores of the classes of each bag, (B, K)."""
