@@ -17,19 +17,17 @@ from pipelines.core.settings import PictureSettings
 def _list_encoders(*, wanted: bool) -> None:
     if not wanted:
         return
-    from pipelines.encoders.presets import PRESETS, either
+    from pipelines.encoders.presets import PRESETS
+
+    def listed(values: tuple[float, ...]) -> str:
+        return ", ".join(f"{value:g}" for value in values) or "any"
 
     rows = [
-        (
-            preset.name,
-            preset.dim,
-            either(preset.tile_sizes) or "any",
-            either(preset.mpps) or "any",
-            f"{preset.licence}{', gated' if preset.gated else ''}\n{preset.source}",
-        )
-        for preset in PRESETS.values()
+        (known.name, known.dim, listed(known.tile_sizes), listed(known.mpps), known.licence, "gated" * known.gated)
+        for known in PRESETS.values()
     ]
-    show_table("Image encoders, and timm:NAME", ("name", "dim", "tile px", "mpp", "licence and source"), rows)
+    header = ("name", "width", "tile px", "mpp", "licence", "weights")
+    show_table("Image encoders; also timm:NAME, hf:REPOSITORY, torchscript:FILE and your own file.py", header, rows)
     raise typer.Exit
 
 
@@ -56,7 +54,10 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of features to write.")],
     encoder: Annotated[
         list[str],
-        typer.Option(help="Image encoder: a listed name, or timm:NAME. Several, each in its own folder, read once."),
+        typer.Option(
+            help="Image encoder: a listed name, timm:NAME, hf:REPOSITORY, torchscript:FILE or your own file.py. "
+            "Several, each in its own folder, read once."
+        ),
     ] = [Defaults.encoder],  # noqa: B006 - typer copies it
     weights: Annotated[
         list[str],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.core.errors import EncoderError
-from pipelines.core.files import file_fingerprint, fingerprint
+from pipelines.core.files import fingerprint
+from pipelines.encoders.embeddings import EMBEDDINGS
+from pipelines.encoders.networks import load_network
 from pipelines.encoders.presets import Preset
-from pipelines.encoders.weights import find_weights, fit_weights, read_weights
+from pipelines.encoders.weights import weights_fingerprint
 
-
-def _class_token(network: Any, pixels: Tensor) -> Tensor:
-    tokens: Tensor = network.forward_features(pixels)  # (B, T, D)
-    return tokens[:, 0]
-
-
-def _class_token_and_mean(network: Any, pixels: Tensor) -> Tensor:
-    tokens = network.forward_features(pixels)  # (B, T, D)
-    tiles = tokens[:, network.num_prefix_tokens :]  # without the class and register tokens
-    return torch.cat([tokens[:, 0], tiles.mean(1)], dim=-1)  # (B, 2 D)
-
-
-EMBEDDINGS: Mapping[str, Callable[[nn.Module, Tensor], Tensor]] = {
-    "pooled": lambda network, pixels: network(pixels),
-    "cls": _class_token,
-    "cls+mean": _class_token_and_mean,
-}
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_BATCH = 8
 """Tiles a CPU encodes at once: the activations of more do not fit into its caches. Measured on one core
@@ -43,19 +28,28 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def load_encoder(
-    preset: Preset, *, weights: Path | None = None, device: str = "cpu", precision: str = "auto"
+    preset: Preset,
+    *,
+    weights: Path | None = None,
+    device: str = "cpu",
+    precision: str = "auto",
+    compile: bool = False,
 ) -> Encoder:
     """Build the network of ``preset``, load its weights, and see that it gives finite features.
+
+    Parameters
+    ----------
+    compile
+        Have torch compile the network, which takes a minute and pays for many slides.
 
     Raises
     ------
     EncoderError
         The weights are missing, unsafe or of another network, or the features have another width.
     """
-    path = find_weights(preset, weights)
-    network = build_network(preset)
-    fit_weights(network, read_weights(path), preset, path)
-    encoder = Encoder(network, preset, weights_fingerprint=file_fingerprint(path), device=device, precision=precision)
+    network = load_network(preset, weights)
+    found = weights_fingerprint(preset, weights)
+    encoder = Encoder(network, preset, weights_fingerprint=found, device=device, precision=precision, compile=compile)
     encoder.check()
     return encoder
 
@@ -68,18 +62,7 @@ def encoder_fingerprint(preset: Preset, weights: Path | None = None) -> str:
     EncoderError
         There are no weights.
     """
-    return fingerprint({**preset.recipe(), "weights": file_fingerprint(find_weights(preset, weights))})
-
-
-def build_network(preset: Preset) -> nn.Module:
-    """Return the untrained network of ``preset``, without a classifier."""
-    import timm
-
-    options = dict(preset.options)
-    if "mlp_layer" in options:
-        options["mlp_layer"] = getattr(timm.layers, options["mlp_layer"])
-    network: nn.Module = timm.create_model(preset.architecture, pretrained=False, num_classes=0, **options)
-    return network
+    return fingerprint({**preset.recipe(), "weights": weights_fingerprint(preset, weights)})
 
 
 class Encoder:
@@ -89,7 +72,14 @@ class Encoder:
     """
 
     def __init__(
-        self, network: nn.Module, preset: Preset, *, weights_fingerprint: str, device: str, precision: str
+        self,
+        network: nn.Module,
+        preset: Preset,
+        *,
+        weights_fingerprint: str,
+        device: str,
+        precision: str,
+        compile: bool = False,
     ) -> None:
         self.preset = preset
         self.fingerprint = fingerprint({**preset.recipe(), "weights": weights_fingerprint})
@@ -100,6 +90,8 @@ class Encoder:
         self.largest_batch: int | None = None
         """Tiles that fit into memory, None as long as every batch did."""
         self._network = network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+        embed = partial(EMBEDDINGS[preset.embedding], self._network)
+        self._embed = torch.compile(embed) if compile else embed
         mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (preset.mean, preset.std))
         self._scale = 1 / (255 * std)
         self._shift = mean / std
@@ -135,7 +127,7 @@ class Encoder:
         if features.ndim != 2 or (self.dim and features.shape[1] != self.dim):
             raise EncoderError(
                 f"{self.preset.name}: features have shape {features.shape[1:]}, expected ({self.dim},)",
-                hint="the installed timm may differ from the one this encoder was described for",
+                hint="the installed timm or transformers may differ from the one it was described for",
             )
         if not np.isfinite(features).all():
             raise EncoderError(
@@ -147,7 +139,7 @@ class Encoder:
     def _encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         pixels = torch.from_numpy(tiles).to(self.device).permute(0, 3, 1, 2)  # (B, 3, S, S), channels last
         with self._autocast():
-            features = EMBEDDINGS[self.preset.embedding](self._network, self._preprocess(pixels))
+            features = self._embed(self._preprocess(pixels))
         found: NDArray[np.float32] = features.float().cpu().numpy()
         return found
 

