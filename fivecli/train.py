@@ -103,8 +103,15 @@ def command(
     patience: Annotated[int, _option("Epochs without gain before stopping.", LEARNING)] = Defaults.patience,
     batch_size: Annotated[int, _option("Slides in a batch.", LEARNING)] = Defaults.batch_size,
     accumulation: Annotated[int, _option("Batches per weight update.", LEARNING)] = Defaults.accumulation,
-    lr: Annotated[float, _option("Peak learning rate, tile side.", LEARNING)] = Defaults.lr,
-    lr_text: Annotated[float, _option("Peak learning rate, text side.", LEARNING)] = Defaults.lr_text,
+    lr: Annotated[
+        float | None, _option("Peak learning rate, tile side. [default: 3e-4; 3e-5 for finetune --init]", LEARNING)
+    ] = Defaults.lr,
+    lr_text: Annotated[
+        float | None, _option("Peak learning rate, text side. [default: 3e-4; 0 for finetune --init]", LEARNING)
+    ] = Defaults.lr_text,
+    label_smoothing: Annotated[
+        float, _option("Share of the target for the other classes.", LEARNING)
+    ] = Defaults.label_smoothing,
     weight_decay: Annotated[float, _option("AdamW's, matrices only.", LEARNING)] = Defaults.weight_decay,
     warmup: Annotated[float, _option("Share of steps with rising rate.", LEARNING)] = Defaults.warmup,
     clip_norm: Annotated[float, _option("Longest gradient; 0: any.", LEARNING)] = Defaults.clip_norm,

@@ -42,6 +42,9 @@ class BagModel(nn.Module, ABC):
     checkpointing = False
     """Compute the activations of a bag again in the backward pass instead of keeping those of all bags."""
 
+    label_smoothing = 0.0
+    """Share of the target that the other classes get in `class_losses`."""
+
     def __init__(self, settings: ModelSettings, spec: ModelSpec) -> None:
         super().__init__()
         self.settings, self.spec = settings, spec
@@ -102,7 +105,7 @@ class BagModel(nn.Module, ABC):
             (B,) places in ``classes``.
         """
         logits = self.logits(self.encode_bags(bags, self.encode_prompts()), self.encode_classes(classes))
-        return functional.cross_entropy(logits, targets, reduction="none")
+        return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=self.label_smoothing)
 
     def class_places(self, classes: Mapping[str, Sequence[str]]) -> list[int]:
         """Return where each class stands in the spec, for a model that knows only those of its training.
@@ -128,10 +131,9 @@ class BagModel(nn.Module, ABC):
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std)
 
-    def scaled_tiles(self, bags: Sequence[TileBag]) -> Tensor:
-        """Return the centred and scaled features of all bags, one after another."""
-        features = torch.cat([bag.features.to(self.device) for bag in bags]).float()
-        return (features - self.feature_mean) / self.feature_std
+    def scaled(self, features: Tensor) -> Tensor:
+        """Return features (N, C) as stored, centred and scaled, in single precision."""
+        return (features.float() - self.feature_mean) / self.feature_std
 
     def logits(self, bags: Tensor, classes: Tensor) -> Tensor:
         """Return the scaled products of bag and class (or text) vectors, (B, K)."""

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from pipelines.core.settings.train import ModelSettings
 from pipelines.model.bag_model import BagModel, ModelSpec
 from pipelines.model.bags import TileBag
-from pipelines.model.fusion import Pads, PatchFusion
+from pipelines.model.fusion import Pads, PatchFusion, in_blocks
 from pipelines.model.positions import grid_encoding, sequence_encoding
 from pipelines.model.prompts import Prompts
 from pipelines.model.text import TextEncoder
@@ -22,6 +22,10 @@ LARGEST_SCALE = 100.0
 """Bound of a learned logit scale, as in CLIP."""
 GRID_START = 0.1
 """First weight of the grid encoding: tissue first, place as far as it helps."""
+
+
+EXACT_UP_TO: Mapping[str, int | None] = {"exact": None, "linear": 0, "auto": 8192}
+"""Tiles of a bag up to which self-attention is exact, by setting."""
 
 
 class FiveModel(BagModel):
@@ -37,7 +41,12 @@ class FiveModel(BagModel):
         same = spec.feature_dim == settings.width
         self.input: nn.Module = nn.Identity() if same else nn.Linear(spec.feature_dim, settings.width)
         released = settings.padding == "released"
-        self.fusion = PatchFusion(settings.width, cross_residual=settings.cross_residual, pad_key=released)
+        self.fusion = PatchFusion(
+            settings.width,
+            cross_residual=settings.cross_residual,
+            pad_key=released,
+            exact_up_to=EXACT_UP_TO[settings.attention],
+        )
         learned = settings.learn_scale
         self.log_scale = nn.Parameter(torch.tensor(math.log(settings.logit_scale)), requires_grad=learned)
         self.grid_weight = nn.Parameter(torch.tensor(GRID_START)) if settings.positions == "grid" else None
@@ -106,7 +115,8 @@ class FiveModel(BagModel):
         return self.log_scale.exp()
 
     def _inputs(self, bags: Sequence[TileBag]) -> tuple[Tensor, Tensor, Pads | None]:
-        tiles = self.input(self.scaled_tiles(bags))  # (S, D)
+        features = torch.cat([bag.features.to(self.device) for bag in bags])
+        tiles = in_blocks(lambda block: self.input(self.scaled(block)), features)  # (S, D)
         pads = self._pads(bags) if self.settings.padding == "released" else None
         return tiles, self._positions(bags, tiles), pads
 

@@ -2,12 +2,18 @@
 
 Bags of any length are packed one after another without padding: linear layers see all tiles of a
 batch at once, attention runs bag by bag.
+
+Attention among N tiles costs N times N. That of a bag longer than ``exact_up_to`` costs N times
+1,024: keys and values are averaged over 1,024 stretches of the feature file, neighbours on the
+slide, and each mean counts as often as it has members. It equals exact attention where the members
+of a stretch are alike, and has the same weights, so that one model serves both. The attention of
+prompts is exact: its cost is linear anyway.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.core.settings.train import HEAD_WIDTH
+
+STRETCHES = 1024
+"""Stretches over which keys and values are averaged in attention of linear cost."""
+BLOCK = 16384
+"""Tiles that a layer transforms at once where no gradients are kept: bounds the memory of large bags."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +42,34 @@ class Pads:
     """B numbers of pads; 0 where a bag is full."""
 
 
+@dataclass(frozen=True)
+class _Targets:
+    """What the tiles of a bag attend to: K keys and values, (K, D), that stand for one or more each."""
+
+    keys: Tensor
+    values: Tensor
+    biases: Tensor | None
+    """(K,) logarithms of the numbers they stand for; None where all are one."""
+
+    def with_pads(self, key: Tensor, value: Tensor, count: int) -> _Targets:
+        """Add ``count`` pads with one key and value, (D,)."""
+        biases = self.keys.new_zeros(len(self.keys)) if self.biases is None else self.biases
+        weight = biases.new_full((1,), math.log(count) if count else -math.inf)
+        return _Targets(
+            torch.cat([self.keys, key[None]]), torch.cat([self.values, value[None]]), torch.cat([biases, weight])
+        )
+
+
 class Attention(nn.Module):
     """Multi-head attention over packed bags.
 
     S tiles of all bags together, B bags, P prompts, D channels, H heads of 64 channels.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, exact_up_to: int | None = None) -> None:
         super().__init__()
         self.heads = width // HEAD_WIDTH
+        self.exact_up_to = exact_up_to
         self.in_proj = nn.Linear(width, 3 * width)
         self.out_proj = nn.Linear(width, width)
         nn.init.xavier_uniform_(self.in_proj.weight)
@@ -52,15 +82,22 @@ class Attention(nn.Module):
         ``pads`` (B, D) adds one key a bag that stands for ``counts`` equal ones.
         """
         queries, keys, values = (part.split(list(lengths)) for part in self.in_proj(tiles).chunk(3, dim=-1))
-        biases: list[Tensor | None] = [None] * len(lengths)
+        targets = [self._targets(*one) for one in zip(keys, values, strict=True)]
         if pads is not None:
             _, pad_keys, pad_values = self.in_proj(pads).chunk(3, dim=-1)
-            keys = [torch.cat([k, pad[None]]) for k, pad in zip(keys, pad_keys, strict=True)]
-            values = [torch.cat([v, pad[None]]) for v, pad in zip(values, pad_values, strict=True)]
-            biases = [_pad_bias(n, count, tiles) for n, count in zip(lengths, counts, strict=True)]
-        mixed = [self._attend(*one) for one in zip(queries, keys, values, biases, strict=True)]
+            one_each = zip(targets, pad_keys, pad_values, counts, strict=True)
+            targets = [target.with_pads(key, value, count) for target, key, value, count in one_each]
+        mixed = [self._attend(q, t.keys, t.values, t.biases) for q, t in zip(queries, targets, strict=True)]
         joined: Tensor = self.out_proj(torch.cat(mixed))
         return joined
+
+    def _targets(self, keys: Tensor, values: Tensor) -> _Targets:
+        if self.exact_up_to is None or len(keys) <= max(self.exact_up_to, STRETCHES):
+            return _Targets(keys, values, None)
+        stretch = torch.arange(len(keys), device=keys.device) * STRETCHES // len(keys)
+        sizes = torch.bincount(stretch, minlength=STRETCHES).to(keys.dtype)
+        few = [part.new_zeros(len(sizes), part.shape[1]).index_add(0, stretch, part) for part in (keys, values)]
+        return _Targets(few[0] / sizes[:, None], few[1] / sizes[:, None], sizes.log())
 
     def across(self, prompts: Tensor, tiles: Tensor, lengths: Sequence[int]) -> Tensor:
         """Let the same prompts (P, D) attend to the tiles of each bag; return (B, P, D)."""
@@ -84,9 +121,10 @@ class Attention(nn.Module):
         rows = slice(part * width, (part + 1) * width)
         return functional.linear(vectors, self.in_proj.weight[rows], self.in_proj.bias[rows])
 
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, biases: Tensor | None) -> Tensor:
+        mask = None if biases is None else biases.expand(1, 1, len(queries), len(keys))
         found = functional.scaled_dot_product_attention(
-            self._by_head(queries), self._by_head(keys), self._by_head(values), attn_mask=bias
+            self._by_head(queries), self._by_head(keys), self._by_head(values), attn_mask=mask
         )
         return found[0].transpose(0, 1).flatten(1)
 
@@ -102,11 +140,11 @@ class PatchFusion(nn.Module):
     cross-attention block.
     """
 
-    def __init__(self, width: int, *, cross_residual: bool, pad_key: bool) -> None:
+    def __init__(self, width: int, *, cross_residual: bool, pad_key: bool, exact_up_to: int | None = None) -> None:
         super().__init__()
         self.cross_residual = cross_residual
         self.self_norm = nn.LayerNorm(width)
-        self.self_attention = Attention(width)
+        self.self_attention = Attention(width, exact_up_to=exact_up_to)
         self.self_mlp_norm = nn.LayerNorm(width)
         self.self_mlp = Mlp(width)
         self.tile_norm = nn.LayerNorm(width)
@@ -152,7 +190,7 @@ class PatchFusion(nn.Module):
         if pads is not None and self.pad is not None:
             pad_keys, counts = self.self_norm(self.pad + pads.positions), pads.counts
         hidden = hidden + self.self_attention.within(self.self_norm(hidden), lengths, pad_keys, counts)
-        hidden = hidden + self.self_mlp(self.self_mlp_norm(hidden))
+        hidden = hidden + in_blocks(self.self_mlp, self.self_mlp_norm(hidden))
         mixed: Tensor = hidden + tiles
         return mixed
 
@@ -184,7 +222,8 @@ def _small_linear(layer: nn.Linear) -> None:
     nn.init.zeros_(layer.bias)
 
 
-def _pad_bias(n_tiles: int, n_pads: int, like: Tensor) -> Tensor:
-    bias = torch.zeros(n_tiles + 1, dtype=like.dtype, device=like.device)
-    bias[-1] = math.log(n_pads) if n_pads else -math.inf
-    return bias.expand(1, 1, n_tiles, n_tiles + 1)
+def in_blocks(layer: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Return ``layer(rows)`` of a layer that treats rows (N, .) one by one; block by block without gradients."""
+    if torch.is_grad_enabled() or len(rows) <= BLOCK:
+        return layer(rows)
+    return torch.cat([layer(block) for block in rows.split(BLOCK)])

@@ -215,7 +215,7 @@ def test_targets_are_places_among_the_classes_given(name):
 
 
 def test_other_classes_than_those_of_the_training_are_refused():
-    with pytest.raises(SettingsError, match=r"a, d: mean was trained on a, b, c") as caught:
+    with pytest.raises(SettingsError, match=r"a, d: this model was trained on a, b, c") as caught:
         make("mean").encode_classes({"a": ["x"], "d": ["y"]})
     assert "--classes" in caught.value.hint
 

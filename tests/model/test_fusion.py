@@ -96,3 +96,67 @@ def test_quickgelu_lies_between_the_two_linear_layers():
     hidden = mlp.up.weight @ x + mlp.up.bias
     expected = mlp.down.weight @ torch.tensor([h / (1 + math.exp(-1.702 * h)) for h in hidden.tolist()]) + mlp.down.bias
     torch.testing.assert_close(mlp(x), expected, atol=1e-5, rtol=1e-4)
+
+
+def few_stretches(monkeypatch, count):
+    monkeypatch.setattr("pipelines.model.fusion.STRETCHES", count)
+
+
+def test_linear_attention_is_exact_where_the_tiles_of_a_stretch_are_alike(monkeypatch):
+    few_stretches(monkeypatch, 4)
+    ours = Attention(WIDTH, exact_up_to=0)
+    tiles = torch.randn(4, WIDTH).repeat_interleave(3, dim=0)
+    torch.testing.assert_close(ours.within(tiles, [12], None, ()), exact(ours).within(tiles, [12], None, ()))
+
+
+def exact(linear):
+    other = Attention(WIDTH)
+    other.load_state_dict(linear.state_dict())
+    return other
+
+
+def test_linear_attention_attends_to_means_that_count_as_often_as_they_have_members(monkeypatch):
+    few_stretches(monkeypatch, 2)
+    ours = Attention(WIDTH, exact_up_to=0)
+    tiles = torch.randn(5, WIDTH)
+    queries, keys, values = ours.in_proj(tiles).chunk(3, dim=-1)
+    found = []
+    for head in (slice(0, 64), slice(64, 128)):
+        k = [keys[:3, head].mean(dim=0), keys[3:, head].mean(dim=0)]  # stretches of three and of two tiles
+        v = [values[:3, head].mean(dim=0), values[3:, head].mean(dim=0)]
+        a, b = (size * (queries[:, head] @ key / 8).exp() for size, key in zip((3, 2), k, strict=True))
+        found.append((a[:, None] * v[0] + b[:, None] * v[1]) / (a + b)[:, None])
+    expected = ours.out_proj(torch.cat(found, dim=1))
+    torch.testing.assert_close(ours.within(tiles, [5], None, ()), expected)
+
+
+def test_linear_attention_lets_padding_take_part_as_exact_attention_does(monkeypatch):
+    few_stretches(monkeypatch, 4)
+    ours, pad = Attention(WIDTH, exact_up_to=0), torch.randn(1, WIDTH)
+    tiles = torch.randn(4, WIDTH).repeat_interleave(2, dim=0)
+    torch.testing.assert_close(ours.within(tiles, [8], pad, [5]), exact(ours).within(tiles, [8], pad, [5]))
+
+
+def test_only_bags_beyond_the_limit_are_attended_to_linearly(monkeypatch):
+    few_stretches(monkeypatch, 2)
+    ours = Attention(WIDTH, exact_up_to=6)
+    tiles = torch.randn(6 + 7, WIDTH)
+    found = ours.within(tiles, [6, 7], None, ())
+    same = torch.isclose(found, exact(ours).within(tiles, [6, 7], None, ()), atol=1e-6).all(dim=1)
+    assert same.tolist() == [True] * 6 + [False] * 7
+
+
+def test_gradients_flow_through_linear_attention(monkeypatch):
+    few_stretches(monkeypatch, 3)
+    ours, tiles = Attention(WIDTH, exact_up_to=0), torch.randn(10, WIDTH, requires_grad=True)
+    ours.within(tiles, [10], None, ()).square().sum().backward()
+    assert (tiles.grad.abs().sum(dim=1) > 0).all()
+
+
+def test_blocks_bound_the_memory_and_change_nothing(monkeypatch, inputs):
+    tiles, positions, prompts = inputs
+    fusion = PatchFusion(WIDTH, cross_residual=True, pad_key=False)
+    with torch.no_grad():
+        expected = fusion(tiles, positions, LENGTHS, prompts)
+        monkeypatch.setattr("pipelines.model.fusion.BLOCK", 4)
+        torch.testing.assert_close(fusion(tiles, positions, LENGTHS, prompts), expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pipelines.core.errors import SettingsError
@@ -12,6 +12,8 @@ from pipelines.core.settings.base import Settings, require
 BASELINES = ("mean", "max", "abmil", "clam-sb", "transmil", "dsmil")
 HEAD_WIDTH = 64
 """Channels of one attention head, as in the published network."""
+RATES, FINETUNING_RATES = (3e-4, 3e-4), (3e-5, 0.0)
+"""Peak learning rates of tile side and text side: of a new model, and of a trained one that is fine-tuned."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,16 @@ class TrainSettings(ModelSettings):
     """Slides that are compared with each other's texts in a step."""
     accumulation: int = 1
     """Batches whose gradients are added up before the weights change."""
-    lr: float = 3e-4
-    """Peak learning rate of everything that sees tiles (released: 3e-5)."""
-    lr_text: float = 3e-4
+    lr: float | None = None
+    """Peak learning rate of everything that sees tiles (released: 3e-5). None is 3e-4, or 3e-5 where a trained
+    run is fine-tuned: at 3e-4 a few dozen slides are learnt by heart within five epochs."""
+    lr_text: float | None = None
     """Peak learning rate of adapters, text projection and learnable prompts (released: 3e-6, at which they
-    hardly move within the few hundred steps of a small cohort)."""
+    hardly move within the few hundred steps of a small cohort). None is 3e-4, or 0 where a trained run is
+    fine-tuned: the few class texts would teach it nothing about language, and texts are encoded once only."""
+    label_smoothing: float = 0.1
+    """Share of the target that the other classes get in ``finetune``, so that logits need not grow without end
+    (released: 0). FiVE's only: a baseline keeps the loss of its paper."""
     weight_decay: float = 0.01
     """AdamW's, for matrices only."""
     warmup: float = 0.05
@@ -152,6 +159,19 @@ class TrainSettings(ModelSettings):
     seed: int = 0
     """Decides splits, order, sampling and initial weights."""
 
+    def with_rates(self, *, is_tuned: bool) -> TrainSettings:
+        """Return these settings with the learning rates that None stands for.
+
+        Parameters
+        ----------
+        is_tuned
+            A trained run is fine-tuned.
+        """
+        lr, lr_text = FINETUNING_RATES if is_tuned and self.regime == "finetune" else RATES
+        return replace(
+            self, lr=lr if self.lr is None else self.lr, lr_text=lr_text if self.lr_text is None else self.lr_text
+        )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _one_of(self, "regime", ("pretrain", "finetune", "linear-probe"))
@@ -164,7 +184,9 @@ class TrainSettings(ModelSettings):
         _one_of(self, "balance", ("none", "weights", "sampling"))
         _one_of(self, "precision", ("fp32", "bf16", "fp16"))
         _at_least(self, 1, "max_tiles", "max_tiles_eval", "epochs", "patience", "batch_size", "accumulation")
-        _at_least(self, 0, "extra_texts", "max_dropped", "weight_decay", "clip_norm", "lr", "lr_text")
+        _at_least(self, 0, "extra_texts", "max_dropped", "weight_decay", "clip_norm")
+        _at_least(self, 0, *(name for name in ("lr", "lr_text") if getattr(self, name) is not None))
+        require(0 <= self.label_smoothing < 1, f"label_smoothing: {self.label_smoothing} is not in 0..1")
         require(0 < self.tile_ratio <= 1, f"tile_ratio: {self.tile_ratio} is not in 0..1")
         require(0 <= self.warmup < 1, f"warmup: {self.warmup} is not in 0..1")
         require(self.shots is None or self.shots > 0, f"shots: {self.shots} is not a positive number")
@@ -204,6 +226,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "accumulation": 16,
         "lr": 3e-5,
         "lr_text": 3e-6,
+        "label_smoothing": 0.0,
         "weight_decay": 0.001,
         "clip_norm": 0.0,
     },

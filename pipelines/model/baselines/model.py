@@ -80,8 +80,7 @@ class BaselineModel(BagModel):
 
     def attention(self, bag: TileBag, prompts: Tensor) -> Tensor:
         """Return the attention maps, (P, N); rows sum to 1."""
-        return self.network.attention(self.scaled_tiles([bag]))
+        return self.network.attention(*self._by_bag([bag]))
 
-    def _by_bag(self, bags: Sequence[TileBag]) -> tuple[Tensor, ...]:
-        by_bag: tuple[Tensor, ...] = self.scaled_tiles(bags).split([len(bag.features) for bag in bags])
-        return by_bag
+    def _by_bag(self, bags: Sequence[TileBag]) -> list[Tensor]:
+        return [self.scaled(bag.features.to(self.device)) for bag in bags]
