@@ -1,0 +1,137 @@
+"""Descriptions against reference answers, by the stage and by the command."""
+
+import csv
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from fivecli.app import app
+from pipelines.core.errors import CohortError, SettingsError
+from pipelines.core.settings import DescribeReportsSettings, EvaluateDescriptionsSettings
+from pipelines.describe_reports import describe_reports
+from pipelines.evaluate_descriptions import evaluate_descriptions
+
+REPORTS = {
+    ("r1", "p1"): "Carcinoma, poorly differentiated. Margins are free of tumor. Solid nests and sheets.",
+    ("r2", "p2"): "Carcinoma, well differentiated. The margin is involved by tumor.",
+    ("r3", "p2"): "Margins are free of tumor. The visceral pleura is invaded.",
+    ("r4", "p4"): "The specimen was lost in the mail.",
+}
+NO_INTERVALS = EvaluateDescriptionsSettings(resamples=0)
+
+
+@pytest.fixture(scope="module")
+def descriptions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("descriptions")
+    with (folder / "reports.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("report_id", "patient_id", "text"), *((*ids, t) for ids, t in REPORTS.items())])
+    settings = DescribeReportsSettings(questions="lung-histology")
+    describe_reports(folder / "reports.csv", folder / "out", settings)
+    return folder / "out"
+
+
+def gold(folder, text):
+    path = folder / "gold.csv"
+    path.write_text(text)
+    return path
+
+
+def by_question(found):
+    return {one.question: one for one in found.questions}
+
+
+def test_answers_are_compared_by_report(descriptions, tmp_path):
+    table = gold(
+        tmp_path, "report_id,margins,pleural_invasion\nr1,clear,\nr2,involved,\nr3,involved,present\nr4,unknown,\n"
+    )
+    found = evaluate_descriptions(descriptions, table, NO_INTERVALS)
+    margins = by_question(found)["margins"]
+    assert (found.key, margins.n, margins.n_patients, margins.accuracy.value) == ("report_id", 4, 3, 0.75)
+    assert margins.categories == ("clear", "involved", "unknown")
+    assert margins.confusion == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert by_question(found)["pleural_invasion"].n == 1
+    assert "differentiation" in found.not_judged
+
+
+def test_by_patient_the_first_report_that_answers_counts(descriptions, tmp_path):
+    table = gold(tmp_path, "patient_id,margins,pleural_invasion\np1,clear,unknown\np2,involved,present\n")
+    found = evaluate_descriptions(descriptions, table, NO_INTERVALS)
+    assert found.key == "patient_id"
+    assert [one.accuracy.value for one in found.questions] == [1.0, 1.0]
+
+
+def test_of_a_phrase_only_counts_whether_something_is_said(descriptions, tmp_path):
+    table = gold(tmp_path, "report_id,growth_pattern\nr1,solid\nr4,unknown\nr2,acinar\n")
+    found = by_question(evaluate_descriptions(descriptions, table, NO_INTERVALS))["growth_pattern"]
+    assert found.categories == ("stated", "unknown")
+    assert found.confusion == [[1, 1], [0, 1]]
+
+
+def test_rows_that_were_not_described_are_counted(descriptions, tmp_path):
+    table = gold(tmp_path, "report_id,margins\nr1,clear\nr99,clear\n")
+    assert evaluate_descriptions(descriptions, table, NO_INTERVALS).not_described == 1
+
+
+def test_columns_may_have_a_prefix_and_values_capitals(descriptions, tmp_path):
+    table = gold(tmp_path, "report_id,category_margins\nr1,Clear\n")
+    settings = EvaluateDescriptionsSettings(column_prefix="category_", resamples=0)
+    assert evaluate_descriptions(descriptions, table, settings).questions[0].accuracy.value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("margins\nclear\n", "no column report_id or patient_id"),
+        ("report_id,margins\nr1,free\n", "'free' is not an answer to margins"),
+        ("report_id,margin\nr1,clear\n", "no reference answer to any question"),
+        ("report_id,margins\nr99,clear\n", "no reference answer to any question"),
+    ],
+    ids=["no id", "not a value", "no column", "no report"],
+)
+def test_a_table_that_cannot_be_used_is_named_with_the_reason(descriptions, tmp_path, text, said):
+    with pytest.raises(CohortError, match=said) as caught:
+        evaluate_descriptions(descriptions, gold(tmp_path, text), NO_INTERVALS)
+    assert "gold.csv" in caught.value.message
+    assert caught.value.hint
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["describe-reports", "evaluate", *map(str, arguments)])
+
+
+def test_the_command_shows_figures_and_confusion(descriptions, tmp_path):
+    result = run(descriptions, "--gold", gold(tmp_path, "report_id,margins\nr1,clear\nr2,clear\n"))
+    assert result.exit_code == 0, result.output
+    assert "0.500" in result.stdout
+    assert "reference / given" in result.stdout
+
+
+def test_the_command_prints_json_and_writes_tables(descriptions, tmp_path):
+    table = gold(tmp_path, "report_id,margins\nr1,clear\nr2,clear\n")
+    result = run(descriptions, "--gold", table, "--json", "-o", tmp_path / "figures.csv")
+    assert json.loads(result.stdout)["questions"][0]["accuracy"]["value"] == 0.5
+    (row,) = csv.DictReader((tmp_path / "figures.csv").open())
+    assert (row["question"], row["accuracy"], row["n"]) == ("margins", "0.5", "2")
+    assert run(descriptions, "--gold", table, "-o", tmp_path / "figures.parquet").exit_code == 0
+    assert pq.read_table(tmp_path / "figures.parquet").to_pylist()[0]["accuracy"] == 0.5
+    result = run(descriptions, "--gold", table, "-o", tmp_path / "figures.xlsx")
+    assert isinstance(result.exception, SettingsError)
+
+
+def test_the_folder_is_descriptions_unless_named(descriptions, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "descriptions").symlink_to(descriptions)
+    assert run("--gold", gold(tmp_path, "report_id,margins\nr1,clear\n")).exit_code == 0
+
+
+def test_help_shows_an_example_and_names_itself():
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "five describe-reports evaluate descriptions --gold gold.csv" in result.output
+
+
+def test_the_help_of_the_stage_names_the_subcommand():
+    result = CliRunner().invoke(app, ["describe-reports", "--help"])
+    assert "describe-reports evaluate" in " ".join(result.output.split())
