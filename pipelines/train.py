@@ -112,6 +112,7 @@ def train(
 
 
 def _with_settings_of_init(settings: TrainSettings, init: Path | None) -> TrainSettings:
+    settings = settings.with_rates(is_tuned=init is not None)
     if init is None:
         return settings
     earlier, _, _ = read_config(init)

@@ -139,6 +139,18 @@ def test_finetuning_from_a_run_keeps_its_splits_model_and_questions(cohort, sett
     assert (tmp_path / "second" / "classes.yaml").exists()
 
 
+def test_fine_tuning_a_run_leaves_its_text_side_as_it_was(cohort, settings, tmp_path):
+    train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
+    tuned = replace(TrainSettings(), regime="finetune", epochs=2)
+    train(finetune_inputs(cohort, init=tmp_path / "first"), tmp_path / "second", tuned)
+    before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
+    still = {name for name in before if bool((before[name] == after[name]).all())}
+    assert {name for name in before if name.startswith(("text.", "prompts."))} <= still
+    assert "fusion.project.weight" not in still
+    config = yaml.safe_load((tmp_path / "second" / "config.yaml").read_text())
+    assert (config["training"]["lr"], config["training"]["lr_text"]) == (3e-5, 0.0)
+
+
 def test_a_patient_of_the_first_training_cannot_be_held_out_in_the_second(cohort, settings, tmp_path):
     train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, seed=5, epochs=1))
     train(pretrain_inputs(cohort), tmp_path / "other", replace(settings, seed=6, epochs=1))

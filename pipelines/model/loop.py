@@ -136,6 +136,7 @@ class _Training:
 
     def __post_init__(self) -> None:
         self.model.checkpointing = self.settings.checkpoint_activations
+        self.model.label_smoothing = self.settings.label_smoothing
         if self.settings.lr_text == 0:
             self.model.freeze_text()
         self.plain_optimizer = make_optimizer(self.model, self.settings)

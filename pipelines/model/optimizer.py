@@ -18,7 +18,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, weight in model.named_parameters():
         if weight.requires_grad:
-            peak = settings.lr_text if name.startswith(TEXT_SIDE) else settings.lr
+            peak = (settings.lr_text if name.startswith(TEXT_SIDE) else settings.lr) or 0.0
             decay = settings.weight_decay if weight.ndim >= 2 else 0.0
             groups.setdefault((peak, decay), []).append(weight)
     parameters = [

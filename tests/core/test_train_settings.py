@@ -14,8 +14,23 @@ def test_the_released_preset_is_a_valid_set_of_settings():
 
 
 def test_the_model_part_is_exactly_the_fields_of_the_model():
-    assert TrainSettings(width=64).model.keys() == {field.name for field in fields(ModelSettings)}
-    assert ModelSettings(**TrainSettings(width=64).model).width == 64
+    assert TrainSettings(width=64).of_model.keys() == {field.name for field in fields(ModelSettings)}
+    assert ModelSettings(**TrainSettings(width=64).of_model).width == 64
+
+
+@pytest.mark.parametrize(
+    ("values", "is_tuned", "rates"),
+    [
+        ({"regime": "finetune"}, True, (3e-5, 0.0)),
+        ({"regime": "finetune"}, False, (3e-4, 3e-4)),
+        ({"regime": "pretrain"}, True, (3e-4, 3e-4)),
+        ({"regime": "finetune", "lr": 0.5, "lr_text": 0.25}, True, (0.5, 0.25)),
+        (PRESETS["released"], False, (3e-5, 3e-6)),
+    ],
+)
+def test_learning_rates_that_are_not_given_follow_from_what_is_trained(values, is_tuned, rates):
+    settings = TrainSettings(**values).with_rates(is_tuned=is_tuned)
+    assert (settings.lr, settings.lr_text) == rates
 
 
 @pytest.mark.parametrize(
@@ -25,7 +40,14 @@ def test_the_model_part_is_exactly_the_fields_of_the_model():
         ({"positions": "3d"}, "positions: '3d' is not known"),
         ({"epochs": 0}, "epochs: 0 is less than 1"),
         ({"tile_ratio": 0.0}, "tile_ratio: 0.0 is not in"),
-        ({"shots": 2}, "only fine-tuning has classes"),
+        ({"shots": 2}, "shots: pretrain has no classes"),
+        ({"percent": 10.0}, "percent: pretrain has no classes"),
+        ({"balance": "weights"}, "balance: pretrain has no classes"),
+        ({"regime": "finetune", "shots": 2, "percent": 10.0}, "shots and percent: give one"),
+        ({"regime": "finetune", "percent": 101.0}, "percent: 101.0 is not in"),
+        ({"precision": "fp8"}, "precision: 'fp8' is not known"),
+        ({"lr": -1.0}, "lr: -1.0 is less than 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing: 1.0 is not in"),
         ({"lora_dropout": 1.0}, "lora_dropout: 1.0 is not in"),
     ],
 )
