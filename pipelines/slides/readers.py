@@ -1,7 +1,8 @@
-"""Pixels of a slide file, level by level: OpenSlide for slides, Pillow for plain pictures."""
+"""Pixels of a slide file, level by level: OpenSlide for slides, tifffile for OME-TIFF, Pillow for plain pictures."""
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 from typing import Protocol
@@ -42,7 +43,7 @@ class Reader(Protocol):
 
 
 def open_reader(path: Path) -> Reader:
-    """Open ``path`` with OpenSlide, or as a plain RGB picture where OpenSlide does not know it.
+    """Open ``path`` as OME-TIFF if it is one, else with OpenSlide, else as a plain RGB picture.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def open_reader(path: Path) -> Reader:
             path.open("rb").close()
         elif not path.exists():
             raise SlideError(f"{path}: no such file", hint="check the cohort column 'path'")
-        return OpenSlideReader(path)
+        return _ome_tiff(path) or OpenSlideReader(path)
     except openslide.OpenSlideUnsupportedFormatError:
         return ImageReader(path)
     except openslide.OpenSlideError as error:
@@ -63,6 +64,15 @@ def open_reader(path: Path) -> Reader:
         raise SlideError(
             f"{path}: cannot be read: {error.strerror or error}", hint="check the file's rights"
         ) from error
+
+
+def _ome_tiff(path: Path) -> Reader | None:
+    """Open ``path`` if it is an OME-TIFF, of which OpenSlide would read the first level only."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return None
+    from pipelines.slides.ome_tiff import OmeTiffReader, is_ome_tiff
+
+    return OmeTiffReader(path) if is_ome_tiff(path) else None
 
 
 class OpenSlideReader(Reader):
@@ -114,6 +124,7 @@ class ImageReader(Reader):
         try:
             with _open_image(path) as image:
                 mode, size, dpi = image.mode, image.size, image.info.get("dpi")
+                _refuse_cut(path, image)
         except Image.DecompressionBombError as error:
             raise SlideError(
                 f"{path}: too large for a plain picture", hint="convert it to a pyramidal tiled TIFF (vips tiffsave)"
@@ -153,6 +164,17 @@ class ImageReader(Reader):
     def close(self) -> None:
         """Let the decoded pixels go."""
         self._pixels = None
+
+
+def _refuse_cut(path: Path, image: Image.Image) -> None:
+    """Raise `SlideError` for a TIFF of several levels whose last ones are missing: an incomplete copy of a slide."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for number in range(1, getattr(image, "n_frames", 1)):
+                image.seek(number)
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error) as error:
+        raise SlideError(f"{path}: the file ends before its last level does", hint=DAMAGED) from error
 
 
 def _open_image(path: Path) -> Image.Image:
