@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fivecli.options import CohortTable, Config, Json, Overwrite, Workers
+from fivecli.options import CohortTable, Config, Json, Overwrite, StageDir, Workers
 from fivecli.screen import finish, progress, show_figures
 from pipelines.core.settings import TileSettings as Defaults
 
@@ -58,6 +58,7 @@ def command(
             exists=True, file_okay=False, help="Folder of <slide_id>.geojson or .png that say where the tissue is."
         ),
     ] = None,
+    stage_dir: StageDir = None,
     cohort: CohortTable = None,
     shard: Annotated[str, typer.Option(help="Do part INDEX/COUNT of the slides, for job arrays.")] = "1/1",
     only_failed: Annotated[bool, typer.Option("--only-failed", help="Do the slides that failed before.")] = False,
@@ -100,5 +101,14 @@ def command(
         show_figures(plan(todo, output, settings, masks=masks), as_json=as_json)
         return
     with progress("tile") as on_result:
-        summary = tile(todo, output, settings, masks=masks, workers=workers, overwrite=overwrite, on_result=on_result)
+        summary = tile(
+            todo,
+            output,
+            settings,
+            masks=masks,
+            stage_dir=stage_dir,
+            workers=workers,
+            overwrite=overwrite,
+            on_result=on_result,
+        )
     finish(summary, as_json=as_json)

@@ -28,6 +28,8 @@ from pipelines.slides.grid import Grid, tile_grid, tile_means
 from pipelines.slides.outlines import outlines, write_tissue_geojson
 from pipelines.slides.overview import overview
 from pipelines.slides.quality import Quality, judge_tiles, unreadable_share
+from pipelines.slides.slide_files import slide_files, slide_fingerprint
+from pipelines.slides.staging import IN_PLACE, CopiesAhead, Stage, staging
 from pipelines.slides.tissue import Mask, tissue_mask
 
 ROW_NOTE = "five.row"
@@ -40,6 +42,7 @@ def tile(
     settings: TileSettings,
     *,
     masks: Path | None = None,
+    stage_dir: Path | None = None,
     workers: int = 1,
     overwrite: bool = False,
     on_result: OnResult = lambda _: None,
@@ -54,6 +57,9 @@ def tile(
     masks
         Folder of ``<slide_id>.geojson`` or ``.png`` that tell where the tissue is; it is found
         by itself in slides without one.
+    stage_dir
+        Local folder that slides on slow storage are copied to before their turn, ``workers + 3``
+        at a time at most, and deleted from after it.
 
     Raises
     ------
@@ -62,8 +68,10 @@ def tile(
     """
     provenance = Provenance.of(settings)
     claim_folder(out, "five tile", provenance, overwrite=overwrite)
-    work = TileOneSlide(out, settings, masks)
-    results = run_batch(slides, work, workers=workers, folder=out, on_result=on_result)
+    with staging(stage_dir) as stage:
+        work = TileOneSlide(out, settings, masks, stage)
+        ahead = CopiesAhead(stage, work.is_current) if stage_dir else None
+        results = run_batch(slides, work, workers=workers, folder=out, ahead=ahead, on_result=on_result)
     rows = [
         {**_identity(slide), **result.row}
         for slide, result in zip(slides, results, strict=True)
@@ -86,8 +94,12 @@ def plan(
         "without_file": len(slides) - len(found),
         "current": len(found) - len(todo),
         "to_do": len(todo),
-        "gigabytes_to_do": round(sum(slide.path.stat().st_size for slide in todo if slide.path) / 1e9, 3),
+        "gigabytes_to_do": round(sum(_size(slide.path) for slide in todo if slide.path) / 1e9, 3),
     }
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in slide_files(path))
 
 
 def _identity(slide: CohortSlide) -> dict[str, Any]:
@@ -106,6 +118,7 @@ class TileOneSlide:
     out: Path
     settings: TileSettings
     masks: Path | None = None
+    stage: Stage = IN_PLACE
 
     def __call__(self, slide: CohortSlide) -> Result:
         """Make the files of ``slide``, or keep those that are current."""
@@ -116,7 +129,7 @@ class TileOneSlide:
         if TILES.is_current(table, provenance):
             return self._kept(slide, table, provenance)
         table.unlink(missing_ok=True)  # of other settings, or of another slide file
-        with open_slide(path, self.settings.mpp, cohort_mpp=slide.mpp) as opened:
+        with self.stage.local(path) as copy, open_slide(copy, self.settings.mpp, cohort_mpp=slide.mpp) as opened:
             row, tiles = self._make(slide, opened)
         row["seconds"] = time.perf_counter() - started
         TILES.write(table, tiles, provenance, notes={ROW_NOTE: canonical_json(row)})
@@ -135,7 +148,7 @@ class TileOneSlide:
     def _provenance(self, slide: CohortSlide) -> Provenance:
         path, mask = _path_of(slide), self._mask(slide)
         try:
-            made_from = [file_fingerprint(path), slide.mpp, file_fingerprint(mask) if mask else None]
+            made_from = [slide_fingerprint(path), slide.mpp, file_fingerprint(mask) if mask else None]
         except OSError as error:
             raise SlideError(
                 f"{path}: cannot be read: {error.strerror}", hint="check the cohort column 'path' and the file's rights"

@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -241,3 +242,44 @@ def test_a_slide_cut_anywhere_ends_with_a_row_and_the_batch_goes_on(whole_slide,
         assert not (folder / "out" / "cut.parquet").exists()
     else:
         assert cut["n_tiles"] <= 20
+
+
+def test_slides_copied_to_a_stage_give_what_slides_read_in_place_give(slides, tmp_path):
+    fast = tmp_path / "fast"
+    tile(slides[:5], tmp_path / "in place", SETTINGS)
+    for workers in (1, 2):
+        summary = tile(slides[:5], tmp_path / f"staged {workers}", SETTINGS, stage_dir=fast, workers=workers)
+        assert not summary.failures
+        assert list(fast.iterdir()) == []
+        assert artifacts(tmp_path / f"staged {workers}") == artifacts(tmp_path / "in place")
+
+
+def test_a_stage_without_room_for_a_slide_fails_that_slide_only(slides, tmp_path):
+    large = write_lossless_slide(tmp_path / "slides" / "large.tif", TISSUE.repeat(2, axis=1), 0.5)
+    room = slides[0].path.stat().st_size + 1000  # for one of the small ones, not for two
+
+    def usage(folder):
+        used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return shutil._ntuple_diskusage(room, used, room - used)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", usage)
+        cohort = [slides[0], CohortSlide("large", large), slides[1]]
+        summary = tile(cohort, tmp_path / "out", SETTINGS, stage_dir=tmp_path / "fast")
+    assert [result.outcome for result in summary.results] == [Outcome.DONE, Outcome.FAILED, Outcome.DONE]
+    assert "large.tif" in summary.failures[0].error
+    assert "--stage-dir" in summary.failures[0].error
+
+
+@needs_kill
+@pytest.mark.slow
+def test_copies_of_a_killed_run_are_swept_by_the_next(slides, tmp_path):
+    out, fast = tmp_path / "out", tmp_path / "fast"
+    process = SPAWN.Process(target=tile, args=(slides, out, SETTINGS), kwargs={"stage_dir": fast})
+    process.start()
+    wait_for_tables(out, 2, process)
+    process.kill()
+    process.join()
+    assert list(fast.iterdir())
+    assert not tile(slides, out, SETTINGS, stage_dir=fast).failures
+    assert list(fast.iterdir()) == []
