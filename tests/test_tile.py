@@ -226,7 +226,7 @@ def test_slides_of_an_earlier_run_stay_in_the_table(slide, tmp_path):
 
 def test_keep_all_records_faults_and_keeps_the_tiles(tmp_path):
     rgb = TISSUE.copy()
-    rgb[112:336, 224:448] = (20, 130, 70)  # green ink on four tiles
+    rgb[112:320, 224:448] = (20, 130, 70)  # green ink on four tiles
     path = write_lossless_slide(tmp_path / "a.tif", rgb, 0.5)
     for keep_all, kept in ((False, 16), (True, 20)):
         out = tmp_path / str(keep_all)

@@ -22,6 +22,8 @@ COLOURS = {
     "pen-blue": (20, 60, 220),
     "pen-green": (150, 200, 0),
     "pen-red": (230, 20, 20),
+    "fold": (120, 60, 20),
+    "low-contrast": (255, 150, 220),
     "blurred": (255, 150, 0),
     "unreadable": (200, 0, 200),
 }

@@ -9,7 +9,7 @@ import pytest
 from pipelines.core.settings import TileSettings
 from pipelines.slides import open_slide
 from pipelines.slides.grid import tile_grid, tile_means
-from pipelines.slides.quality import colour_masks, judge_tiles, sharpness
+from pipelines.slides.quality import judge_tiles, sharpness_and_contrast
 from pipelines.slides.tissue import tissue_mask
 from tests.slide_files import GLASS, tissue_drawing, write_lossless_slide
 
@@ -35,7 +35,8 @@ def tissue():
 def test_sharp_tissue_has_no_fault(tmp_path):
     with judged(tmp_path / "a.tif", tissue()) as quality:
         assert set(quality.reason.tolist()) == {""}
-        assert (quality.focus > 1000).all()
+        assert (quality.focus > 2 * TileSettings.min_focus).all()
+        assert (quality.contrast > 2 * TileSettings.min_contrast).all()
 
 
 @pytest.mark.parametrize(
@@ -79,9 +80,36 @@ def test_a_tile_out_of_focus_is_blurred(tmp_path):
         assert (quality.reason[8:] == "").all()
 
 
-def test_without_a_limit_focus_is_not_measured(tmp_path):
-    with judged(tmp_path / "a.tif", tissue(), min_focus=0) as quality:
+def test_tissue_without_contrast_is_named_though_it_is_blurred_too(tmp_path):
+    rgb = tissue()
+    rgb[224:448, 224:448] = (0.1 * rgb[224:448, 224:448] + 0.9 * np.array([180, 110, 170])).astype(np.uint8)
+    with judged(tmp_path / "a.tif", rgb) as quality:
+        assert quality.reason[5] == "low-contrast"
+        assert (np.delete(quality.reason, 5) == "").all()
+
+
+def test_a_second_layer_of_tissue_is_a_fold(tmp_path):
+    rgb = tissue_drawing(SIDE, SIDE, [(0, SIDE, 0, SIDE)]) // 3 + np.array([127, 50, 100], np.uint8)  # evenly pink
+    rgb[224:448, 224:448] = rgb[224:448, 224:448] / 255.0 * rgb[224:448, 224:448]
+    with judged(tmp_path / "a.tif", rgb) as quality:
+        assert quality.reason[5] == "fold"
+        assert quality.fold[5] == pytest.approx(1)
+        assert (np.delete(quality.reason, 5) == "").all()
+    with judged(tmp_path / "a.tif", rgb, max_fold=1) as quality:
+        assert set(quality.reason.tolist()) == {""}
+
+
+def test_without_limits_for_them_focus_and_contrast_are_not_measured(tmp_path):
+    with judged(tmp_path / "a.tif", tissue(), min_focus=0, min_contrast=0) as quality:
         assert np.isnan(quality.focus).all()
+        assert np.isnan(quality.contrast).all()
+
+
+@pytest.mark.parametrize("limits", [{"min_focus": 0}, {"min_contrast": 0}], ids=str)
+def test_one_limit_is_enough_to_measure_both(tmp_path, limits):
+    with judged(tmp_path / "a.tif", tissue(), **limits) as quality:
+        assert not np.isnan(quality.focus).any()
+        assert not np.isnan(quality.contrast).any()
 
 
 def test_little_ink_is_allowed_and_its_share_is_known(tmp_path):
@@ -92,24 +120,37 @@ def test_little_ink_is_allowed_and_its_share_is_known(tmp_path):
         assert quality.pen[5] == pytest.approx(2 / 7, abs=0.01)
 
 
-@pytest.mark.parametrize(
-    "stain",
-    [(225, 150, 195), (110, 60, 150), (160, 130, 220), (180, 60, 80), (90, 40, 120), (150, 110, 190), (235, 110, 150)],
-    ids=["eosin", "haematoxylin", "pale nuclei", "blood", "dense nuclei", "lilac", "strong eosin"],
-)
-def test_stain_is_not_ink(stain):
-    found = colour_masks(np.full((2, 2, 3), stain, np.uint8))
-    assert not any(mask.any() for mask in found.values())
-
-
-def test_sharpness_is_the_mean_squared_laplacian():
+def test_sharpness_is_the_mean_squared_laplacian_by_the_contrast():
     rgb = np.zeros((9, 9, 3), np.uint8)
-    rgb[4, 4] = 10  # Laplacian: -40 there, 10 at its four neighbours; 49 inner pixels
-    assert sharpness(rgb) == pytest.approx((1600 + 4 * 100) / 49)
+    rgb[4, 4] = 49  # of 49 inner pixels: mean 1, variance 49**2 / 49 - 1 = 48; Laplacian -196 there, 49 at 4 others
+    sharpness, contrast = sharpness_and_contrast(rgb)
+    assert contrast == pytest.approx(48**0.5)
+    assert sharpness == pytest.approx((196**2 + 4 * 49**2) / 49 / 48**0.5)
 
 
-def test_glass_beside_the_tissue_does_not_lower_its_sharpness():
+def test_glass_beside_the_tissue_changes_neither_sharpness_nor_contrast_much():
     rgb = tissue_drawing(64, 64, [(0, 64, 0, 64)])
     half = np.full((64, 128, 3), 242, np.uint8)
     half[:, :64] = rgb
-    assert sharpness(half) == pytest.approx(sharpness(rgb), rel=0.2)
+    assert sharpness_and_contrast(half) == pytest.approx(sharpness_and_contrast(rgb), rel=0.2)
+
+
+def test_glass_has_neither_sharpness_nor_contrast():
+    assert sharpness_and_contrast(np.full((9, 9, 3), 242, np.uint8)) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_more_blur_the_less_sharp(seed):
+    rgb = tissue_drawing(56, 56, [(0, 56, 0, 56)], seed=seed)
+    blurred = [rgb, *(cv2.GaussianBlur(rgb, (0, 0), sigma) for sigma in (0.7, 1, 2, 4))]
+    sharpness = [sharpness_and_contrast(each)[0] for each in blurred]
+    assert sharpness == sorted(sharpness, reverse=True)
+    assert len(set(sharpness)) == 5
+
+
+@pytest.mark.parametrize("share", [0.8, 0.5, 0.25])
+def test_contrast_and_sharpness_fade_with_the_stain(share):
+    rgb = np.full((56, 56, 3), 160, np.uint8)
+    rgb[::2, ::2] = 80
+    faded = (160 + share * (rgb.astype(float) - 160)).astype(np.uint8)
+    assert sharpness_and_contrast(faded) == pytest.approx([share * score for score in sharpness_and_contrast(rgb)])

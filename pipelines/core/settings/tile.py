@@ -41,11 +41,15 @@ class TileSettings(Settings):
     max_white: float = 0.8
     """Largest share of a tile that may be bright and colourless, 0 to 1."""
     max_black: float = 0.2
-    """Largest share of a tile that may be nearly black, 0 to 1."""
+    """Largest share of a tile that may be black: edges of the scan and black ink, 0 to 1."""
     max_pen: float = 0.1
     """Largest share of a tile that may have the colour of blue, green or red ink, 0 to 1."""
-    min_focus: float = 500.0
-    """Least sharpness of a tile (see the column ``focus``); 0 reads no pixels for it and is faster."""
+    max_fold: float = 0.25
+    """Largest share of a tile that may be folded or over-stained, 0 to 1; 1 allows all."""
+    min_focus: float = 25.0
+    """Least sharpness of a tile (see the column ``focus``); 0 allows all."""
+    min_contrast: float = 10.0
+    """Least contrast of a tile (see the column ``contrast``); 0 allows all. With both 0 no pixels are read: faster."""
     keep_all: bool = False
     """Record what is wrong with a tile but keep it all the same (background is never kept)."""
 
@@ -62,7 +66,8 @@ class TileSettings(Settings):
         require(self.tissue_mpp > 0, f"tissue_mpp: {self.tissue_mpp} is not positive")
         require(self.min_area_mm2 >= 0, f"min_area_mm2: {self.min_area_mm2} is negative")
         require(self.min_focus >= 0, f"min_focus: {self.min_focus} is negative")
-        for name in ("min_tissue", "max_white", "max_black", "max_pen"):
+        require(self.min_contrast >= 0, f"min_contrast: {self.min_contrast} is negative")
+        for name in ("min_tissue", "max_white", "max_black", "max_pen", "max_fold"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"{name}: {value} is not in 0..1")
         require(

@@ -1,0 +1,104 @@
+"""Colours of stain, ink and folds, told apart on hand-made pixels."""
+
+import numpy as np
+import pytest
+
+from pipelines.slides.absorbance import TissueStain, colour_masks, optical_density, tissue_stain
+
+AVERAGE = TissueStain(blue_to_green=0.4, density=150, eosin=30)
+MASKS = {"white", "black", "pen-blue", "pen-green", "pen-red", "fold"}
+
+
+def masks_of(colour, stain=AVERAGE):
+    """Return the names of the masks that hold a pixel of ``colour``."""
+    found = colour_masks(np.full((2, 2, 3), colour, np.uint8), stain)
+    assert set(found) == MASKS
+    return {name for name, mask in found.items() if mask.all()}
+
+
+def over(colour, film):
+    """Return what is left of ``colour`` behind a film of another colour."""
+    return np.rint(np.array(colour) * np.array(film) / 255)
+
+
+STAINS = {
+    "eosin": (225, 150, 195),
+    "haematoxylin": (110, 60, 150),
+    "pale nuclei": (160, 130, 220),
+    "dense nuclei": (90, 40, 120),
+    "lilac": (150, 110, 190),
+    "strong eosin": (235, 110, 150),
+    "red cells": (194, 80, 155),
+    "red cells of another scanner": (192, 86, 138),
+}
+
+
+@pytest.mark.parametrize("colour", STAINS.values(), ids=STAINS)
+def test_stain_is_neither_ink_nor_black(colour):
+    assert masks_of(colour) <= {"fold"}
+
+
+@pytest.mark.parametrize("colour", [(140, 95, 60), (90, 60, 40), (180, 150, 110)], ids=["DAB", "melanin", "pale DAB"])
+def test_brown_is_not_ink(colour):
+    assert not masks_of(colour) & {"pen-blue", "pen-green", "pen-red"}
+
+
+INKS = {
+    "pen-blue": (45, 80, 200),
+    "pen-green": (15, 110, 60),
+    "pen-red": (200, 25, 40),
+    "black": (30, 30, 32),
+}
+
+
+@pytest.mark.parametrize("ground", [(245, 245, 245), (225, 150, 195), (150, 110, 190)], ids=["glass", "pink", "lilac"])
+@pytest.mark.parametrize("name", INKS)
+def test_each_ink_is_known_on_glass_and_through_tissue(name, ground):
+    assert masks_of(over(ground, INKS[name])) == {name}
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (3, 0, 8), (15, 15, 15)])
+def test_what_lets_no_light_through_is_black_whatever_its_hue(colour):
+    assert masks_of(colour) == {"black"}
+
+
+def test_glass_is_white():
+    assert masks_of((242, 240, 243)) == {"white"}
+
+
+def test_two_layers_of_tissue_are_a_fold_and_one_is_not():
+    layer = (190, 100, 150)  # densities 0.29, 0.94, 0.53: together 1.76, eosin 0.64
+    stain = TissueStain(blue_to_green=0.57, density=176, eosin=64)
+    assert masks_of(layer, stain) == set()
+    assert masks_of(over(layer, layer), stain) == {"fold"}
+
+
+def test_dense_nuclei_are_no_fold_though_as_dense():
+    stain = TissueStain(blue_to_green=0.57, density=120, eosin=60)
+    assert masks_of((85, 55, 95), stain) == set()  # densities 1.10, 1.53, 0.99: together 3.6, eosin 0.43
+
+
+def test_density_is_the_negative_logarithm_of_the_light_let_through():
+    density = optical_density(np.array([[[255, 94, 35]]], np.uint8))
+    assert density.tolist() == [[[0, 100, 199]]]  # 255 / e = 93.8, 255 / e**2 = 34.5
+
+
+def test_the_stain_of_a_slide_is_the_median_of_its_tissue_without_glass_and_ink():
+    rgb = np.full((90, 90, 3), 243, np.uint8)
+    rgb[:50] = (190, 100, 150)
+    rgb[80:] = 10
+    stain = tissue_stain(optical_density(rgb))
+    assert stain.blue_to_green == pytest.approx(0.57, abs=0.01)
+    assert stain.density == pytest.approx(176, abs=2)
+    assert stain.eosin == pytest.approx(65, abs=2)
+
+
+@pytest.mark.parametrize("name", INKS)
+def test_a_pixel_is_judged_the_same_wherever_it_lies(name):
+    rng = np.random.default_rng(0)
+    colours = np.array([*STAINS.values(), *INKS.values(), (243, 243, 243)], np.uint8)
+    index = rng.integers(len(colours), size=(40, 60))
+    order = rng.permutation(index.size)
+    straight = colour_masks(colours[index], AVERAGE)[name]
+    shuffled = colour_masks(colours[index.ravel()[order].reshape(60, 40)], AVERAGE)[name]
+    assert np.array_equal(straight.ravel()[order], shuffled.ravel())
