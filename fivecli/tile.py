@@ -46,9 +46,15 @@ def command(
     max_pen: Annotated[
         float, typer.Option(help="Largest share of a tile that is ink.", min=0, max=1)
     ] = Defaults.max_pen,
+    max_fold: Annotated[
+        float, typer.Option(help="Largest share of a tile that is folded or over-stained.", min=0, max=1)
+    ] = Defaults.max_fold,
     min_focus: Annotated[
-        float, typer.Option(help="Least sharpness of a tile; 0 does not measure it.", min=0)
+        float, typer.Option(help="Least sharpness of a tile; 0 allows all.", min=0)
     ] = Defaults.min_focus,
+    min_contrast: Annotated[
+        float, typer.Option(help="Least contrast of a tile; 0 allows all, and with --min-focus 0 reads less.", min=0)
+    ] = Defaults.min_contrast,
     keep_all: Annotated[
         bool, typer.Option("--keep-all", help="Record faults of tiles, but drop only background.")
     ] = Defaults.keep_all,
@@ -90,7 +96,9 @@ def command(
         max_white=max_white,
         max_black=max_black,
         max_pen=max_pen,
+        max_fold=max_fold,
         min_focus=min_focus,
+        min_contrast=min_contrast,
         keep_all=keep_all,
     )
     todo = restricted(read_cohort(slides), cohort)

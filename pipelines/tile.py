@@ -248,11 +248,13 @@ def tile_table(grid: Grid, tissue: Any, quality: Quality, *, keep_all: bool) -> 
         "white_fraction": quality.white,
         "black_fraction": quality.black,
         "pen_fraction": quality.pen,
+        "fold_fraction": quality.fold,
         "focus": quality.focus,
+        "contrast": quality.contrast,
         "keep": ~dropped,
         "reason": [reason or None for reason in quality.reason.tolist()],
     }
-    measured = {"focus": ~np.isnan(quality.focus)}
+    measured = {name: ~np.isnan(columns[name]) for name in ("focus", "contrast")}
     arrays = [arrow_array(columns[field.name], field.type, valid=measured.get(field.name)) for field in TILES.schema]
     return pa.Table.from_arrays(arrays, schema=TILES.schema)
 
