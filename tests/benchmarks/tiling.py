@@ -27,6 +27,8 @@ from pathlib import Path
 from tests.benchmarks.processes import Usage, middle, print_table, usage_of
 
 FIVE = "five tile"
+NO_PIXELS = ["--min-focus", "0", "--min-contrast", "0"]
+WITHOUT_PIXELS = " ".join([FIVE, *NO_PIXELS])
 PYTHON = [sys.executable, "-c"]
 TILE = [*PYTHON, "from fivecli.app import main; main()", "tile"]
 """The command ``five tile`` of the interpreter that runs the benchmark."""
@@ -80,7 +82,7 @@ def one_slide(slide: Path, peers: Mapping[str, str], runs: int, work: Path) -> N
     out = work / "out"
     places = {"slide": str(slide.absolute()), "folder": str(folder), "out": str(out)}
     ways = {
-        f"{FIVE} --min-focus 0": [*TILE, str(slide), "-o", str(out), "--min-focus", "0"],
+        WITHOUT_PIXELS: [*TILE, str(slide), "-o", str(out), *NO_PIXELS],
         f"{FIVE}, with filters": [*TILE, str(slide), "-o", str(out)],
         "imports of the stage": [*PYTHON, "import pipelines.tile"],
         "five --version": [*TILE[:-1], "--version"],
@@ -92,14 +94,14 @@ def one_slide(slide: Path, peers: Mapping[str, str], runs: int, work: Path) -> N
         for name, command in ways.items():
             shutil.rmtree(out, ignore_errors=True)
             found[name].append(usage_of(command))
-    title = f"{slide.name}: median of {runs} runs, x = CPU time / that of {FIVE} --min-focus 0"
-    print_table(title, {name: middle(used) for name, used in found.items()}, f"{FIVE} --min-focus 0")
+    title = f"{slide.name}: median of {runs} runs, x = CPU time / that without"
+    print_table(title, {name: middle(used) for name, used in found.items()}, WITHOUT_PIXELS)
 
 
 def batches(slide: Path, count: int, runs: int, work: Path, *, filters: bool) -> dict[str, Usage]:
     """Return what first run, rerun and two workers cost over ``count`` slides, and one slide alone."""
     many, one = linked(slide, count, work / f"many-{slide.stem}"), linked(slide, 1, work / f"one-{slide.stem}")
-    out, options = work / "out", [] if filters else ["--min-focus", "0"]
+    out, options = work / "out", [] if filters else NO_PIXELS
     found: dict[str, list[Usage]] = {}
     for _ in range(runs):
         for name, folder, more in (
