@@ -15,6 +15,7 @@ BENCHMARKS = {
     "tiling": "five tile: CPU time, memory, batches, workers; peers by --peer",
 }
 WITH_DATA = {
+    "filter_quality": "precision and recall of the tile filters on sound tiles of yours, spoilt by it (--tiles)",
     "describe_quality": "descriptions against a table of reference answers (--reports, --descriptions)",
     "mean_pool_baseline": "what a model has to beat (features and runs of five train)",
 }

@@ -28,6 +28,7 @@ from tests.benchmarks.processes import Usage, middle, print_table, usage_of
 
 FIVE = "five tile"
 NO_PIXELS = ["--min-focus", "0", "--min-contrast", "0"]
+"""Options with which no filter reads pixels of the tiles."""
 WITHOUT_PIXELS = " ".join([FIVE, *NO_PIXELS])
 PYTHON = [sys.executable, "-c"]
 TILE = [*PYTHON, "from fivecli.app import main; main()", "tile"]
@@ -94,7 +95,7 @@ def one_slide(slide: Path, peers: Mapping[str, str], runs: int, work: Path) -> N
         for name, command in ways.items():
             shutil.rmtree(out, ignore_errors=True)
             found[name].append(usage_of(command))
-    title = f"{slide.name}: median of {runs} runs, x = CPU time / that without"
+    title = f"{slide.name}: median of {runs} runs, x = CPU time / that of the first way"
     print_table(title, {name: middle(used) for name, used in found.items()}, WITHOUT_PIXELS)
 
 
