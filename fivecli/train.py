@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from fivecli.options import Config, Device, Json, Overwrite
-from fivecli.screen import finish, progress
+from fivecli.screen import finish, progress, show_figures
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings import TrainSettings as Defaults
 from pipelines.core.settings.train import PRESETS
@@ -125,6 +125,8 @@ def command(
         bool, _option("Compute activations twice to save memory.", LEARNING)
     ] = Defaults.checkpoint_activations,
     device: Device = "auto",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, with steps and memory.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     config: Config = None,
@@ -133,11 +135,16 @@ def command(
 
     Example: five train features --descriptions descriptions --cohort cohort.csv -o run
     """
-    from pipelines.train import TrainInputs, train
+    from pipelines.train import TrainInputs, plan_training, train
 
     settings = Defaults(**{field.name: context.params[field.name] for field in fields(Defaults)})
     inputs = TrainInputs(features, cohort, descriptions, classes, init, splits)
+    if dry_run:
+        show_figures(plan_training(inputs, settings), as_json=as_json)
+        return
     with progress("train", "epochs") as on_result:
-        summary = train(inputs, output, settings, device=device, overwrite=overwrite, on_result=on_result)
+        summary = train(
+            inputs, output, settings, device=device, tensorboard=tensorboard, overwrite=overwrite, on_result=on_result
+        )
     if os.environ.get("RANK", "0") == "0":  # of the processes of a launcher, the first speaks
         finish(summary, unit="epochs", as_json=as_json)

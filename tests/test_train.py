@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -15,8 +16,8 @@ from pipelines.core.schemas import EMBEDDED_SLIDES, METRICS, PREDICTIONS, SPLITS
 from pipelines.core.settings import PredictSettings, TrainSettings
 from pipelines.core.settings.train import PRESETS
 from pipelines.model import loop
-from pipelines.model.loop import learning_rate, updates_per_epoch
-from pipelines.predict import predict
+from pipelines.model.optimizer import learning_rate, updates_per_epoch
+from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
 from tests.synthetic_features import DIM, PROVENANCE, write_bag, write_cohort
 
@@ -237,6 +238,30 @@ def test_descriptions_of_other_patients_only_are_refused(cohort, settings, tmp_p
         train(pretrain_inputs(cohort), tmp_path / "run", settings)
 
 
+def test_a_plan_counts_patients_steps_and_parameters_and_trains_nothing(cohort, settings, tmp_path):
+    (tmp_path / "c.yaml").write_text(f"text_model: {settings.text_model}\nwidth: 64\nbatch_size: 2\nepochs: 5\n")
+    flags = ["--cohort", str(cohort.table), "--classes", str(cohort.classes), "--config", str(tmp_path / "c.yaml")]
+    flags += ["--regime", "finetune", "--test-fraction", "0.34", "--val-fraction", "0.25", "--dry-run", "--json"]
+    result = CliRunner().invoke(app, ["train", str(cohort.features), "-o", str(tmp_path / "run"), *flags])
+    plan = json.loads(result.stdout)
+    assert plan["train"] == "6 patients (round 3, spindle 3), 6 slides"
+    assert plan["test"] == "4 patients (round 2, spindle 2), 4 slides"
+    assert (plan["updates_per_epoch"], plan["updates_at_most"]) == (3, 15)
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_shows_what_the_metrics_hold(cohort, settings, tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, epochs=2), tensorboard=True)
+    events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    found = {
+        (event.step, *tag.split("/")): event.value for tag in events.Tags()["scalars"] for event in events.Scalars(tag)
+    }
+    rows = METRICS.read_rows(tmp_path / "run" / "metrics.parquet")
+    assert found == pytest.approx({(row["epoch"], row["split"], row["name"]): row["value"] for row in rows})
+
+
 def test_the_learning_rate_rises_and_falls_to_a_hundredth():
     rates = [learning_rate(step, 100, 0.1) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
@@ -295,7 +320,9 @@ def test_a_linear_probe_learns_the_classes_and_leaves_the_network_as_it_was(coho
     assert all(bool((after[name] == before[name]).all()) for name in before)
     assert summary.figures["train_accuracy"] == 1.0
     found = predict(
-        cohort.features, tmp_path / "probe", tmp_path / "predictions", PredictSettings(), cohort=cohort.table
+        PredictInputs(cohort.features, tmp_path / "probe", cohort=cohort.table),
+        tmp_path / "predictions",
+        PredictSettings(),
     )
     assert found.counts["done"] == 12
     rows = PREDICTIONS.read_rows(tmp_path / "predictions" / "predictions.parquet")

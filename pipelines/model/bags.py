@@ -57,6 +57,11 @@ def training_rows(n: int, k: int, rng: np.random.Generator) -> Rows:
     return rng.integers(edges[:-1], edges[1:])
 
 
+def tiles_drawn(n_tiles: int, ratio: float, most: int) -> int:
+    """Return how many of ``n_tiles`` enter a training step: ``ratio`` of them, at least 1, at most ``most``."""
+    return max(1, min(math.ceil(n_tiles * ratio), most))
+
+
 def even_rows(n: int, k: int) -> Rows:
     """Return the ``k`` of ``n`` rows in the middle of strata of equal width, sorted."""
     return ((2 * np.arange(k) + 1) * n) // (2 * k)
@@ -66,13 +71,12 @@ class BagReader:
     """Reads bags as they are asked for, and keeps those that fit into ``cache_bytes`` of memory."""
 
     def __init__(self, *, cache_bytes: int = 2 << 30) -> None:
-        self._left = cache_bytes
+        self.cache_bytes = self._left = cache_bytes
         self._kept: dict[str, Bag] = {}
 
     def training(self, bag: BagFile, ratio: float, most: int, rng: np.random.Generator) -> TileBag:
         """Return ``ratio`` of the tiles, at least 1 and at most ``most``, drawn anew."""
-        k = max(1, min(math.ceil(bag.n_tiles * ratio), most))
-        return self._bag(bag, training_rows(bag.n_tiles, k, rng))
+        return self._bag(bag, training_rows(bag.n_tiles, tiles_drawn(bag.n_tiles, ratio, most), rng))
 
     def evaluation(self, bag: BagFile, most: int) -> TileBag:
         """Return all tiles, or ``most`` spread evenly."""

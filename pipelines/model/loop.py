@@ -27,7 +27,7 @@ from pipelines.model.checkpoint import learned_state, load_learned
 from pipelines.model.objectives import Objective
 from pipelines.model.optimizer import learning_rate, make_optimizer, set_rates, updates_per_epoch
 from pipelines.model.progress import Progress
-from pipelines.model.states import STATE, restore_state, save_state
+from pipelines.model.states import restore_state, save_state
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -55,7 +55,7 @@ def fit(
     Parameters
     ----------
     states
-        Folder from which an interrupted run with the same ``run_id`` goes on.
+        File from which an interrupted run with the same ``run_id`` goes on.
     accelerator
         Device, precision and the processes that share the work.
     on_epoch
@@ -68,7 +68,7 @@ def fit(
     """
     training = _Training(model, objective, data, settings, accelerator)
     best = learned_state(model)
-    progress = restore_state(states / STATE, run_id, model, training.plain_optimizer, best) or Progress()
+    progress = restore_state(states, run_id, model, training.plain_optimizer, best) or Progress()
     saved = time.monotonic()
     while progress.epoch < settings.epochs and progress.epoch - progress.best_epoch < settings.patience:
         progress.epoch += 1
@@ -84,7 +84,7 @@ def fit(
             progress.best, progress.best_epoch, best = value, progress.epoch, learned_state(model)
         if accelerator.is_main_process:
             if time.monotonic() - saved > STATE_SECONDS:
-                save_state(states / STATE, run_id, model, training.plain_optimizer, best, progress)
+                save_state(states, run_id, model, training.plain_optimizer, best, progress)
                 saved = time.monotonic()
             on_epoch(progress)
     load_learned(model, best, "best epoch")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -53,6 +53,11 @@ class LinearProbe(FiveModel):
         """Return the embeddings of the bags with a 1 appended, (B, D + 1)."""
         return functional.pad(super().encode_bags(bags, prompts), (0, 1), value=1.0)
 
+    def attend(self, bag: TileBag, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the embedding of one bag with a 1 appended, (1, D + 1), and what each prompt looks at, (P, N)."""
+        vector, maps = super().attend(bag, prompts)
+        return functional.pad(vector, (0, 1), value=1.0), maps
+
     def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
         """Return weights and bias of each class, (K, D + 1); the texts of the classes are not read."""
         rows = torch.cat([self.head.weight, self.head.bias[:, None]], dim=1)
@@ -60,7 +65,13 @@ class LinearProbe(FiveModel):
 
 
 def fit_probe(
-    model: LinearProbe, objective: Objective, labels: Mapping[str, str], data: Data, settings: TrainSettings
+    model: LinearProbe,
+    objective: Objective,
+    labels: Mapping[str, str],
+    data: Data,
+    settings: TrainSettings,
+    *,
+    on_epoch: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Fit the head of ``model`` in place, once for each of `STRENGTHS`; keep the one of the lowest validation loss.
 
@@ -101,6 +112,7 @@ def fit_probe(
         if loss < progress.best:
             progress.best, progress.best_epoch = loss, progress.epoch
             best = {name: weight.clone() for name, weight in model.head.state_dict().items()}
+        on_epoch(progress)
     if best is not None:
         model.head.load_state_dict(best)
     return progress

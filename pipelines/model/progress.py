@@ -26,6 +26,10 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     """Rows of the METRICS table."""
 
+    def figures(self, epoch: int) -> dict[str, float]:
+        """Return the figures of an epoch, named ``<split>_<figure>``."""
+        return {f"{row['split']}_{row['name']}": row["value"] for row in self.history if row["epoch"] == epoch}
+
     def record(self, figures: Mapping[str, Mapping[str, float]]) -> None:
         """Note the figures of an epoch, by split and name."""
         self.history += [
