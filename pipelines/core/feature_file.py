@@ -42,6 +42,10 @@ class CoordsAttributes:
     level0_height: int
 
 
+SLIDE_NOTE = "slide_path"
+"""Attribute that names the slide file at the time of embedding; it may have moved since."""
+
+
 @dataclass(frozen=True)
 class FeatureInfo:
     """What a feature file says of itself: the root attributes."""

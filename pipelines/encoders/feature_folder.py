@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.errors import EncoderError
 from pipelines.core.feature_file import (
+    SLIDE_NOTE,
     CoordsAttributes,
     FeatureInfo,
     FeatureWriter,
@@ -166,6 +167,7 @@ class FeatureOutput:
         ) as writer:
             mismatches = encoder.preset.mismatches(row["tile_size"], row["target_mpp"])
             writer.notes.update(precision=encoder.precision, mismatch="; ".join(mismatches))
+            writer.notes[SLIDE_NOTE] = row["path"]
             yield _Features(slide, encoder, self.plan.settings.dtype, writer, FeatureSanity(slide.slide_id))
 
 

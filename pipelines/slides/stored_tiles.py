@@ -76,7 +76,9 @@ def _codec(page: tifffile.TiffPage, width: int, height: int) -> TileCodec | None
     if (page.samplesperpixel, page.bitspersample, page.planarconfig, page.imagedepth) != (3, 8, 1, 1):
         return None
     if page.compression == JPEG and page.photometric in (RGB, YCBCR):
-        return JpegCodec.of(width, height, page.jpegtables or b"", is_rgb=page.photometric == RGB)
+        first = page.parent.filehandle.read_segments(page.dataoffsets[:1], page.databytecounts[:1])
+        data = next(iter(first))[0]
+        return JpegCodec.of(width, height, page.jpegtables or b"", data, is_rgb=page.photometric == RGB)
     if page.compression == APERIO_JPEG2000_RGB and page.photometric == RGB:
         return Jpeg2000Codec(width, height)
     return None

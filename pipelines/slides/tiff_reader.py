@@ -134,9 +134,12 @@ class TiffReader(Reader):
     def _region(self, x: int, y: int, level: int, reduction: int, area: tuple[int, int, int, int]) -> Rgb:
         """Return ``area`` (left, top, width, height) of the reduced level; (x, y) is named in errors."""
         left, top, width, height = area
-        out = np.full((height, width, 3), 255, np.uint8)
+        stored = self._levels[level]
+        inside = min(left, top) >= 0 and left + width <= stored.width // reduction
+        inside = inside and top + height <= stored.height // reduction
+        out = np.empty((height, width, 3), np.uint8) if inside else np.full((height, width, 3), 255, np.uint8)
         try:
-            for number, tile_left, tile_top in _tiles_under(self._levels[level], reduction, area):
+            for number, tile_left, tile_top in _tiles_under(stored, reduction, area):
                 tile = self._tile((level, number, reduction))
                 _paste(out, tile, tile_left - left, tile_top - top)
         except (OSError, ValueError) as error:
@@ -157,9 +160,12 @@ class TiffReader(Reader):
         return self._cache.keep(key, tile[:height, :width])
 
     def _compressed(self, offset: int, count: int) -> bytes:
-        with self._reading:
-            self._file.seek(offset)
-            data = self._file.read(count)
+        if hasattr(os, "pread"):
+            data = os.pread(self._file.fileno(), count, offset)
+        else:  # Windows
+            with self._reading:
+                self._file.seek(offset)
+                data = self._file.read(count)
         if len(data) < count:
             raise ValueError("the file ends before this tile does")
         return data

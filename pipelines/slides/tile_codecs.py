@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import ClassVar, Protocol
 
 import cv2
@@ -16,6 +18,17 @@ START, END = b"\xff\xd8", b"\xff\xd9"
 """Markers around every JPEG stream; JPEG 2000 ends with the same."""
 JFIF = b"\xff\xe0"
 """Marker of the segment that makes libjpeg take the colours for YCbCr, whatever the TIFF says."""
+
+QUANTISATION, FRAME_HEADERS = 0xDB, frozenset((0xC0, 0xC1, 0xC2))
+"""Kinds of JPEG segments."""
+ZIGZAG = sorted(
+    ((row, column) for row in range(8) for column in range(8)),
+    key=lambda at: (sum(at), at[0] if sum(at) % 2 else at[1]),
+)
+"""Row and column of the coefficients in the order of a quantisation table."""
+_RESPONSE = 3 / 4 + np.cos(np.pi * np.arange(8) / 8) / 4
+SMOOTHING = np.array([_RESPONSE[row] * _RESPONSE[column] for row, column in ZIGZAG])
+"""What the kernel (1/8, 3/4, 1/8) along both axes multiplies each coefficient of an 8 x 8 DCT by."""
 
 
 class TileCodec(Protocol):
@@ -39,36 +52,92 @@ class TileCodec(Protocol):
 class JpegCodec:
     """JPEG by libjpeg-turbo; reduced by a smaller inverse DCT, which is the area mean but for rounding.
 
-    Where chroma is subsampled, reduced pixels take it as stored, while OpenSlide first
-    interpolates it to the full size.
+    Where chroma is stored at half the size (4:2:0), a reduced tile would have it as stored, while
+    OpenSlide interpolates it to the full size: along each axis, the area mean then has 3/4 of a
+    stored value and 1/8 of either neighbour. That smoothing multiplies each coefficient of the
+    DCT by a number, and so does the quantisation table: reduced tiles are decoded with another
+    table for chroma, at no cost.
     """
 
     width: int
     height: int
     prefix: bytes
     """What precedes the segments of every tile: start, colour space, tables shared by all tiles."""
+    smooth_tables: frozenset[int]
+    """Numbers of the quantisation tables to smooth with; empty where chroma has the full size."""
     reductions: ClassVar[tuple[int, ...]] = (4, 2, 1)
 
     @classmethod
-    def of(cls, width: int, height: int, tables: bytes, *, is_rgb: bool) -> JpegCodec:
+    def of(cls, width: int, height: int, tables: bytes, first: bytes, *, is_rgb: bool) -> JpegCodec:
         """Return the codec for a level whose ``JPEGTables`` are ``tables`` (empty if there are none).
 
         The TIFF directory alone says whether the tiles hold RGB or YCbCr; libjpeg learns it
-        from an Adobe segment.
+        from an Adobe segment. How chroma is stored is read from the ``first`` tile.
         """
         adobe = struct.pack(">2sH5sHHHB", b"\xff\xee", 14, b"Adobe", 100, 0, 0, 0 if is_rgb else 1)
-        return cls(width, height, START + adobe + tables.removeprefix(START).removesuffix(END))
+        prefix = START + adobe + tables.removeprefix(START).removesuffix(END)
+        return cls(width, height, prefix, frozenset() if is_rgb else _tables_of_halved_chroma(first))
+
+    @cached_property
+    def _reduced_prefix(self) -> bytes:
+        return START + _smoothed(self.prefix[len(START) :], self.smooth_tables)
 
     def decode(self, data: bytes, reduction: int) -> Rgb:
         """Return the tile; what libjpeg would only warn of and fill with grey is an error too."""
         if not data.startswith(START):
             raise ValueError("the tile is not a JPEG stream")
-        begin = 4 + int.from_bytes(data[4:6], "big") if data[2:4] == JFIF else 2
+        data = data[4 + int.from_bytes(data[4:6], "big") if data[2:4] == JFIF else 2 :]
         height, width = self.height // reduction, self.width // reduction
-        rgb: Rgb = simplejpeg.decode_jpeg(
-            self.prefix + data[begin:], min_height=height, min_width=width, min_factor=reduction, strict=True
-        )
+        if reduction > 1 and self.smooth_tables:
+            data = self._reduced_prefix + _smoothed(data, self.smooth_tables)
+        else:
+            data = self.prefix + data
+        rgb: Rgb = simplejpeg.decode_jpeg(data, min_height=height, min_width=width, min_factor=reduction, strict=True)
         return _of_size(rgb, width, height)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield kind, start and end of the contents of the segments of a JPEG stream as far as its frame header."""
+    place = 0
+    while data[place : place + 1] == b"\xff" and place + 4 <= len(data):
+        kind, end = data[place + 1], place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        yield kind, place + 4, end
+        if kind in FRAME_HEADERS:
+            return
+        place = end
+
+
+def _tables_of_halved_chroma(tile: bytes) -> frozenset[int]:
+    """Return the quantisation tables of chroma of half the size; none where that is not so, or luma uses them too."""
+    for kind, start, _ in _segments(tile.removeprefix(START)):
+        if kind in FRAME_HEADERS:
+            components = tile.removeprefix(START)[start + 6 : start + 15]  # three of: name, sampling, table
+            luma, *chroma = (tuple(components[place : place + 3]) for place in (0, 3, 6))
+            if luma[1:2] == (0x22,) and all(part[1:2] == (0x11,) for part in chroma):
+                return frozenset(part[2] for part in chroma) - {luma[2]}
+    return frozenset()
+
+
+def _smoothed(data: bytes, numbers: frozenset[int]) -> bytes:
+    """Return the segments of a JPEG stream with the quantisation tables ``numbers`` smoothed."""
+    for kind, start, end in _segments(data):
+        if kind == QUANTISATION:
+            data = data[:start] + _smoothed_tables(data[start:end], numbers) + data[end:]
+    return data
+
+
+@lru_cache(maxsize=64)
+def _smoothed_tables(tables: bytes, numbers: frozenset[int]) -> bytes:
+    out, place = bytearray(tables), 0
+    while place < len(tables):
+        width, number = 1 + (tables[place] >> 4), tables[place] & 15  # bytes of an entry
+        if number in numbers:
+            kind = np.dtype(f">u{width}")
+            entries = np.frombuffer(tables, kind, 64, place + 1)
+            smooth = np.maximum(np.rint(entries * SMOOTHING), 1).astype(kind)
+            out[place + 1 : place + 1 + 64 * width] = smooth.tobytes()
+        place += 1 + 64 * width
+    return bytes(out)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ def jpeg2000(rgb: np.ndarray) -> bytes:
 
 LAYOUTS = {
     "4:2:0": Layout(jpeg("420"), 7, 6),
+    "4:2:0 with tables": Layout(jpeg("420"), 7, 6, tables=True),
     "4:2:2 with tables": Layout(jpeg("422"), 7, 6, tables=True),
     "4:4:4": Layout(jpeg("444"), 7, 6),
     "RGB": Layout(rgb_jpeg, 7, 2),
@@ -143,6 +144,13 @@ def stained(width: int, height: int, seed: int = 0) -> np.ndarray:
         noise = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), sigma)
         rgb += (amount * noise / noise.std())[..., None] * np.array([1, 0.8, 0.4], np.float32)
     return rgb.clip(0, 255).astype(np.uint8)
+
+
+def coloured(width: int, height: int, seed: int = 0) -> np.ndarray:
+    """Fine structure in the colour alone, (height, width, 3): pink and blue of nearly the same lightness."""
+    noise = np.random.default_rng(seed).standard_normal((height, width)).astype(np.float32)
+    blue = cv2.GaussianBlur(noise, (0, 0), 2.2) > 0
+    return np.where(blue[..., None], np.uint8((150, 140, 215)), np.uint8((205, 120, 165)))
 
 
 def _tiles(rgb, tile):
