@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from pipelines.slides.grid import Grid
 from pipelines.slides.outlines import Polygon
+from pipelines.slides.pictures import Captions
 from pipelines.slides.readers import Rgb
 from pipelines.slides.slide import Thumbnail
 
@@ -31,7 +32,8 @@ COLOURS = {
 OUTLINE = (255, 220, 0)
 MIN_EDGE, MAX_EDGE = 900, 2400
 """Longer edge of the picture, pixels."""
-LEGEND_HEIGHT, SWATCH = 34, 18
+LEGEND_HEIGHT, SWATCH, MARGIN = 34, 18, 8
+"""Height of a line of the legend, edge of a square of colour in it, and what is left of the first; pixels."""
 
 
 def overview(thumbnail: Thumbnail, polygons: Sequence[Polygon], grid: Grid, reason: NDArray[np.str_]) -> Rgb:
@@ -60,20 +62,23 @@ def overview(thumbnail: Thumbnail, polygons: Sequence[Polygon], grid: Grid, reas
     for polygon in polygons:
         rings = [np.rint(ring * scale).astype(np.int32) for ring in polygon]
         cv2.polylines(picture, rings, isClosed=True, color=OUTLINE, thickness=2)
-    return np.vstack([picture, _legend(picture.shape[1], states)])
+    return np.vstack([picture, _legend(size[0], states)])
 
 
 def _legend(width: int, states: NDArray[np.str_]) -> Rgb:
-    """Return a strip with a swatch, name and count for every kind of tile in the picture."""
-    strip = Image.new("RGB", (width, LEGEND_HEIGHT), "white")
-    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(14)
-    left, middle = 8, LEGEND_HEIGHT // 2
-    for state, colour in COLOURS.items():
-        count = int((states == state).sum())
+    """Return lines with a swatch, name and count for every kind of tile in the picture."""
+    counts = {state: int((states == state).sum()) for state in COLOURS}
+    lines, left = [Image.new("RGB", (width, LEGEND_HEIGHT), "white")], MARGIN
+    captions, middle = Captions(lines[0]), LEGEND_HEIGHT // 2
+    for state, count in counts.items():
         if not count and state != "kept":
             continue
-        draw.rectangle((left, middle - SWATCH // 2, left + SWATCH, middle + SWATCH // 2), fill=colour)
-        text, place = f"{state} {count}", (left + SWATCH + 6, middle)
-        draw.text(place, text, fill="black", font=font, anchor="lm")
-        left = round(place[0] + draw.textlength(text, font) + 18)
-    return np.asarray(strip)
+        text = f"{state} {count}"
+        taken = SWATCH + 6 + captions.width(text)
+        if left > MARGIN and left + taken > width:
+            lines.append(Image.new("RGB", (width, LEGEND_HEIGHT), "white"))
+            captions, left = Captions(lines[-1]), MARGIN
+        captions.swatch(COLOURS[state], left, middle, SWATCH)
+        captions.write(text, left + SWATCH + 6, middle)
+        left += taken + 18
+    return np.vstack([np.asarray(line) for line in lines])

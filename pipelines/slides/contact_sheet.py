@@ -1,0 +1,75 @@
+"""One picture a slide of the tiles that filters found faulty, a row for each reason, to set limits by."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipelines.core.errors import SlideError
+from pipelines.core.settings import TileSettings
+from pipelines.slides.grid import Grid
+from pipelines.slides.overview import COLOURS
+from pipelines.slides.pictures import TEXT_HEIGHT, Captions
+from pipelines.slides.quality import PENS, REASONS, Quality, Scores
+from pipelines.slides.readers import Rgb
+from pipelines.slides.slide import Slide
+
+COLUMNS = 10
+"""Most tiles of a reason that are shown."""
+EDGE, GAP, CAPTION, LABEL = 112, 6, 22, 14
+"""Edge of a tile as shown, what is between two, height of a row's caption and of a tile's score; pixels."""
+SCORE_OF = {
+    "black": ("black", "max_black"),
+    **dict.fromkeys(PENS, ("pen", "max_pen")),
+    "white": ("white", "max_white"),
+    "fold": ("fold", "max_fold"),
+    "low-contrast": ("contrast", "min_contrast"),
+    "blurred": ("focus", "min_focus"),
+}
+"""The score of `Quality` behind a reason, and the setting that limits it."""
+
+
+def contact_sheet(slide: Slide, grid: Grid, quality: Quality, settings: TileSettings) -> Rgb | None:
+    """Return the tiles of each reason from the worst to those next to the limit, None where there are none.
+
+    Of more than `COLUMNS` tiles those are shown whose scores are evenly spread in rank, so the same
+    slide gives the same picture. Background and unreadable tiles are left out: the overview has them.
+
+    Returns
+    -------
+    (H, W, 3) uint8, at most some 1,200 by 1,200 pixels.
+    """
+    rows = []
+    for reason in (reason for reason in REASONS if reason in SCORE_OF):
+        found = np.flatnonzero(quality.reason == reason)
+        if len(found):
+            score, limit = SCORE_OF[reason]
+            scores: Scores = getattr(quality, score)[found]
+            order = np.argsort(scores if limit.startswith("min") else -scores, kind="stable")
+            bound = f"limit {getattr(settings, limit):.3g} ({limit})"
+            caption = f"{reason}: {len(found)} tiles, {score} {scores.min():.3g} to {scores.max():.3g}, {bound}"
+            rows.append(_row(slide, grid, found[order], scores[order], caption, reason))
+    return np.vstack(rows) if rows else None
+
+
+def _row(slide: Slide, grid: Grid, tiles: NDArray[np.intp], scores: Scores, caption: str, reason: str) -> Rgb:
+    """Return one row: a caption, and beneath it some of ``tiles`` (indices, sorted) with their scores."""
+    row = Image.new("RGB", (GAP + COLUMNS * (EDGE + GAP), CAPTION + EDGE + LABEL + GAP), "white")
+    captions, labels = Captions(row), Captions(row, LABEL - 2)
+    captions.swatch(COLOURS[reason], GAP, CAPTION // 2, TEXT_HEIGHT)
+    captions.write(caption, GAP + TEXT_HEIGHT + 8, CAPTION // 2)
+    shown = np.unique(np.linspace(0, len(tiles) - 1, COLUMNS).round().astype(int))
+    for place, index in enumerate(shown.tolist()):
+        left = GAP + place * (EDGE + GAP)
+        x, y = int(grid.x[tiles[index]]), int(grid.y[tiles[index]])
+        row.paste(_picture(slide, x, y, grid.size), (left, CAPTION))
+        labels.write(f"{scores[index]:.3g}", left, CAPTION + EDGE + LABEL // 2 + 1)
+    return np.asarray(row)
+
+
+def _picture(slide: Slide, x: int, y: int, size: int) -> Image.Image:
+    try:
+        return Image.fromarray(slide.read_tile(x, y, size, EDGE))
+    except SlideError:
+        return Image.new("RGB", (EDGE, EDGE), COLOURS["unreadable"])

@@ -1,0 +1,46 @@
+"""Write pictures for people to look at, and captions within them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+from PIL import Image, ImageDraw, ImageFont
+
+from pipelines.core.files import replacing
+from pipelines.slides.readers import Rgb
+
+JPEG_QUALITY = 85
+TEXT_HEIGHT = 14
+"""Of captions, pixels."""
+
+
+class Captions:
+    """Black text and squares of colour on a picture."""
+
+    def __init__(self, picture: Image.Image, text_height: int = TEXT_HEIGHT) -> None:
+        self._draw = ImageDraw.Draw(picture)
+        self._font = ImageFont.load_default(text_height)  # OpenCV's own fonts are slow to load
+
+    def width(self, text: str) -> int:
+        """Return the width of a line of text, pixels."""
+        return round(self._draw.textlength(text, self._font))
+
+    def write(self, text: str, left: int, middle: int) -> None:
+        """Write a line of text from ``left`` about the height ``middle``, pixels."""
+        self._draw.text((left, middle), text, fill="black", font=self._font, anchor="lm")
+
+    def swatch(self, colour: tuple[int, int, int], left: int, middle: int, edge: int) -> None:
+        """Fill a square from ``left`` about the height ``middle``, pixels."""
+        self._draw.rectangle((left, middle - edge // 2, left + edge, middle + edge // 2), fill=colour)
+
+
+def write_picture(path: Path, rgb: Rgb | None) -> None:
+    """Write ``rgb`` (H, W, 3) to ``path`` as JPEG, whole or not at all; None removes an earlier picture."""
+    if rgb is None:
+        path.unlink(missing_ok=True)
+        return
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    with replacing(path) as part:
+        # cv2.imwrite would not tell of a full disk
+        part.write_bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1].tobytes())
