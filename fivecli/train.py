@@ -99,6 +99,7 @@ def command(
     ] = Defaults.loss,  # type: ignore[assignment]
     extra_texts: Annotated[int, _option("Other patients' texts in a step.", LEARNING)] = Defaults.extra_texts,
     max_dropped: Annotated[int, _option("Most questions dropped in a step.", LEARNING)] = Defaults.max_dropped,
+    text_variants: Annotated[int, _option("Ways of rebuilding texts for frozen.", LEARNING)] = Defaults.text_variants,
     epochs: Annotated[int, _option("Passes over the training slides.", LEARNING)] = Defaults.epochs,
     patience: Annotated[int, _option("Epochs without gain before stopping.", LEARNING)] = Defaults.patience,
     batch_size: Annotated[int, _option("Slides in a batch.", LEARNING)] = Defaults.batch_size,

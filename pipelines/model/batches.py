@@ -88,7 +88,7 @@ def balanced_order(strata: Sequence[Sequence[int]], total: int, rng: np.random.G
     shares = rng.permutation(np.arange(len(strata)) < total % len(strata)) + total // len(strata)
     drawn = []
     for members, share in zip(strata, shares, strict=True):
-        rounds = -(-int(share) // len(members))
+        rounds = max(1, -(-int(share) // len(members)))
         drawn.append(np.concatenate([rng.permutation(members) for _ in range(rounds)])[:share])
     return rng.permutation(np.concatenate(drawn))
 

@@ -50,10 +50,10 @@ class DescriptionMatching:
 
     def loss(self, model: FiveModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
         """Return the contrastive loss of bags against their own and other descriptions."""
-        kept = kept_questions(len(model.spec.questions), self.settings.max_dropped, rng)
         drawn = rng.permutation(len(self.others))[: self.settings.extra_texts]
         patients = [self.answers[bag.slide_id] for bag in bags] + [self.others[index] for index in drawn]
-        texts, place = merge_equal(rebuilt_texts(patients, kept, rng))
+        kept, rebuilt = self._rebuilt(patients, len(model.spec.questions), rng)
+        texts, place = merge_equal(rebuilt)
         owners = torch.tensor(place[: len(bags)], device=model.device)
         n_own = int(owners.max()) + 1  # texts stand in order of first appearance: the batch's own come first
         vectors = model.encode_texts(texts[:n_own])
@@ -63,6 +63,22 @@ class DescriptionMatching:
         logits = model.logits(model.encode_bags(bags, model.encode_prompts(kept)), vectors)
         positives = functional.one_hot(owners, len(texts)).bool()
         return contrastive_loss(logits, positives, symmetric=self.settings.loss == "symmetric")
+
+    def _rebuilt(
+        self, patients: Sequence[Answers], n_questions: int, rng: np.random.Generator
+    ) -> tuple[list[int], list[str]]:
+        """Return the questions that a step keeps, and the patients' texts of them.
+
+        For a frozen text model both follow from a variant drawn from a few, so that each text comes
+        again and is encoded once; a patient's text then does not depend on who else is in the step.
+        """
+        settings = self.settings
+        if settings.tuning != "frozen" or not settings.text_variants:
+            kept = kept_questions(n_questions, settings.max_dropped, rng)
+            return kept, rebuilt_texts(patients, kept, rng)
+        variant = [settings.seed, 3, int(rng.integers(settings.text_variants))]
+        kept = kept_questions(n_questions, settings.max_dropped, np.random.default_rng(variant))
+        return kept, [rebuilt_texts([answers], kept, np.random.default_rng(variant))[0] for answers in patients]
 
     def validate(self, model: FiveModel, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
         """Return ``loss`` and ``retrieval`` against full descriptions of validation and training patients.

@@ -106,6 +106,9 @@ class TrainSettings(ModelSettings):
     without gradient (released: all)."""
     max_dropped: int = 5
     """Most questions left out of descriptions and prompts in a step; one always stays."""
+    text_variants: int = 64
+    """Only for ``tuning: frozen``: ways of dropping and shuffling that a run uses, so that texts come again and
+    are encoded once only; 0 draws anew in every step (then most texts are new, and each step encodes them)."""
     tile_ratio: float = 0.5
     """Share of a slide's tiles drawn anew for each training step, 0 to 1."""
     max_tiles: int = 1024
@@ -184,7 +187,7 @@ class TrainSettings(ModelSettings):
         _one_of(self, "balance", ("none", "weights", "sampling"))
         _one_of(self, "precision", ("fp32", "bf16", "fp16"))
         _at_least(self, 1, "max_tiles", "max_tiles_eval", "epochs", "patience", "batch_size", "accumulation")
-        _at_least(self, 0, "extra_texts", "max_dropped", "weight_decay", "clip_norm")
+        _at_least(self, 0, "extra_texts", "text_variants", "max_dropped", "weight_decay", "clip_norm")
         _at_least(self, 0, *(name for name in ("lr", "lr_text") if getattr(self, name) is not None))
         require(0 <= self.label_smoothing < 1, f"label_smoothing: {self.label_smoothing} is not in 0..1")
         require(0 < self.tile_ratio <= 1, f"tile_ratio: {self.tile_ratio} is not in 0..1")
