@@ -73,7 +73,7 @@ class Language(Part):
     """End what a negation reaches over."""
     alternatives: tuple[Term, ...] = ("or", "nor")
     """Carry a negation over the commas of a list: ``no vascular, lymphatic or perineural invasion``."""
-    denial: tuple[Term, ...] = ("no", "none", "not *", "absent", "negative*", "nil", "free", "uninvolved", "(-)")
+    denial: tuple[Term, ...] = ("no", "none", "not *", "absent", "negative*", "neg", "nil", "free", "uninvolved", "(-)")
     """A bare no after a label: ``Pleural invasion: absent``."""
     affirmation: tuple[Term, ...] = (
         *("yes", "present", "positive", "identified", "seen", "focal*", "extensive*", "+", "(+)", "probable"),
@@ -83,6 +83,7 @@ class Language(Part):
         *("cannot be assessed", "cannot be determined", "cannot be excluded", "cannot exclude", "indeterminate"),
         *("not applicable", "n/a", "difficult to assess", "not assessed", "not evaluated", "cannot be evaluated"),
         *("not specified", "not stated", "not provided", "not reported", "not known", "not sampled", "will be *"),
+        *("may invade", "may involve", "suspected", "cannot rule out", "cannot be ruled out"),
     )
     """A clause with one of these gives no answer."""
     boilerplate: tuple[Term, ...] = (

@@ -104,10 +104,11 @@ class ClauseReader:
             if found and self.negated:
                 affirm, deny = next(iter(self.negated.items()))
                 return Finding(affirm if affirmed else deny, clause, weight, (start, start + found.end()))
-        return None
+        return self._prose(clause, spans(self.rules.about, clause.text), beyond=start)
 
-    def _prose(self, clause: Clause, about: list[Span]) -> Finding | None:
-        hits = self._hits(clause.text)
+    def _prose(self, clause: Clause, about: list[Span], beyond: int = 0) -> Finding | None:
+        """Read a sentence by the words nearest to the subject that reach ``beyond`` a label, if there is one."""
+        hits = [hit for hit in self._hits(clause.text) if hit[1][1] > beyond]
         if not hits:
             return None
         if not self.rules.about:
@@ -121,7 +122,7 @@ class ClauseReader:
         for value, answer in self.question.values.items():
             for span in spans(answer.terms, text):
                 hits.append((self._polarity(value, span, text), span))
-        return sorted(hits, key=lambda hit: hit[1])
+        return sorted((hit for hit in hits if not _is_inside(hit[1], hits)), key=lambda hit: hit[1])
 
     def _polarity(self, value: str, span: Span, text: str) -> str:
         before = text[max(0, span[0] - REACH) : span[0]]
@@ -143,7 +144,7 @@ class ClauseReader:
         return "," not in between or bool(compile_terms(self.language.alternatives).search(between))
 
     def _denied_after(self, after: str) -> bool:
-        piece = re.split(r"[,;]", after, maxsplit=1)[0]
+        piece = re.split(r"[,;]|\bpresent(?! ?:)\b", after, maxsplit=1)[0]
         breaks = spans(self.language.scope_end, piece)
         if breaks:
             piece = piece[: breaks[0][0]]
@@ -168,6 +169,11 @@ def _piece(text: str, start: int, end: int) -> Span:
     left = max(text.rfind(mark, 0, start) for mark in ",;:") + 1
     right = min((i for i in (text.find(mark, end) for mark in ",;:") if i >= 0), default=len(text))
     return left, right
+
+
+def _is_inside(span: Span, hits: list[tuple[str, Span]]) -> bool:
+    """Tell whether a longer hit covers ``span``: "well differentiated" in "moderately well differentiated"."""
+    return any(a <= span[0] and span[1] <= b and (a, b) != span for _, (a, b) in hits)
 
 
 def _distance(a: Span, b: Span) -> int:

@@ -11,15 +11,17 @@ RANK = ("diagnosis", "microscopic", "synoptic", "addendum", "gross", "clinical")
 FIRST = "diagnosis"
 """The section of text before any heading: reports without headings are mostly diagnoses."""
 
+# begins with a capital, and no sentence goes on behind it without a colon
 _HEADING = re.compile(
-    r"\b(?:(?P<gross>(?:gross|macroscop(?:ic|y))(?:\s+(?:pathology\s+)?(?:description|examination|findings))?\s*:"
+    r"\b(?=(?-i:[A-Z]))(?:(?P<gross>(?:gross|macroscop(?:ic|y))(?:\s+(?:pathology\s+)?(?:description|examination|findings))?\s*[:.]"
     r"|gross\s+description|macroscopic\s+description|specimens?\s+received|tissue\s+description)"
     r"|(?P<clinical>clinical\s+(?:history|information|data|diagnosis)|pre-?operative\s+diagnosis"
     r"|intra-?operative\s+(?:consultation|diagnosis)|frozen\s+section\s+(?:diagnosis|report))"
-    r"|(?P<microscopic>microscop(?:ic|y)|histolog(?:y|ic|ical)\s+(?:description|findings)?)"
+    r"|(?P<microscopic>microscop(?:ic|y)|histolog(?:y|ic|ical)(?:\s+(?:description|findings|type|grade|class\w*))?)"
     r"|(?P<diagnosis>(?:final\s+)?(?:pathologic(?:al)?\s+)?diagnos[ie]s|comments?\s*:)"
     r"|(?P<synoptic>synoptic|tumou?r\s+summary)"
-    r"|(?P<addendum>addendum))",
+    r"|(?P<addendum>addendum))"
+    r"(?!,?\s+(?-i:[a-z])(?![^.:;]{0,30}:))",
     re.IGNORECASE,
 )
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-_GAP = r"[\s.,]{0,2}[\s-]\s*"
+_GAP = r"[\s.,]{0,2}[\s-]\s*(?:-\s*)?"
 """What may stand where a term has a space: white space, a line end that OCR marked with a stop, a hyphen."""
 
 
