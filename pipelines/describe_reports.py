@@ -90,7 +90,7 @@ def describe_reports(
         try:
             if todo:
                 backend = open_backend(run.questions, settings, base_url=base_url, workers=workers, device=device)
-                run.recorder = replace(run.recorder, model=backend.model)
+                run.start(backend.model)
                 for case in ask(todo, backend, run.questions, settings):
                     run.claim(stack, overwrite=overwrite)
                     run.close(case)
@@ -177,6 +177,11 @@ class _Run:
             else:
                 todo.append(report)
         return todo
+
+    def start(self, model: str) -> None:
+        """Note that the model is loaded and that the clock starts."""
+        self.recorder = replace(self.recorder, model=model)
+        self._last = time.perf_counter()
 
     def claim(self, stack: ExitStack, *, overwrite: bool) -> None:
         """Make the folder that of this run, once, and keep other runs of the same shard out."""
