@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from fivecli.options import CohortTable, Config, Device, Json, Overwrite
-from fivecli.screen import finish, progress, show_table
+from fivecli.screen import finish, progress, show_figures, show_table
 from pipelines.core.settings import PredictSettings as Defaults
 
 MOST_SHOWN = 40
@@ -31,6 +31,8 @@ def command(
     attention: Annotated[bool, typer.Option(help="Write what each prompt looks at.")] = Defaults.attention,
     heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Draw what the questions look at.")] = Defaults.heatmaps,
     cohort: CohortTable = None,
+    shard: Annotated[str, typer.Option(help="Do part INDEX/COUNT of the slides, for job arrays.")] = "1/1",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -41,20 +43,18 @@ def command(
     Example: five predict features --run run --classes classes.yaml --split test -o predictions
     """
     from pipelines.core.schemas import PREDICTIONS
-    from pipelines.predict import predict
+    from pipelines.core.selection import Shard
+    from pipelines.predict import PredictInputs, plan, predict
 
     settings = Defaults(split, max_tiles, attention, heatmaps)
+    inputs = PredictInputs(features, run, cohort, classes)
+    part = Shard.parse(shard)
+    if dry_run:
+        show_figures(plan(inputs, output, settings, shard=part), as_json=as_json)
+        return
     with progress("predict") as on_result:
         summary = predict(
-            features,
-            run,
-            output,
-            settings,
-            cohort=cohort,
-            classes=classes,
-            device=device,
-            overwrite=overwrite,
-            on_result=on_result,
+            inputs, output, settings, shard=part, device=device, overwrite=overwrite, on_result=on_result
         )
     rows = PREDICTIONS.read_rows(output / "predictions.parquet")
     if not as_json and rows and len(rows) <= MOST_SHOWN:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from pipelines.core.schemas import ANSWERS, PREDICTIONS
 from pipelines.core.settings import PredictSettings, TrainSettings
-from pipelines.predict import predict
+from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
 from tests.synthetic_features import ANSWERS_OF, DIM, PROVENANCE, QUESTIONS, Cohort, write_bag, write_cohort
 
@@ -88,7 +88,9 @@ def test_labels_and_reports_do_not_reach_the_predictions(cohort, settings, tmp_p
     trained(cohort, "finetune", settings, tmp_path / "run")
 
     def probabilities(name):
-        predict(cohort.features, tmp_path / "run", tmp_path / name, PredictSettings(), cohort=cohort.table)
+        predict(
+            PredictInputs(cohort.features, tmp_path / "run", cohort=cohort.table), tmp_path / name, PredictSettings()
+        )
         rows = PREDICTIONS.read_rows(tmp_path / name / "predictions.parquet")
         return {row["slide_id"]: (row["prob_round"], row["prob_spindle"]) for row in rows}
 

@@ -163,6 +163,7 @@ PREDICTIONS = TableArtifact(
         column("split", STRING, "split of the slide in the run, null for slides the run has not seen"),
         column("predicted", STRING, "class of the highest probability"),
         column("n_tiles", INT, "tiles in the bag"),
+        column("features", STRING, "digits of the feature file that the row was made from"),
     ),
     families=_PREDICTION_FAMILIES,
 )

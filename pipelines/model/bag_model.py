@@ -59,7 +59,7 @@ class BagModel(nn.Module, ABC):
     @property
     @abstractmethod
     def prompt_names(self) -> tuple[str, ...]:
-        """Names of the rows of `attention`; empty for a model that has none."""
+        """Names of the attention maps; empty for a model that has none."""
 
     @property
     @abstractmethod
@@ -89,8 +89,8 @@ class BagModel(nn.Module, ABC):
         """Return one vector a bag, (B, D)."""
 
     @abstractmethod
-    def attention(self, bag: TileBag, prompts: Tensor) -> Tensor:
-        """Return what each of `prompt_names` looks at, (P, N); rows sum to 1."""
+    def attend(self, bag: TileBag, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the vector of one bag, (1, D), and what each of `prompt_names` looks at, (P, N); rows sum to 1."""
 
     @abstractmethod
     def count_truncated(self, texts: Sequence[str]) -> int:

@@ -102,10 +102,13 @@ class FiveModel(BagModel):
             self.fusion(tiles, positions, [len(bag.features) for bag in bags], prompts, pads), dim=-1
         )
 
-    def attention(self, bag: TileBag, prompts: Tensor) -> Tensor:
-        """Return what each prompt looks at, (P, N); rows sum to 1."""
+    def attend(self, bag: TileBag, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the vector of one bag, (1, D), and what each prompt looks at, (P, N); rows sum to 1."""
         tiles, positions, pads = self._inputs([bag])
-        return self.fusion.attention(tiles, positions, prompts, pads)
+        lengths = [len(tiles)]
+        mixed = self.fusion.mix(tiles, positions, lengths, pads)
+        vector = functional.normalize(self.fusion.pool(mixed, positions, lengths, prompts), dim=-1)
+        return vector, self.fusion.attention(mixed, positions, prompts)
 
     @property
     def scale(self) -> Tensor:

@@ -171,7 +171,10 @@ class PatchFusion(nn.Module):
         pads
             Only for a network with a pad key.
         """
-        mixed = self.mix(tiles, positions, lengths, pads)
+        return self.pool(self.mix(tiles, positions, lengths, pads), positions, lengths, prompts)
+
+    def pool(self, mixed: Tensor, positions: Tensor, lengths: Sequence[int], prompts: Tensor) -> Tensor:
+        """Return the bag embeddings, (B, D), of tiles (S, D) that `mix` returned."""
         pooled = torch.stack([bag.mean(dim=0) for bag in mixed.split(list(lengths))])  # (B, D)
         found = self.cross_attention.across(self.prompt_norm(prompts), self.tile_norm(mixed + positions), lengths)
         if self.cross_residual:
@@ -194,9 +197,8 @@ class PatchFusion(nn.Module):
         mixed: Tensor = hidden + tiles
         return mixed
 
-    def attention(self, tiles: Tensor, positions: Tensor, prompts: Tensor, pads: Pads | None = None) -> Tensor:
-        """Return what each prompt (P, D) looks at in one bag (N, D): (P, N), rows sum to 1."""
-        mixed = self.mix(tiles, positions, [len(tiles)], pads)
+    def attention(self, mixed: Tensor, positions: Tensor, prompts: Tensor) -> Tensor:
+        """Return what each prompt (P, D) looks at in one bag (N, D) that `mix` returned: (P, N), rows sum to 1."""
         return self.cross_attention.weights(self.prompt_norm(prompts), self.tile_norm(mixed + positions))
 
 

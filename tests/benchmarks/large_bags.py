@@ -45,8 +45,7 @@ def encode_random_bag(attention: str, n_tiles: int) -> None:
     bag = TileBag("s", features, corners, 448, places, torch.zeros(n_tiles), 1.0)
     with torch.inference_mode():
         prompts = model.encode_prompts()
-        model.encode_bags([bag], prompts)
-        model.attention(bag, prompts)
+        model.attend(bag, prompts)
 
 
 def measure_sizes() -> None:
@@ -84,10 +83,11 @@ def compare(run: Path, features: Path) -> None:
                 bag = _side_by_side(files, n_tiles, seed)
                 vectors, chances, maps = [], [], []
                 for attention.exact_up_to in (None, 0):
-                    vectors.append(model.encode_bags([bag], prompts)[0].double())
-                    chances.append(model.logits(vectors[-1][None], texts.double()).softmax(dim=1))
-                    maps.append(model.attention(bag, prompts))
-                worst[0] = min(worst[0], float(torch.cosine_similarity(*vectors, dim=0)))
+                    vector, weights = model.attend(bag, prompts)
+                    vectors.append(vector.double())
+                    chances.append(model.logits(vector.double(), texts.double()).softmax(dim=1))
+                    maps.append(weights)
+                worst[0] = min(worst[0], float(torch.cosine_similarity(*vectors)))
                 worst[1] = max(worst[1], float((chances[0] - chances[1]).abs().max()))
                 worst[2] = max(worst[2], float((maps[0] - maps[1]).abs().sum(dim=1).max() / 2))
             print(f"  {n_tiles:>7,} {worst[0]:>9.6f} {worst[1]:>12.5f} {worst[2]:>20.5f}", flush=True)

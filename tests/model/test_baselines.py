@@ -188,7 +188,7 @@ def test_a_bag_does_not_depend_on_the_bags_beside_it(name):
 @pytest.mark.parametrize("name", BASELINES)
 def test_attention_maps_sum_to_one_and_are_named(name):
     model = make(name)
-    maps = model.attention(bag(12), model.encode_prompts())
+    _, maps = model.attend(bag(12), model.encode_prompts())
     assert maps.shape == (len(model.prompt_names), 12)
     torch.testing.assert_close(maps.sum(dim=1), torch.ones(len(maps)))
     expected = {"abmil": ("attention",), "clam-sb": ("attention",), "dsmil": ("a", "b", "c")}

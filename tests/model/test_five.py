@@ -188,3 +188,12 @@ def test_a_logit_is_the_scaled_cosine(make):
     model = make(logit_scale=20.0)
     a, b = torch.eye(64)[:1], torch.eye(64)[:2] * 1.0
     torch.testing.assert_close(model.logits(a, b), torch.tensor([[20.0, 0.0]]))
+
+
+def test_one_pass_gives_the_vector_and_what_the_prompts_look_at(make):
+    model, one = make(), bag(7)
+    prompts = model.encode_prompts()
+    vector, maps = model.attend(one, prompts)
+    torch.testing.assert_close(vector, model.encode_bags([one], prompts))
+    assert maps.shape == (7, 7)
+    torch.testing.assert_close(maps.sum(dim=1), torch.ones(7))

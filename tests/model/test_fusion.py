@@ -85,7 +85,8 @@ def test_a_full_bag_has_no_pad_in_its_attention(inputs):
 
 def test_attention_of_every_prompt_sums_to_one(inputs):
     tiles, positions, prompts = inputs
-    weights = PatchFusion(WIDTH, cross_residual=True, pad_key=False).attention(tiles, positions, prompts)
+    fusion = PatchFusion(WIDTH, cross_residual=True, pad_key=False)
+    weights = fusion.attention(fusion.mix(tiles, positions, [len(tiles)]), positions, prompts)
     assert weights.shape == (3, sum(LENGTHS))
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(3))
 

@@ -14,8 +14,8 @@ class PredictSettings(Settings):
 
     split: str = "all"
     """``test``, ``val`` or ``train`` of the run's splits, or ``all`` slides."""
-    max_tiles: int = 8192
-    """Most tiles of a slide, spread evenly."""
+    max_tiles: int = 200_000
+    """Most tiles of a slide, spread evenly. More than slides have at 20x; training validates on 8,192."""
     attention: bool = True
     """Write the attention of each prompt over the tiles."""
     heatmaps: bool = False

@@ -78,9 +78,9 @@ class BaselineModel(BagModel):
         places = self.encode_classes(classes).argmax(dim=1)[targets]
         return torch.stack([self.network.loss(*one) for one in zip(self._by_bag(bags), places, strict=True)])
 
-    def attention(self, bag: TileBag, prompts: Tensor) -> Tensor:
-        """Return the attention maps, (P, N); rows sum to 1."""
-        return self.network.attention(*self._by_bag([bag]))
+    def attend(self, bag: TileBag, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scores of the classes, (1, K), and the attention maps, (P, N); rows sum to 1."""
+        return self.encode_bags([bag], prompts), self.network.attention(*self._by_bag([bag]))
 
     def _by_bag(self, bags: Sequence[TileBag]) -> list[Tensor]:
         return [self.scaled(bag.features.to(self.device)) for bag in bags]
