@@ -188,13 +188,12 @@ def test_a_run_that_loses_its_server_keeps_what_it_has(table, tmp_path):
     assert outcomes(summary) == {"r1": "kept", "r2": "done", "r3": "empty", "r4": "done"}
 
 
-def test_a_backend_that_cannot_be_opened_or_reached_leaves_nothing_behind(table, tmp_path):
-    with chat_server(lambda _: (200, {})) as server:
-        gone = server.url
-    for settings in (DescribeReportsSettings(backend="vllm"), SERVER):
-        with pytest.raises(BackendError):
-            describe_reports(table, tmp_path / "out", settings, base_url=gone)
-        assert not (tmp_path / "out").exists()
+def test_a_backend_that_cannot_be_opened_or_asked_leaves_nothing_behind(table, tmp_path):
+    with chat_server(lambda _: (401, {})) as server:
+        for settings in (DescribeReportsSettings(backend="vllm"), SERVER):
+            with pytest.raises(BackendError):
+                describe_reports(table, tmp_path / "out", settings, base_url=server.url)
+            assert not (tmp_path / "out").exists()
     assert describe_reports(table, tmp_path / "out", RULES).counts["done"] == 3
 
 
@@ -265,6 +264,7 @@ class TestLongReports:
         reply["usage"]["prompt_tokens"] = sum(len(message["content"]) for message in body["messages"]) // 4
         return 200, reply
 
+    @pytest.mark.slow
     def test_two_hundred_pages_are_read_whole_in_parts(self, tmp_path):
         text = long_report(600_000)
         table = write_table(tmp_path / "reports.csv", {"r1": text})
@@ -292,6 +292,7 @@ class TestLongReports:
         assert answers(tmp_path / "out")["r1", "margins"]["value"] == "clear"
         assert reports_of(tmp_path / "out")[0]["n_parts"] > 1
 
+    @pytest.mark.slow
     def test_rules_read_any_length_whole(self, tmp_path):
         table = write_table(tmp_path / "reports.csv", {"r1": long_report(600_000)})
         describe_reports(table, tmp_path / "out", RULES)
