@@ -11,15 +11,13 @@ writes ``baseline/<run>/predictions.parquet`` for each run and prints the figure
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from fivecli.evaluate import show_evaluation
 from pipelines.core.feature_file import read_bag
@@ -30,21 +28,34 @@ from pipelines.evaluate import evaluate
 
 STRENGTHS = np.logspace(-4, 2, 7)
 """Values of C from which the inner cross-validation chooses."""
+FOLDS = 3
+STRENGTH_OF_FEW = 0.01
+"""C where a class has fewer patients than there are inner folds."""
 
 
-def fit(features: np.ndarray, labels: Sequence[str], patients: Sequence[str], *, seed: int) -> GridSearchCV:
+def fit(features: np.ndarray, labels: Sequence[str], patients: Sequence[str], *, seed: int) -> Any:
     """Fit on (n_slides, D); C is chosen by 3-fold cross-validation over the patients of these slides."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000, class_weight="balanced"))
-    inner = StratifiedGroupKFold(3, shuffle=True, random_state=seed)
-    search = GridSearchCV(model, {"logisticregression__C": STRENGTHS}, scoring="neg_log_loss", cv=inner)
+    model = LogisticRegression(C=STRENGTH_OF_FEW, max_iter=5000, class_weight="balanced")
+    of_class = {label: {p for p, own in zip(patients, labels, strict=True) if own == label} for label in labels}
+    if min(map(len, of_class.values())) < FOLDS:
+        return model.fit(features, labels)
+    inner = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    search = GridSearchCV(model, {"C": STRENGTHS}, scoring="neg_log_loss", cv=inner)
     return search.fit(features, labels, groups=patients)
 
 
 def predict_run(pooled: dict[str, np.ndarray], run: Path, *, with_val: bool, seed: int) -> list[dict[str, Any]]:
-    """Train on the training slides of ``run`` and return rows of the PREDICTIONS table for all of its slides."""
+    """Train on the training slides of ``run`` and return rows of the PREDICTIONS table for all of its slides.
+
+    Channels are centred and scaled by all slides in ``pooled`` that are not tested, with label or without.
+    """
     rows = [row for row in SPLITS.read_rows(run / "splits.parquet") if row["label"] and row["slide_id"] in pooled]
     parts = ("train", "val") if with_val else ("train",)
     training = [row for row in rows if row["split"] in parts]
+    tested = {row["slide_id"] for row in rows if row["split"] == "test"}
+    known = np.stack([vector for name, vector in pooled.items() if name not in tested])
+    deviation = known.std(axis=0)
+    pooled = {name: (v - known.mean(axis=0)) / np.where(deviation > 0, deviation, 1) for name, v in pooled.items()}
     model = fit(
         np.stack([pooled[row["slide_id"]] for row in training]),
         [row["label"] for row in training],
@@ -64,6 +75,13 @@ def predict_run(pooled: dict[str, np.ndarray], run: Path, *, with_val: bool, see
     return found
 
 
+def mean_features(folder: Path, slide_ids: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return slide -> mean of its features, (D,), of the slides that have any."""
+    files = {name: folder / f"{name}.h5" for name in sorted(slide_ids)}
+    bags = {name: read_bag(path).features for name, path in files.items() if path.exists()}
+    return {name: features.mean(axis=0, dtype=np.float64) for name, features in bags.items() if len(features)}
+
+
 def main() -> None:
     """Read the command line, fit one model a run, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -74,10 +92,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     wanted = parser.parse_args()
     names = {row["slide_id"] for run in wanted.runs for row in SPLITS.read_rows(run / "splits.parquet")}
-    files = {name: wanted.features / f"{name}.h5" for name in sorted(names)}
-    pooled = {
-        name: read_bag(path).features.mean(axis=0, dtype=np.float64) for name, path in files.items() if path.exists()
-    }
+    pooled = mean_features(wanted.features, names)
     made = Provenance({"model": "mean pooling + logistic regression", "with_val": wanted.with_val, "seed": wanted.seed})
     folders = [wanted.out / run.name for run in wanted.runs]
     for run, folder in zip(wanted.runs, folders, strict=True):

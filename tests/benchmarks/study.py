@@ -1,0 +1,292 @@
+"""FiVE and its baselines on one cohort: supervised, few-shot and zero-shot, on the same patients.
+
+    python -m tests.benchmarks.study features --cohort cohort.csv --descriptions descriptions \
+        --classes classes.yaml -o study
+
+Patients are dealt into five folds, and every method is trained and tested on the same ones:
+
+* supervised: all labels of the other folds; a part of them chooses the epoch. FiVE is first
+  pre-trained on the descriptions of the training patients, then fine-tuned.
+* few-shot: of the training patients of fold k, draw k takes 1, 2, 4, 8 or 16 of each class.
+  Nobody sees another label, so that nothing is chosen by validation: the last epoch counts.
+* zero-shot: FiVE after pre-training, from class texts.
+
+``mean-lr`` is logistic regression on mean features. Runs that are finished are kept, so the same
+command goes on after an interruption; several processes share the work by ``--methods``. The table
+gives means over the five runs with 95 % intervals by bootstrap over runs and patients, and how far
+FiVE is ahead of each method on the same patients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+
+from pipelines.core.provenance import Provenance
+from pipelines.core.schemas import PREDICTIONS, SPLITS
+from pipelines.core.settings import PredictSettings, TrainSettings
+from pipelines.core.settings.train import BASELINES
+from pipelines.model.checkpoint import WEIGHTS
+from pipelines.model.feature_cohort import read_feature_cohort
+from pipelines.model.splits import make_splits
+from pipelines.predict import PredictInputs, predict
+from pipelines.train import TrainInputs, train
+from tests.benchmarks.mean_pool_baseline import mean_features, predict_run
+
+FOLDS = 5
+SHOTS = (1, 2, 4, 8, 16)
+METHODS = ("five", *BASELINES, "mean-lr")
+RESAMPLES = 1000
+PRETRAINING = {"tuning": "frozen"}
+"""Settings of FiVE that are not the defaults: a text model that is encoded once suits two CPU cores."""
+MADE = Provenance({"made_by": "tests.benchmarks.study"})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and test."""
+
+    part: str
+    """``supervised``, ``few-shot`` or ``zero-shot``."""
+    shots: int | None
+    method: str
+    fold: int
+
+    @property
+    def name(self) -> str:
+        """Unique, the folder of its runs."""
+        return f"{self.part}{self.shots or ''}/{self.method}/{self.fold}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """The files of a cohort, and where its runs go."""
+
+    features: Path
+    cohort: Path
+    descriptions: Path
+    classes: Path
+    out: Path
+    settings: dict[str, Any]
+    """Settings of training that are not the defaults, for every method."""
+
+    def cells(self, parts: Sequence[str], methods: Sequence[str]) -> Iterator[Cell]:
+        """Yield the cells asked for, one fold after the other, so that early figures are of all methods."""
+        for fold in range(FOLDS):
+            for method in methods:
+                if "zero-shot" in parts and method == "five":
+                    yield Cell("zero-shot", None, method, fold)
+                if "supervised" in parts:
+                    yield Cell("supervised", None, method, fold)
+                for shots in SHOTS if "few-shot" in parts else ():
+                    yield Cell("few-shot", shots, method, fold)
+
+    def folder(self, cell: Cell) -> Path:
+        """Return the folder of the predictions of ``cell``."""
+        return self.out / "predictions" / cell.name
+
+    def run(self, cell: Cell) -> None:
+        """Train and predict, unless that is done."""
+        if (self.folder(cell) / "predictions.parquet").exists() and not (self.folder(cell) / "five.json").exists():
+            return  # the logistic regression
+        if (self.folder(cell) / "patients.parquet").exists():
+            return
+        splits = self.splits(cell)
+        if cell.method == "mean-lr":
+            rows = predict_run(self.pooled, splits.parent, with_val=False, seed=cell.fold)
+            PREDICTIONS.write(self.folder(cell) / "predictions.parquet", rows, MADE)
+            return
+        run = self._pretrained(cell.fold) if cell.method == "five" else None
+        if cell.part != "zero-shot":
+            run = self._trained(cell, splits, run)
+        classes = self.classes if cell.part == "zero-shot" else None
+        inputs = PredictInputs(self.features, run, self.cohort, classes)
+        predict(inputs, self.folder(cell), PredictSettings("test", attention=False), device="cpu")
+        if cell.part != "zero-shot":
+            (run / WEIGHTS).unlink()  # 250 runs of up to 30 MB
+
+    def splits(self, cell: Cell) -> Path:
+        """Return the split file of ``cell``: the same for all methods."""
+        folder = self.out / "splits" / f"{cell.part}{cell.shots or ''}-{cell.fold}"
+        path = folder / "splits.parquet"
+        if not path.exists():
+            slides = read_feature_cohort(self.features, self.cohort).slides
+            rows = make_splits(slides, folds=FOLDS, fold=cell.fold, val_fraction=0.15, test_fraction=0, seed=0)
+            if cell.shots:
+                drawn = _drawn(rows, cell.shots, seed=cell.fold)
+                rows = [{**row, "split": "train"} for row in rows if row["patient_id"] in drawn] + [
+                    row for row in rows if row["split"] == "test"
+                ]
+            SPLITS.write(path, rows, MADE)
+        return path
+
+    @cached_property
+    def pooled(self) -> dict[str, np.ndarray]:
+        """Slide -> mean of its features."""
+        return mean_features(
+            self.features, [slide.slide_id for slide in read_feature_cohort(self.features, None).slides]
+        )
+
+    def _pretrained(self, fold: int) -> Path:
+        run = self.out / "pretrained" / str(fold)
+        splits = self.splits(Cell("supervised", None, "five", fold))
+        inputs = TrainInputs(self.features, self.cohort, self.descriptions, splits=splits)
+        train(inputs, run, TrainSettings(seed=fold, **PRETRAINING, **self.settings), device="cpu")
+        return run
+
+    def _trained(self, cell: Cell, splits: Path, init: Path | None) -> Path:
+        run = self.out / "runs" / cell.name
+        is_five = cell.method == "five"
+        inputs = TrainInputs(
+            self.features, self.cohort, classes=self.classes if is_five else None, init=init, splits=splits
+        )
+        model = {} if is_five else {"model": cell.method}
+        settings = TrainSettings(regime="finetune", seed=cell.fold, val_fraction=0, **model, **self.settings)
+        if (run / "five.json").exists() and not (run / WEIGHTS).exists():
+            shutil.rmtree(run)
+        train(inputs, run, settings, device="cpu")
+        return run
+
+
+def _drawn(rows: Sequence[dict[str, Any]], shots: int, *, seed: int) -> set[str]:
+    """Return ``shots`` training or validation patients of each class; more shots contain those of fewer."""
+    drawn: set[str] = set()
+    rng = np.random.default_rng([seed, 16])
+    for label in sorted({row["label"] for row in rows}):
+        patients = sorted({row["patient_id"] for row in rows if row["label"] == label and row["split"] != "test"})
+        drawn |= set(rng.permutation(patients)[:shots].tolist())
+    return drawn
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The held-out slides of one cell."""
+
+    labels: np.ndarray
+    """(n,) class of each slide, as a number."""
+    logits: np.ndarray
+    """(n, number of classes)."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Tested | None:
+        """Return None where the cell is not done."""
+        path = folder / "predictions.parquet"
+        if not path.exists():
+            return None
+        rows = sorted(
+            (r for r in PREDICTIONS.read_rows(path) if r["split"] == "test"), key=lambda r: str(r["slide_id"])
+        )
+        names = sorted(name.removeprefix("logit_") for name in rows[0] if name.startswith("logit_"))
+        logits = np.array([[row[f"logit_{name}"] for name in names] for row in rows])
+        return cls(np.array([names.index(row["label"]) for row in rows]), logits)
+
+    def accuracy(self, chosen: np.ndarray) -> float:
+        """Return the share of right slides among the rows ``chosen``."""
+        return float((self.logits[chosen].argmax(axis=1) == self.labels[chosen]).mean())
+
+    def auc(self, chosen: np.ndarray) -> float:
+        """Return the mean area under the curve of each class against the others; NaN if one class is missing."""
+        labels, logits = self.labels[chosen], self.logits[chosen]
+        shifted = logits - np.stack([np.delete(logits, k, axis=1).max(axis=1) for k in range(logits.shape[1])], axis=1)
+        if len(np.unique(labels)) < logits.shape[1]:
+            return float("nan")
+        return float(np.mean([roc_auc_score(labels == k, shifted[:, k]) for k in range(logits.shape[1])]))
+
+
+Figure = Callable[[Tested, np.ndarray], float]
+
+
+def interval(runs: Sequence[Sequence[Tested]], figure: Figure) -> tuple[float, float, float]:
+    """Return mean and 95 % interval of a figure, or of the difference of two methods on the same patients.
+
+    Parameters
+    ----------
+    runs
+        For each of the five runs the method's slides, and those of the one that is taken off, if any.
+    """
+    rng = np.random.default_rng(0)
+
+    def value(tested: Sequence[Tested], chosen: np.ndarray) -> float:
+        found = [figure(each, chosen) for each in tested]
+        return found[0] - found[1] if len(found) > 1 else found[0]
+
+    def resampled() -> float:
+        picked = [runs[index] for index in rng.integers(len(runs), size=len(runs))]
+        return float(np.nanmean([value(t, rng.integers(len(t[0].labels), size=len(t[0].labels))) for t in picked]))
+
+    mean = float(np.mean([value(tested, np.arange(len(tested[0].labels))) for tested in runs]))
+    low, high = np.percentile([resampled() for _ in range(RESAMPLES)], [2.5, 97.5])
+    return mean, float(low), float(high)
+
+
+def write_table(study: Study) -> None:
+    """Print what is done as a table, and write it to ``study.csv``."""
+    found = []
+    conditions = [("zero-shot", None), ("supervised", None), *(("few-shot", shots) for shots in SHOTS)]
+    print(f"{'':<14} {'method':<9} runs {'accuracy':>22} {'AUC':>22} {'FiVE ahead, AUC':>22}")
+    for part, shots in conditions:
+        tested = {m: [Tested.read(study.folder(Cell(part, shots, m, fold))) for fold in range(FOLDS)] for m in METHODS}
+        for method, runs in tested.items():
+            done = [(run, five) for run, five in zip(runs, tested["five"], strict=True) if run is not None]
+            if not done:
+                continue
+            row: dict[str, Any] = {"part": part, "shots": shots or "", "method": method, "runs": len(done)}
+            ahead = [(five, run) for run, five in done if five is not None and method != "five"]
+            figures = {
+                "accuracy": interval([run[:1] for run in done], Tested.accuracy),
+                "auc": interval([run[:1] for run in done], Tested.auc),
+                **({"five_ahead": interval(ahead, Tested.auc)} if ahead else {}),
+            }
+            for name, (mean, low, high) in figures.items():
+                row |= {name: round(mean, 4), f"{name}_low": round(low, 4), f"{name}_high": round(high, 4)}
+            found.append(row)
+            texts = [f"{mean:.3f} ({low:.3f} to {high:.3f})" for mean, low, high in figures.values()]
+            print(f"{part} {shots or '':<4} {method:<9} {len(done):>4} " + " ".join(f"{text:>22}" for text in texts))
+    names = list(dict.fromkeys(name for row in found for name in row))
+    with (study.out / "study.csv").open("w", newline="") as stream:
+        table = csv.DictWriter(stream, names)
+        table.writeheader()
+        table.writerows(found)
+
+
+def main() -> None:
+    """Read the command line, run what is not done, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("features", type=Path, help="folder of five embed")
+    for name in ("cohort", "descriptions", "classes"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--parts", nargs="+", default=["zero-shot", "few-shot", "supervised"])
+    parser.add_argument("--methods", nargs="*", default=METHODS, metavar="METHOD", help=f"of {', '.join(METHODS)}")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of training, for all")
+    wanted = parser.parse_args()
+    settings = {name: _value(text) for name, text in (pair.split("=") for pair in wanted.set)}
+    torch.set_num_threads(1)
+    study = Study(wanted.features, wanted.cohort, wanted.descriptions, wanted.classes, wanted.out, settings)
+    study.out.mkdir(parents=True, exist_ok=True)
+    for cell in study.cells(wanted.parts, wanted.methods):
+        study.run(cell)
+    write_table(study)
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+if __name__ == "__main__":
+    main()
