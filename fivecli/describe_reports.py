@@ -83,6 +83,13 @@ def command(
     price_out: Annotated[float, typer.Option(help="Price of a million output tokens, for --dry-run.", min=0)] = 0.0,
     workers: Annotated[int, typer.Option(help="Requests on their way at a time.", min=1)] = 8,
     device: Device = "auto",
+    gpus: Annotated[int, typer.Option(help="Backend vllm: GPUs that share the model.", min=1)] = 1,
+    gpu_memory: Annotated[
+        float, typer.Option(help="Backend vllm: share of each GPU's memory to take.", min=0.05, max=1)
+    ] = 0.9,
+    context: Annotated[
+        int | None, typer.Option(help="Backend vllm: most tokens of a report and its reply; the model's own if unset.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     config: Config = None,
@@ -93,6 +100,7 @@ def command(
     """
     from pipelines.core.selection import Shard
     from pipelines.describe_reports import Choice, describe_reports, plan
+    from pipelines.reports.backends.base import Engine
     from pipelines.reports.estimate import Prices
 
     settings = Defaults(questions, backend, model, ungrounded, max_tokens, temperature, seed, votes)
@@ -110,6 +118,7 @@ def command(
             base_url=base_url,
             workers=workers,
             device=device,
+            engine=Engine(gpus, gpu_memory, context),
             html=html,
             overwrite=overwrite,
             on_result=on_result,

@@ -22,7 +22,7 @@ from pipelines.core.selection import Shard, failed_ids, only
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.findings.descriptions_report import write_descriptions_report
 from pipelines.reports.asking import ask
-from pipelines.reports.backends import open_backend
+from pipelines.reports.backends import Engine, open_backend
 from pipelines.reports.case import Case
 from pipelines.reports.estimate import Prices, estimate
 from pipelines.reports.instructions import messages
@@ -62,6 +62,7 @@ def describe_reports(
     base_url: str | None = None,
     workers: int = 8,
     device: str = "auto",
+    engine: Engine | None = None,
     html: bool = False,
     overwrite: bool = False,
     on_result: OnResult = lambda _: None,
@@ -76,6 +77,8 @@ def describe_reports(
     ----------
     workers
         Requests on their way at a time (backend ``openai``).
+    engine
+        How backend ``vllm`` lays out its model.
     html
         Write pages for people, which hold the text of the reports.
     """
@@ -89,7 +92,9 @@ def describe_reports(
         todo = run.settle_without_asking(chosen)
         try:
             if todo:
-                backend = open_backend(run.questions, settings, base_url=base_url, workers=workers, device=device)
+                backend = open_backend(
+                    run.questions, settings, base_url=base_url, workers=workers, device=device, engine=engine
+                )
                 run.start(backend.model)
                 for case in ask(todo, backend, run.questions, settings):
                     run.claim(stack, overwrite=overwrite)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pipelines.core.questions import QuestionSet
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.backends.base import Backend, Reply, Request, Sampling
+from pipelines.reports.backends.base import Backend, Engine, Reply, Request, Sampling
 
-__all__ = ["Backend", "Reply", "Request", "Sampling", "open_backend"]
+__all__ = ["Backend", "Engine", "Reply", "Request", "Sampling", "open_backend"]
 
 
 def open_backend(
@@ -16,6 +16,7 @@ def open_backend(
     base_url: str | None = None,
     workers: int = 8,
     device: str = "auto",
+    engine: Engine | None = None,
 ) -> Backend:
     """Return the backend that the settings name, loaded and ready.
 
@@ -31,7 +32,7 @@ def open_backend(
     if settings.backend == "vllm":
         from pipelines.reports.backends.vllm import VLLMBackend
 
-        return VLLMBackend(questions, settings)
+        return VLLMBackend(questions, settings, engine or Engine())
     if settings.backend == "local":
         from pipelines.reports.backends.local import LocalBackend
 

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.core.errors import BackendError
 from pipelines.core.questions import QuestionSet
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.backends.base import CUT_OFF, Reply, Request, Sampling, too_long
+from pipelines.reports.backends.base import CUT_OFF, Engine, Reply, Request, Sampling, too_long
 from pipelines.reports.schema import answer_schema
 
 
@@ -20,18 +20,18 @@ class VLLMBackend:
     repeatable = False
     batch_size = 256
 
-    def __init__(
-        self, questions: QuestionSet, settings: DescribeReportsSettings, *, context: int | None = None, gpus: int = 1
-    ) -> None:
+    def __init__(self, questions: QuestionSet, settings: DescribeReportsSettings, engine: Engine) -> None:
         if not settings.model:
             raise BackendError("backend vllm: no model named", hint="pass --model with a folder or a hub name")
         vllm = _vllm()
         self.model = settings.model
         self._engine = vllm.LLM(
             model=settings.model,
-            max_model_len=context,
-            tensor_parallel_size=gpus,
+            max_model_len=engine.context,
+            tensor_parallel_size=engine.gpus,
+            gpu_memory_utilization=engine.memory,
             enable_prefix_caching=True,  # the questions are the same for every report
+            enforce_eager=vllm.platforms.current_platform.is_cpu(),  # compiling for a CPU takes minutes and gains little
             seed=settings.seed,
             # xgrammar's default allows endless white space, which runs replies to the limit of tokens
             structured_outputs_config={"backend": "guidance", "disable_any_whitespace": True},
@@ -87,6 +87,7 @@ def _reply(output: Any, seconds: float) -> Reply:
 def _vllm() -> Any:
     try:
         import vllm
+        import vllm.platforms
         import vllm.sampling_params
     except ImportError as error:
         raise BackendError(

@@ -1,0 +1,96 @@
+"""The vllm backend with a stand-in for the engine; the engine itself is checked by `make check-backends`."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from pipelines.core.errors import BackendError
+from pipelines.core.questions import load_questions
+from pipelines.core.settings import DescribeReportsSettings
+from pipelines.reports.backends.base import Engine, Request, Sampling
+from pipelines.reports.backends.vllm import VLLMBackend
+from pipelines.reports.instructions import messages
+
+LUNG = load_questions("lung")
+SETTINGS = DescribeReportsSettings(backend="vllm", model="folder", max_tokens=50, temperature=0.5, seed=4)
+
+
+class FakeEngine:
+    """Counts a token for every word; answers with the number of the conversation."""
+
+    def __init__(self, **options):
+        self.options = options
+        self.llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=options["max_model_len"] or 4096))
+        self.asked = []
+
+    def get_tokenizer(self):
+        return SimpleNamespace(
+            apply_chat_template=lambda conversation, **_: " ".join(m["content"] for m in conversation).split()
+        )
+
+    def chat(self, conversations, sampling, use_tqdm):
+        self.asked.append((conversations, sampling))
+        reasons = ["length" if "long" in c[-1]["content"] else "stop" for c in conversations]
+        return [
+            SimpleNamespace(
+                outputs=[SimpleNamespace(text=f"{i}", token_ids=[1, 2], finish_reason=reason)], prompt_token_ids=[1]
+            )
+            for i, reason in enumerate(reasons)
+        ]
+
+
+@pytest.fixture(autouse=True)
+def _engine(monkeypatch):
+    vllm, platforms, sampling = (ModuleType(name) for name in ("vllm", "vllm.platforms", "vllm.sampling_params"))
+    platforms.current_platform = SimpleNamespace(is_cpu=lambda: False)
+    sampling.StructuredOutputsParams = SimpleNamespace
+    vllm.LLM, vllm.SamplingParams = FakeEngine, SimpleNamespace
+    vllm.platforms, vllm.sampling_params = platforms, sampling
+    for module in (vllm, platforms, sampling):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def request(text, sampling=None):
+    return Request(text, messages(LUNG, text), sampling)
+
+
+def test_the_engine_is_laid_out_as_asked_and_reads_the_questions_once():
+    options = VLLMBackend(LUNG, SETTINGS, Engine(gpus=4, memory=0.5, context=8192))._engine.options
+    assert (options["tensor_parallel_size"], options["gpu_memory_utilization"], options["max_model_len"]) == (
+        4,
+        0.5,
+        8192,
+    )
+    assert options["enable_prefix_caching"] is True
+    assert options["structured_outputs_config"]["disable_any_whitespace"] is True
+
+
+def test_a_batch_goes_to_the_engine_at_once_each_with_its_sampling_and_the_schema():
+    backend = VLLMBackend(LUNG, SETTINGS, Engine())
+    replies = dict(backend.complete([request("one"), request("two", Sampling(0.9, 7))]))
+    assert [replies[index].text for index in (0, 1)] == ["0", "1"]
+    ((_, parameters),) = backend._engine.asked
+    assert [(p.temperature, p.seed, p.max_tokens) for p in parameters] == [(0.5, 4, 50), (0.9, 7, 50)]
+    assert parameters[0].structured_outputs.json["required"] == list(LUNG.ids)
+
+
+def test_a_report_longer_than_the_model_is_told_and_the_others_are_answered():
+    backend = VLLMBackend(LUNG, SETTINGS, Engine(context=2000))
+    replies = dict(backend.complete([request("word " * 3000), request("short")]))
+    assert replies[0].too_long
+    assert "the model takes 1950" in replies[0].error
+    assert replies[1].text == "0"
+
+
+def test_a_reply_cut_off_is_an_error():
+    ((_, reply),) = VLLMBackend(LUNG, SETTINGS, Engine()).complete([request("a long story")])
+    assert "cut off" in reply.error
+    assert reply.text == ""
+
+
+def test_without_the_package_the_remedy_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(BackendError) as caught:
+        VLLMBackend(LUNG, SETTINGS, Engine())
+    assert "five-wsi[vllm]" in caught.value.hint
