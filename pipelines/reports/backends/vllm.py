@@ -31,7 +31,7 @@ class VLLMBackend:
             tensor_parallel_size=engine.gpus,
             gpu_memory_utilization=engine.memory,
             enable_prefix_caching=True,  # the questions are the same for every report
-            enforce_eager=vllm.platforms.current_platform.is_cpu(),  # compiling for a CPU takes minutes and gains little
+            enforce_eager=vllm.platforms.current_platform.is_cpu(),  # compiling for a CPU gains little
             seed=settings.seed,
             # xgrammar's default allows endless white space, which runs replies to the limit of tokens
             structured_outputs_config={"backend": "guidance", "disable_any_whitespace": True},
