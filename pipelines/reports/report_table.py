@@ -63,10 +63,9 @@ def read_reports(source: Path) -> list[Report]:
             raise CohortError(f"{source}: no reports found", hint="give a .csv, .parquet or .jsonl table with rows")
         names = canonical_columns(rows[0].keys(), ALIASES)
         if "text" not in names or not names.keys() & {"report_id", "patient_id"}:
-            found = ", ".join(str(name)[:40] for name in rows[0])
-            raise CohortError(
-                f"{source}: no column with the report text, or none with its id; found {found}",
-                hint="name the columns report_id, patient_id and text",
+            raise CohortError(  # without the names found: the first line may be a report
+                f"{source}: none of its {len(rows[0])} columns is named as the report text, or none as its id",
+                hint="start the table with a line report_id,patient_id,text, separated by commas in CSV",
             )
         reports = [_row_report(row, names, source, number) for number, row in enumerate(rows, start=1)]
     if not reports:
@@ -88,11 +87,29 @@ def read_table(source: Path) -> list[dict[str, Any]]:
     text = decode(source.read_bytes())
     if source.suffix in (".jsonl", ".ndjson"):
         return _json_lines(text, source)
+    return _csv_rows(text, source)
+
+
+def _csv_rows(text: str, source: Path) -> list[dict[str, Any]]:
+    """Read CSV; a row that does not fit the header is refused, as text would be lost or taken for an id."""
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default of 128 KiB is less than a 200-page report
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[dict[str, Any]] = []
+    hint = "put text with commas, quotes or line ends between quotes, and write quotes in it twice"
     try:
-        return list(csv.DictReader(io.StringIO(text, newline="")))
+        header = next(reader, [])
+        for fields in reader:
+            if not fields:
+                continue
+            if len(fields) != len(header):
+                raise CohortError(
+                    f"{source}: line {reader.line_num}: {len(fields)} fields, but the header has {len(header)}",
+                    hint=hint,
+                )
+            rows.append(dict(zip(header, fields, strict=True)))
     except csv.Error as error:
-        raise CohortError(f"{source}: not a CSV table ({error})", hint="save it as CSV with quoted text") from None
+        raise CohortError(f"{source}: line {reader.line_num}: not CSV ({error})", hint=hint) from None
+    return rows
 
 
 def decode(data: bytes) -> str:

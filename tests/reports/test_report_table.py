@@ -65,6 +65,12 @@ def test_a_report_of_two_hundred_pages_is_read_whole(tmp_path):
     [
         ("r.csv", "report_id,text\n1,a\n1,b\n", "'1' stands twice"),
         ("r.csv", "report_id,patient\n1,a\n", "report text"),
+        ("r.csv", "1,secret words\n2,secret words\n", "report text"),
+        ("r.csv", "report_id;text\n1;secret words\n", "report text"),
+        ("r.csv", 'report_id,text\n1,"secret words\n2,more', "line 3: not CSV"),
+        ("r.csv", 'report_id,text\n1,"secret "words" here"\n', "line 2: not CSV"),
+        ("r.csv", "report_id,text\n1,a tumor, secret words\n", "line 2: 3 fields, but the header has 2"),
+        ("r.csv", "report_id,text\n1,a tumor\nsecret words\n", "line 3: 1 fields, but the header has 2"),
         ("r.csv", "report_id,text\n", "no reports"),
         ("r.csv", "report_id,text\n,secret words\n", "report 1 has no id"),
         ("r.jsonl", '{"report_id": 1, "text": "a"}\nsecret words\n', "line 2 is not"),
