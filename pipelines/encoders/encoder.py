@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,9 @@ class Encoder:
         self.dim = preset.dim
         self.largest_batch: int | None = None
         """Tiles that fit into memory, None as long as every batch did."""
-        self._network = network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+        self._network = network.eval().to(device).to(memory_format=torch.channels_last)
         embed = partial(EMBEDDINGS[preset.embedding], self._network)
-        self._embed = torch.compile(embed) if compile else embed
+        self._embed = _compiled(embed) if compile else embed
         mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (preset.mean, preset.std))
         self._scale = 1 / (255 * std)
         self._shift = mean / std
@@ -121,9 +122,9 @@ class Encoder:
         return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
 
     def check(self) -> None:
-        """Encode one grey tile: learns ``dim`` and finds a network that does not work before a slide is read."""
+        """Encode two grey tiles: learns ``dim`` and finds a network that does not work before a slide is read."""
         size = self.preset.resize
-        features = self(np.full((1, size, size, 3), 128, np.uint8))
+        features = self(np.full((2, size, size, 3), 128, np.uint8))
         if features.ndim != 2 or (self.dim and features.shape[1] != self.dim):
             raise EncoderError(
                 f"{self.preset.name}: features have shape {features.shape[1:]}, expected ({self.dim},)",
@@ -171,6 +172,16 @@ class Encoder:
         self.largest_batch = batch_size // 2
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
+
+
+def _compiled(embed: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    compiled = torch.compile(embed)
+
+    def run(pixels: Tensor) -> Tensor:
+        torch._dynamo.maybe_mark_dynamic(pixels, 0)  # compiled once, not anew for each size of a batch
+        return compiled(pixels)
+
+    return run
 
 
 def _precision(wanted: str, device: str) -> str:

@@ -25,6 +25,8 @@ RECIPE = (
     *("in_order", "positions"),
 )
 """Facts that decide the features, apart from the weights."""
+PLACES = ("hf", "torchscript", "python")
+"""Builders whose ``architecture`` only says where it lies; what it is, ``options`` say."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ class Preset:
     def recipe(self) -> dict[str, Any]:
         """Return what decides the features, apart from the weights."""
         everything = asdict(self)
-        return {name: everything[name] for name in RECIPE}
+        if self.builder in PLACES:
+            del everything["architecture"]
+        return {name: everything[name] for name in RECIPE if name in everything}
 
     def mismatches(self, tile_size: int, mpp: float) -> list[str]:
         """Return in what way tiles differ from those the encoder was trained for."""

@@ -1,0 +1,107 @@
+"""A user's Python file: documented, run, and part of what identifies the features."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models import resnet18
+
+from pipelines.core.errors import EncoderError
+from pipelines.encoders.encoder import encoder_fingerprint, load_encoder
+from pipelines.encoders.presets import find_preset
+
+EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "examples" / "own_encoder.py"
+BRIGHTNESS = """
+import torch
+
+class TileEncoder(torch.nn.Module):
+    width = 3
+    tile_size = 64
+    mpp = (0.5, 1.0)
+    mean = (0.0, 0.0, 0.0)
+    std = (1.0, 1.0, 1.0)
+
+    def __init__(self, weights):
+        super().__init__()
+
+    def encode(self, batch):
+        return batch.mean(dim=(2, 3))
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Return a function that writes a file and says its name."""
+
+    def write(text, name="own.py"):
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    return write
+
+
+def test_the_example_of_the_docs_gives_the_features_of_its_network(tmp_path):
+    torch.manual_seed(0)
+    network = resnet18().eval()
+    torch.save(network.state_dict(), tmp_path / "resnet18.pth")
+    encoder = load_encoder(find_preset(str(EXAMPLE)), weights=tmp_path / "resnet18.pth")
+    tiles = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    pixels = (torch.tensor(tiles / 255).float() - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    )
+    network.fc = torch.nn.Identity()
+    with torch.no_grad():
+        expected = network(pixels.permute(0, 3, 1, 2))
+    assert encoder(tiles) == pytest.approx(expected.numpy(), abs=1e-4)
+
+
+def test_the_class_says_which_tiles_it_is_for(own):
+    preset = find_preset(own(BRIGHTNESS))
+    assert (preset.dim, preset.resize, preset.tile_sizes, preset.mpps) == (3, 64, (64,), (0.5, 1.0))
+    assert preset.mismatches(64, 0.5) == []
+    assert len(preset.mismatches(224, 0.25)) == 2
+
+
+def test_tiles_are_normalised_as_the_class_says(own):
+    encoder = load_encoder(find_preset(own(BRIGHTNESS)))
+    assert encoder(np.full((2, 64, 64, 3), 51, np.uint8)) == pytest.approx(np.full((2, 3), 0.2), abs=1e-6)
+
+
+def test_a_changed_file_is_another_encoder(own):
+    before = encoder_fingerprint(find_preset(own(BRIGHTNESS, "a.py")))
+    same = encoder_fingerprint(find_preset(own(BRIGHTNESS, "b.py")))
+    after = encoder_fingerprint(find_preset(own(BRIGHTNESS.replace("mean(dim", "amax(dim"), "c.py")))
+    assert before == same  # wherever it lies
+    assert before != after
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import no_such_module\n", r"own\.py, line 1: ModuleNotFoundError"),
+        ("x = 1\n", "no class TileEncoder"),
+        ("class TileEncoder: pass\n", "no class TileEncoder of torch.nn.Module"),
+        (BRIGHTNESS.replace("    mpp = (0.5, 1.0)\n", ""), "TileEncoder has no `mpp`"),
+        ("def broken(:\n", "SyntaxError"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told_with_its_line(own, text, message):
+    with pytest.raises(EncoderError, match=message):
+        find_preset(own(text))
+
+
+def test_a_fault_in_making_the_network_is_told_with_its_line(own):
+    text = BRIGHTNESS.replace("super().__init__()", "super().__init__()\n        raise ValueError('no weights')")
+    with pytest.raises(EncoderError, match=r"own\.py, line 13: ValueError: no weights"):
+        load_encoder(find_preset(own(text)))
+
+
+def test_features_of_another_width_than_the_class_says_are_refused(own):
+    with pytest.raises(EncoderError, match=r"features have shape \(3,\), expected \(7,\)"):
+        load_encoder(find_preset(own(BRIGHTNESS.replace("width = 3", "width = 7"))))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(EncoderError, match=r"gone\.py: no such file"):
+        find_preset(str(tmp_path / "gone.py"))

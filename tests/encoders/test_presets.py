@@ -1,0 +1,126 @@
+"""The table of encoders: networks of the published size, preprocessing of the published kind, close names."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from pipelines.core.errors import EncoderError
+from pipelines.encoders.embeddings import EMBEDDINGS
+from pipelines.encoders.encoder import Encoder
+from pipelines.encoders.networks import build_network
+from pipelines.encoders.presets import PRESETS, Preset, find_preset
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+IMAGENET = [(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)]
+CLIP = [(0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)]
+HALF = [(0.5, 0.5, 0.5), (0.5, 0.5, 0.5)]
+BIOPTIMUS = [(0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517)]
+HISTAI = [(0.7068, 0.5755, 0.722), (0.195, 0.2316, 0.1816)]
+LUNIT = [(0.70322989, 0.53606487, 0.66096631), (0.21716536, 0.26081574, 0.20723464)]
+BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
+TRANSFORMS = {  # resize, crop, interpolation, mean and deviation as the authors' code has them
+    "uni": (224, 224, BILINEAR, IMAGENET),
+    "uni2-h": (224, 224, BILINEAR, IMAGENET),
+    "conch": (448, 448, BICUBIC, CLIP),
+    "conch-1.5": (448, 448, BILINEAR, IMAGENET),
+    "virchow": (224, 224, BICUBIC, IMAGENET),
+    "virchow2": (224, 224, BICUBIC, IMAGENET),
+    "prov-gigapath": (256, 224, BICUBIC, IMAGENET),
+    **dict.fromkeys(("h-optimus-0", "h-optimus-1", "h0-mini"), (224, 224, BICUBIC, BIOPTIMUS)),
+    "phikon": (224, 224, BILINEAR, IMAGENET),
+    "phikon-v2": (224, 224, BICUBIC, IMAGENET),
+    **dict.fromkeys(("hibou-b", "hibou-l"), (224, 224, BICUBIC, HISTAI)),
+    "midnight-12k": (224, 224, BILINEAR, HALF),
+    **dict.fromkeys((name for name in PRESETS if name.startswith("kaiko-")), (224, 224, BILINEAR, HALF)),
+    **dict.fromkeys(("lunit-vits16", "lunit-vits8"), (224, 224, BICUBIC, LUNIT)),
+    **dict.fromkeys(("musk", "musk-multiscale"), (384, 384, BICUBIC, HALF)),
+    "plip": (224, 224, BICUBIC, CLIP),
+    "ctranspath": (224, 224, BILINEAR, IMAGENET),
+    "keep": (224, 224, BICUBIC, IMAGENET),
+    "gpfm": (224, 224, BICUBIC, IMAGENET),
+    **dict.fromkeys((name for name in PRESETS if name.startswith("dinov2-")), (224, 224, BICUBIC, IMAGENET)),
+    **dict.fromkeys(("resnet50", "resnet50-trunc"), (224, 224, BILINEAR, IMAGENET)),
+    "efficientnet-lite0-imagenet": (224, 224, BICUBIC, [(127 / 255,) * 3, (128 / 255,) * 3]),
+}
+presets = pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+
+
+@presets
+def test_a_network_has_its_published_size_and_width(preset):
+    """On torch's meta device: shapes without memory."""
+    with torch.device("meta"):
+        network = build_network(preset).eval()
+        pixels = torch.empty(2, 3, preset.input_size, preset.input_size)
+        features = EMBEDDINGS[preset.embedding](network, pixels)
+    millions = sum(weight.numel() for weight in network.parameters()) / 1e6
+    assert features.shape == (2, preset.dim)
+    if preset.parameters:
+        assert millions == pytest.approx(preset.parameters, rel=0.02)
+
+
+FACTS = ("resize", "input_size", "interpolation", "mean", "std")
+
+
+class Sees(nn.Module):
+    """Stands in for a network: gives the pixels it is shown."""
+
+    def forward(self, pixels):
+        self.seen = pixels
+        return pixels.flatten(1)[:, :1]
+
+
+@presets
+def test_pixels_reach_the_network_as_pillow_would_prepare_them(preset):
+    resize, crop, interpolation, (mean, std) = TRANSFORMS[preset.name]
+    y, x = np.mgrid[:300, :300]
+    tile = np.stack([x * 255 // 299, y * 255 // 299, (np.sin(x / 9) * np.cos(y / 7) + 1) * 127], -1).astype(np.uint8)
+    margin = (resize - crop) // 2
+    picture = Image.fromarray(tile).resize((resize, resize), interpolation)
+    picture = picture.crop((margin, margin, margin + crop, margin + crop))
+    expected = (np.asarray(picture) / 255 - mean) / std
+    network = Sees()
+    plain = Preset(preset.name, "stand-in", 1, **{fact: getattr(preset, fact) for fact in FACTS})
+    Encoder(network, plain, weights_fingerprint="w", device="cpu", precision="fp32")(tile[None])
+    seen = network.seen[0].permute(1, 2, 0).numpy()
+    assert seen.shape == expected.shape
+    assert np.abs(seen - expected).max() <= 1.01 / 255 / min(std)  # Pillow rounds between rows and columns
+
+
+@presets
+def test_every_encoder_names_its_licence_page_paper_and_where_its_facts_were_read(preset):
+    assert preset.licence
+    assert all(address.startswith("https://") for address in (preset.card, preset.paper, *preset.read_in))
+    assert preset.read_in
+
+
+def test_an_encoder_says_which_tiles_it_was_not_trained_for():
+    preset = Preset("p", "a", 3, tile_sizes=(224,), mpps=(0.5,))
+    assert preset.mismatches(224, 0.52) == []
+    assert len(preset.mismatches(256, 1.0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("efficientnet-lite0", "efficientnet-lite0-imagenet"), ("timm:resnet5O", "timm:resnet50")]
+)
+def test_an_unknown_encoder_is_answered_with_a_close_one(name, hint):
+    with pytest.raises(EncoderError) as caught:
+        find_preset(name)
+    assert hint in caught.value.hint
+
+
+def test_the_table_in_the_docs_is_what_the_presets_render():
+    spec = importlib.util.spec_from_file_location("render_encoders", DOCS / "render_encoders.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.table() in (DOCS / "encoders.md").read_text(encoding="utf-8"), "run docs/render_encoders.py"
+
+
+def test_the_example_in_the_docs_is_the_example_file():
+    shown = re.search(r"```python\n(.*?)```", (DOCS / "encoders.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert shown in (DOCS / "examples" / "own_encoder.py").read_text(encoding="utf-8")
