@@ -15,9 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from pipelines.core.settings.train import HEAD_WIDTH
@@ -202,8 +204,27 @@ class PatchFusion(nn.Module):
         return self.cross_attention.weights(self.prompt_norm(prompts), self.tile_norm(mixed + positions))
 
 
+class QuickGelu(torch.autograd.Function):
+    """x * sigmoid(1.702 x), which keeps only x for the backward pass: a third less memory for `Mlp`."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        """Return it for each of ``values``."""
+        ctx.save_for_backward(values)
+        return torch.mul(values, 1.702).sigmoid_().mul_(values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Return the gradient of ``values``: s (1 + 1.702 x (1 - s)) times that of the result, s the sigmoid."""
+        (values,) = ctx.saved_tensors
+        gate = torch.mul(values, 1.702).sigmoid_()
+        slope: Tensor = torch.mul(values, 1.702).mul_(1 - gate).add_(1).mul_(gate).mul_(gradient)
+        return slope
+
+
 class Mlp(nn.Module):
-    """Two linear layers with QuickGELU, x * sigmoid(1.702 x), between them."""
+    """Two linear layers with `QuickGelu` between them."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -214,8 +235,7 @@ class Mlp(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return ``vectors`` (..., D) transformed one by one."""
-        hidden = self.up(vectors)
-        out: Tensor = self.down(hidden * torch.sigmoid(1.702 * hidden))
+        out: Tensor = self.down(QuickGelu.apply(self.up(vectors)))
         return out
 
 
