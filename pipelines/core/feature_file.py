@@ -143,14 +143,23 @@ def read_bag(path: Path, rows: NDArray[np.integer[Any]] | None = None) -> Bag:
         The file is missing, damaged, or has no ``features`` and ``coords``.
     """
     with _open(path) as h5:
-        selection: Any = slice(None) if rows is None else rows
         return Bag(
             info=_info(h5, path),
-            features=h5["features"][selection],
-            coords=h5["coords"][selection],
+            features=_rows(h5["features"], path, rows),
+            coords=_rows(h5["coords"], path, rows),
             tile_size_level0=int(h5["coords"].attrs["patch_size_level0"]),
             n_total=int(h5["features"].shape[0]),
         )
+
+
+def _rows(dataset: h5py.Dataset, path: Path, rows: NDArray[np.integer[Any]] | None) -> NDArray[Any]:
+    """Return ``rows`` of a dataset, all if None; of one in one piece through the page cache, several times as fast."""
+    offset = dataset.id.get_offset() if dataset.chunks is None else None
+    if rows is None or offset is None:
+        found: NDArray[Any] = dataset[slice(None) if rows is None else rows]
+    else:
+        found = np.memmap(path, dataset.dtype, "r", offset, dataset.shape)[rows].view(np.ndarray)
+    return found
 
 
 def feature_shape(path: Path) -> tuple[int, int]:

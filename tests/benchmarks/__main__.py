@@ -12,6 +12,7 @@ import sys
 
 BENCHMARKS = {
     "reading": "tiles per CPU second: OpenSlide, our reader, the decoder alone",
+    "embedding": "five embed against the model, the reader and a fast device alone; memory, writing; peers by --peer",
     "tiling": "five tile: CPU time, memory, batches, workers; peers by --peer",
 }
 WITH_DATA = {
