@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fivecli.options import CohortTable, Config, Json, Overwrite, StageDir, Workers
+from fivecli.options import CohortTable, Config, Device, Json, Overwrite, StageDir, Workers
 from fivecli.screen import finish, progress, show_figures
 from pipelines.core.settings import TileSettings as Defaults
 
@@ -26,8 +26,14 @@ def command(
         float, typer.Option(help="Refuse slides coarser than --target-mpp by more than this factor.", min=1)
     ] = Defaults.max_enlargement,
     tissue_method: Annotated[
-        Literal["otsu", "hsv"], typer.Option(help="How tissue is found: by saturation, or by the hues of H&E.")
+        Literal["otsu", "hsv", "hest", "grandqc"],
+        typer.Option(help="How tissue is found: by saturation, by the hues of H&E, or by a network."),
     ] = Defaults.tissue_method,  # type: ignore[assignment]
+    tissue_weights: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Weights of hest or grandqc (.safetensors, .ckpt, .pth)."),
+    ] = None,
+    device: Device = "auto",
     tissue_mpp: Annotated[
         float, typer.Option(help="Microns per pixel of the thumbnail where tissue is found.")
     ] = Defaults.tissue_mpp,
@@ -106,7 +112,7 @@ def command(
         todo = only(todo, failed_ids(TILED_SLIDES, output / "slides.parquet"))
     todo = Shard.parse(shard).of(todo)
     if dry_run:
-        show_figures(plan(todo, output, settings, masks=masks), as_json=as_json)
+        show_figures(plan(todo, output, settings, masks=masks, tissue_weights=tissue_weights), as_json=as_json)
         return
     with progress("tile") as on_result:
         summary = tile(
@@ -115,6 +121,8 @@ def command(
             settings,
             masks=masks,
             stage_dir=stage_dir,
+            tissue_weights=tissue_weights,
+            device=device,
             workers=workers,
             overwrite=overwrite,
             on_result=on_result,

@@ -19,8 +19,9 @@ from pipelines.core.cohort import CohortSlide, read_cohort
 from pipelines.core.errors import ArtifactError
 from pipelines.core.schemas import TILED_SLIDES, TILES
 from pipelines.core.settings import TileSettings
+from pipelines.slides.one_slide import TileOneSlide
 from pipelines.synthetic.slide_file import write_pyramidal_slide
-from pipelines.tile import TileOneSlide, tile
+from pipelines.tile import tile
 from tests.slide_files import tissue_drawing, write_lossless_slide
 
 SETTINGS = TileSettings(tile_size=112)

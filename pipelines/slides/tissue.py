@@ -47,9 +47,7 @@ def tissue_mask(rgb: Rgb, mpp: float, *, method: str = "otsu", min_area_mm2: flo
     mask = METHODS[method](hsv) & (hsv[..., 2] >= DARK)
     mask = _morphology(mask, cv2.MORPH_CLOSE, GAP_MICRONS / mpp)
     mask = _morphology(mask, cv2.MORPH_OPEN, SPECK_MICRONS / mpp)
-    min_pixels = min_area_mm2 * 1e6 / mpp**2
-    mask = without_small_pieces(mask, min_pixels)
-    return ~without_small_pieces(~mask, min_pixels, keep_at_edge=True)
+    return without_small_areas(mask, mpp, min_area_mm2)
 
 
 def is_brightfield(rgb: Rgb) -> bool:
@@ -91,6 +89,13 @@ def _odd(pixels: float) -> int:
 def _morphology(mask: Mask, operation: int, pixels: float) -> Mask:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_odd(pixels), _odd(pixels)))
     return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), operation, kernel), bool)
+
+
+def without_small_areas(mask: Mask, mpp: float, min_area_mm2: float) -> Mask:
+    """Return ``mask`` with pieces smaller than ``min_area_mm2`` dropped and such holes filled."""
+    min_pixels = min_area_mm2 * 1e6 / mpp**2
+    mask = without_small_pieces(mask, min_pixels)
+    return ~without_small_pieces(~mask, min_pixels, keep_at_edge=True)
 
 
 def without_small_pieces(mask: Mask, min_pixels: float, *, keep_at_edge: bool = False) -> Mask:

@@ -8,7 +8,9 @@ from pipelines.core.settings.base import Settings, require
 
 PLAUSIBLE_MPP = (0.05, 20.0)
 """Microns per pixel at level 0 that a slide can have; anything else is a mistaken tag."""
-TISSUE_METHODS = ("otsu", "hsv")
+NETWORK_METHODS = ("hest", "grandqc")
+"""Methods to find tissue that need a file of weights."""
+TISSUE_METHODS = ("otsu", "hsv", *NETWORK_METHODS)
 
 
 def plausible_mpp(mpp: float) -> bool:
@@ -31,7 +33,8 @@ class TileSettings(Settings):
     max_enlargement: float = 1.25
     """Slides coarser than target_mpp by more than this factor are refused: pixels cannot be invented."""
     tissue_method: str = "otsu"
-    """How tissue is told from background: ``otsu`` (saturation) or ``hsv`` (hues of H&E)."""
+    """How tissue is told from background: ``otsu`` (saturation), ``hsv`` (hues of H&E), or a network
+    with weights of your own: ``hest``, ``grandqc``."""
     tissue_mpp: float = 16.0
     """Microns per pixel of the thumbnail on which tissue, ink, white and black are found."""
     min_tissue: float = 0.25
@@ -44,7 +47,7 @@ class TileSettings(Settings):
     """Largest share of a tile that may be black: edges of the scan and black ink, 0 to 1."""
     max_pen: float = 0.1
     """Largest share of a tile that may have the colour of blue, green or red ink, 0 to 1."""
-    max_fold: float = 0.25
+    max_fold: float = 0.3
     """Largest share of a tile that may be folded or over-stained, 0 to 1; 1 allows all."""
     min_focus: float = 25.0
     """Least sharpness of a tile (see the column ``focus``); 0 allows all."""
@@ -73,5 +76,5 @@ class TileSettings(Settings):
         require(
             self.tissue_method in TISSUE_METHODS,
             f"tissue_method: {self.tissue_method!r} is not known",
-            hint=f"use {' or '.join(TISSUE_METHODS)}",
+            hint=f"use {', '.join(TISSUE_METHODS)}",
         )
