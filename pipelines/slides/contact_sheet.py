@@ -47,8 +47,9 @@ def contact_sheet(slide: Slide, grid: Grid, quality: Quality, settings: TileSett
             score, limit = SCORE_OF[reason]
             scores: Scores = getattr(quality, score)[found]
             order = np.argsort(scores if limit.startswith("min") else -scores, kind="stable")
-            bound = f"limit {getattr(settings, limit):.3g} ({limit})"
-            caption = f"{reason}: {len(found)} tiles, {score} {scores.min():.3g} to {scores.max():.3g}, {bound}"
+            count = f"{len(found)} {'tile' if len(found) == 1 else 'tiles'}"
+            span = f"{score} {scores.min():.3g} to {scores.max():.3g} ({limit} {getattr(settings, limit):.3g})"
+            caption = f"{reason}: {count}, {span}"
             rows.append(_row(slide, grid, found[order], scores[order], caption, reason))
     return np.vstack(rows) if rows else None
 

@@ -23,3 +23,15 @@ def test_dropped_tiles_are_tinted_and_kept_ones_framed():
     assert picture[225, 0].tolist() == list(COLOURS["kept"])
     tint = [int(0.55 * 200 + 0.45 * value) for value in COLOURS["blurred"]]
     assert picture[225, 675].tolist() == tint
+
+
+def test_the_legend_names_every_kind_of_tile_however_narrow_the_picture():
+    rgb = np.full((2400, 300, 3), 255, np.uint8)
+    thumbnail = Thumbnail(rgb, np.ones(rgb.shape[:2], bool), (1.0, 1.0), 5.0)
+    grid = tile_grid((300, 2400), 100, 0, 1.0)
+    states = np.array(["", *REASONS] + [""] * (len(grid) - len(REASONS) - 1))
+    legend = overview(thumbnail, [], grid, states)[2400:]
+    assert len(legend) % LEGEND_HEIGHT == 0
+    assert len(legend) > LEGEND_HEIGHT
+    for colour in COLOURS.values():
+        assert (legend == np.array(colour)).all(axis=2).sum() > 100
