@@ -99,8 +99,9 @@ def command(
     Example: five describe-reports reports.csv -o descriptions --questions lung --backend rules
     """
     from pipelines.core.selection import Shard
-    from pipelines.describe_reports import Choice, describe_reports, plan
+    from pipelines.describe_reports import describe_reports, plan
     from pipelines.reports.backends.base import Engine
+    from pipelines.reports.choice import Choice
     from pipelines.reports.estimate import Prices
 
     settings = Defaults(questions, backend, model, ungrounded, max_tokens, temperature, seed, votes)

@@ -5,52 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.batch import OnResult, Outcome, Result, Summary
-from pipelines.core.cohort import read_cohort
 from pipelines.core.errors import ArtifactError, ReportError
 from pipelines.core.files import file_fingerprint
 from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.locks import LEASE_SECONDS, item_lock
 from pipelines.core.provenance import Provenance, five_version
 from pipelines.core.questions import QuestionSet, load_questions, write_questions
-from pipelines.core.schemas import DESCRIBED_REPORTS
-from pipelines.core.selection import Shard, failed_ids, only
+from pipelines.core.selection import Shard
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.findings.descriptions_report import write_descriptions_report
+from pipelines.findings.descriptions_report import FIRST_PAGE, write_descriptions_report
 from pipelines.reports.asking import ask
 from pipelines.reports.backends import Engine, open_backend
 from pipelines.reports.case import Case
+from pipelines.reports.choice import Choice
 from pipelines.reports.estimate import Prices, estimate
 from pipelines.reports.instructions import messages
 from pipelines.reports.journal import Journal
 from pipelines.reports.records import Record, Recorder, figures, write_tables
-from pipelines.reports.report_table import Report, read_reports
+from pipelines.reports.report_table import Report
 
 MADE_BY = "five describe-reports"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which reports of the source to work on; all without a word."""
-
-    cohort: Path | None = None
-    """Those of the patients in this cohort table."""
-    limit: int | None = None
-    """The first so many."""
-    shard: Shard = field(default_factory=Shard)
-    """A part of them, for job arrays."""
-    only_failed: bool = False
-    """Those that failed in an earlier run."""
-
-    def of(self, reports: Sequence[Report], out: Path) -> list[Report]:
-        """Return the chosen ones of the reports of a cohort."""
-        if self.only_failed:
-            reports = only(reports, failed_ids(DESCRIBED_REPORTS, out / "reports.parquet", "report_id"), "report_id")
-        return self.shard.of(reports[: self.limit])
 
 
 def describe_reports(
@@ -80,16 +59,19 @@ def describe_reports(
     engine
         How backend ``vllm`` lays out its model.
     html
-        Write pages for people, which hold the text of the reports.
+        Write pages for people, which hold the text of the reports. Pages of an earlier run
+        are brought up to date in any case.
     """
     choice = choice or Choice()
-    every = read_selected(source, choice.cohort)
+    every = choice.read(source)
     run = _Run(source, out, settings, choice.shard, on_result)
     refuse_other_settings(out, MADE_BY, run.provenance, overwrite=overwrite)
     with ExitStack() as stack, Journal(out, run.shard_name) as run.journal:
         chosen = choice.of(every, out)
         run.total = len(chosen)
         todo = run.settle_without_asking(chosen)
+        if out.exists():
+            run.lock(stack)  # before a model is loaded in vain
         try:
             if todo:
                 backend = open_backend(
@@ -103,9 +85,11 @@ def describe_reports(
         finally:
             if run.claimed:
                 run.write_tables(every)
-    if html:
-        write_descriptions_report(out, {report.report_id: report.text for report in every}, run.questions)
-    return Summary(out, run.results(chosen), figures(run.records.values(), run.questions.ids))
+    found = figures(run.records.values(), run.questions.ids)
+    if html or (out / FIRST_PAGE).exists():
+        texts = {report.report_id: report.text for report in every}
+        found["page"] = str(write_descriptions_report(out, texts, run.questions)[0])
+    return Summary(out, run.results(chosen), found)
 
 
 def plan(
@@ -120,7 +104,7 @@ def plan(
     choice = choice or Choice()
     run = _Run(source, out, settings, choice.shard)
     with Journal(out) as run.journal:
-        chosen = choice.of(read_selected(source, choice.cohort), out)
+        chosen = choice.of(choice.read(source), out)
         todo = run.settle_without_asking(chosen)
         outcomes = list(run.outcomes.values())
         prompt = sum(len(message["content"]) for message in messages(run.questions, ""))
@@ -132,15 +116,6 @@ def plan(
             "characters_of_the_longest_report": max((len(report.text) for report in todo), default=0),
             **estimate(todo, settings, prompt, run.journal.records, prices or Prices()),
         }
-
-
-def read_selected(source: Path, cohort: Path | None) -> list[Report]:
-    """Read all reports, or those of the patients in a cohort table."""
-    reports = read_reports(source)
-    if cohort is None:
-        return reports
-    patients = {slide.patient for slide in read_cohort(cohort)}
-    return [report for report in reports if report.patient_id in patients]
 
 
 class _Run:
@@ -168,6 +143,7 @@ class _Run:
         self.records: dict[str, Record] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.claimed = False
+        self._locked = False
         self._last = time.perf_counter()
 
     def settle_without_asking(self, reports: Sequence[Report]) -> list[Report]:
@@ -188,16 +164,22 @@ class _Run:
         self.recorder = replace(self.recorder, model=model)
         self._last = time.perf_counter()
 
-    def claim(self, stack: ExitStack, *, overwrite: bool) -> None:
-        """Make the folder that of this run, once, and keep other runs of the same shard out."""
-        if self.claimed:
+    def lock(self, stack: ExitStack) -> None:
+        """Keep other runs of the same shard out, who would write the same journal."""
+        if self._locked:
             return
-        lock = item_lock(self.out / ".locks" / f"{self.journal.path.name}.lock")
-        if not stack.enter_context(lock):
+        if not stack.enter_context(item_lock(self.out / ".locks" / f"{self.journal.path.name}.lock")):
             raise ArtifactError(
                 f"{self.out}: another run is describing reports into this folder",
                 hint="wait for it, or give each run its own --shard",
             )
+        self._locked = True
+
+    def claim(self, stack: ExitStack, *, overwrite: bool) -> None:
+        """Make the folder that of this run, once."""
+        if self.claimed:
+            return
+        self.lock(stack)
         claim_folder(self.out, MADE_BY, self.provenance, overwrite=overwrite)
         write_questions(self.questions, self.out / "questions.yaml")
         for record in self.records.values():

@@ -7,12 +7,14 @@ import pytest
 from typer.testing import CliRunner
 
 from fivecli.app import app
-from pipelines.core.errors import BackendError, ChangedSettingsError, SettingsError
+from pipelines.core.errors import ArtifactError, BackendError, ChangedSettingsError, SettingsError
+from pipelines.core.locks import item_lock
 from pipelines.core.questions import load_questions
 from pipelines.core.schemas import ANSWERS, DESCRIBED_REPORTS
 from pipelines.core.selection import Shard
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.describe_reports import Choice, describe_reports, plan
+from pipelines.describe_reports import describe_reports, plan
+from pipelines.reports.choice import Choice
 from pipelines.reports.estimate import Prices
 from tests.reports.chat_server import PROMPT_TOKENS, chat_server, completion
 
@@ -195,6 +197,16 @@ def test_a_backend_that_cannot_be_opened_or_asked_leaves_nothing_behind(table, t
                 describe_reports(table, tmp_path / "out", settings, base_url=server.url)
             assert not (tmp_path / "out").exists()
     assert describe_reports(table, tmp_path / "out", RULES).counts["done"] == 3
+
+
+def test_a_second_run_into_the_same_folder_is_refused_while_the_first_one_goes_on(table, tmp_path):
+    describe_reports(table, tmp_path / "out", RULES)
+    with item_lock(tmp_path / "out" / ".locks" / "journal.jsonl.lock") as mine:
+        assert mine
+        with pytest.raises(ArtifactError, match="another run"):
+            describe_reports(table, tmp_path / "out", RULES)
+        shard = Choice(shard=Shard(1, 2))
+        assert describe_reports(table, tmp_path / "out", RULES, choice=shard).counts["kept"] == 1
 
 
 def test_other_settings_are_refused_before_a_model_is_loaded(table, tmp_path):
@@ -424,6 +436,15 @@ def test_pages_with_the_reports_are_written_only_on_request(table, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert "The visceral pleura is invaded" in page
     assert "<script>alert" not in page
+
+
+def test_pages_written_once_never_disagree_with_the_tables(table, tmp_path):
+    run(table, "-o", tmp_path / "out", "--html")
+    write_table(table, {"r1": "The pleura is not invaded."})
+    assert run(table, "-o", tmp_path / "out").exit_code == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "The visceral pleura is invaded" not in page
+    assert "no pleural invasion" in page
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,8 @@ def _word(answer: Row) -> str:
 
 
 def _quote(answer: Row) -> str:
+    if answer["status"] == "failed":
+        return "none"
     if not answer["grounded"]:
         return "not found"
     return "found" if answer["evidence"] is not None else "none"
