@@ -13,7 +13,7 @@ from fivecli.options import Config, Device, Json, Overwrite
 from fivecli.screen import finish, progress, show_figures
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings import TrainSettings as Defaults
-from pipelines.core.settings.train import PRESETS
+from pipelines.core.settings.presets import PRESETS
 
 MODEL, LEARNING, DATA = "Model", "Learning", "Data"
 
@@ -57,6 +57,7 @@ def command(
     fold: Annotated[int | None, _option("Fold held out as test set, from 0.", DATA, min=0)] = Defaults.fold,
     val_fraction: Annotated[float, _option("Share of patients to choose the epoch.", DATA)] = Defaults.val_fraction,
     test_fraction: Annotated[float, _option("Share of patients held out.", DATA)] = Defaults.test_fraction,
+    keep_sites: Annotated[bool, _option("Whole sites in each part, if known.", DATA)] = Defaults.keep_sites,
     tile_ratio: Annotated[float, _option("Share of tiles drawn per step.", DATA)] = Defaults.tile_ratio,
     max_tiles: Annotated[int, _option("Most tiles of a slide in a step.", DATA)] = Defaults.max_tiles,
     max_tiles_eval: Annotated[int, _option("Most tiles in validation.", DATA)] = Defaults.max_tiles_eval,

@@ -14,7 +14,7 @@ from pipelines.core.batch import Outcome, Summary
 from pipelines.core.errors import ArtifactError, ChangedSettingsError, CohortError, FiveError, SettingsError
 from pipelines.core.schemas import EMBEDDED_SLIDES, METRICS, PREDICTIONS, SPLITS
 from pipelines.core.settings import PredictSettings, TrainSettings
-from pipelines.core.settings.train import PRESETS
+from pipelines.core.settings.presets import PRESETS
 from pipelines.model import loop
 from pipelines.model.optimizer import learning_rate, updates_per_epoch
 from pipelines.predict import PredictInputs, predict

@@ -19,6 +19,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "mpp": ("mpp", "spacing_at_level_0"),
     "label": ("label", "target"),
     "split": ("split",),
+    "site": ("site", "tissue_source_site", "tss", "center", "centre", "institution"),
 }
 """Column names that are understood, lower-cased; the first is ours."""
 
@@ -46,6 +47,8 @@ class CohortSlide:
     """Microns per pixel at level 0 as the cohort states it."""
     label: str | None = None
     split: str | None = None
+    site: str | None = None
+    """Where the slide was made: a hospital or a laboratory."""
 
     @property
     def patient(self) -> str:
@@ -178,6 +181,7 @@ def _slide(row: Mapping[str, Any], names: Mapping[str, str], source: Path, line:
         mpp=_mpp(value("mpp"), source, line),
         label=value("label"),
         split=value("split"),
+        site=value("site"),
     )
 
 

@@ -32,7 +32,14 @@ def run_splits(
         The parts break a rule of `make_splits`, or a patient that ``init`` was trained with is held out.
     """
     if given is not None:
-        rows = read_splits(given, slides, fold=settings.fold, val_fraction=settings.val_fraction, seed=settings.seed)
+        rows = read_splits(
+            given,
+            slides,
+            fold=settings.fold,
+            val_fraction=settings.val_fraction,
+            seed=settings.seed,
+            keep_sites=settings.keep_sites,
+        )
         if init is not None:
             _refuse_leak(rows, init)
         return rows
@@ -45,6 +52,7 @@ def run_splits(
         val_fraction=settings.val_fraction,
         test_fraction=settings.test_fraction,
         seed=settings.seed,
+        keep_sites=settings.keep_sites,
     )
 
 

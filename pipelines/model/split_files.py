@@ -16,7 +16,13 @@ from pipelines.model.splits import SPLIT_NAMES, make_splits
 
 
 def read_splits(
-    path: Path, slides: Sequence[CohortSlide], *, fold: int | None = None, val_fraction: float = 0.0, seed: int = 0
+    path: Path,
+    slides: Sequence[CohortSlide],
+    *,
+    fold: int | None = None,
+    val_fraction: float = 0.0,
+    seed: int = 0,
+    keep_sites: bool = True,
 ) -> list[dict[str, Any]]:
     """Return rows of the `SPLITS` table for the slides that a split file names, in the order of ``slides``.
 
@@ -29,7 +35,7 @@ def read_splits(
     ----------
     fold
         Which fold of a STAMP file, from 0; not used for the others.
-    val_fraction, seed
+    val_fraction, seed, keep_sites
         Share of the training patients that validate where the file names none.
 
     Raises
@@ -54,7 +60,9 @@ def read_splits(
         raise CohortError(
             f"{path}: names no slide of the cohort", hint="the ids in both must be the same, without file suffix"
         )
-    return make_splits(named, folds=None, fold=None, val_fraction=val_fraction, test_fraction=0, seed=seed)
+    return make_splits(
+        named, folds=None, fold=None, val_fraction=val_fraction, test_fraction=0, seed=seed, keep_sites=keep_sites
+    )
 
 
 def _clam_slides(path: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ import numpy as np
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
 from pipelines.core.settings import require
+from pipelines.model.site_splits import site_folds, site_groups, site_share
 
 SPLIT_NAMES = ("train", "val", "test")
 _ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -32,6 +33,7 @@ def make_splits(
     val_fraction: float,
     test_fraction: float,
     seed: int,
+    keep_sites: bool = True,
 ) -> list[dict[str, Any]]:
     """Return one row of the `SPLITS` table for each slide, in the order of ``slides``.
 
@@ -49,6 +51,8 @@ def make_splits(
         the cohort's column names a validation part.
     test_fraction
         Share of all patients that are tested; not used with ``folds``.
+    keep_sites
+        Where the cohort names sites, draw whole sites, so that each stands in one part.
 
     Raises
     ------
@@ -60,6 +64,7 @@ def make_splits(
     """
     _check_settings(folds, fold, val_fraction, test_fraction)
     strata = _patient_strata(slides)
+    sites = site_groups(slides) if keep_sites and any(slide.site for slide in slides) else None
     fold_of: Mapping[str, int] = {}
     if any(slide.split for slide in slides):
         require(
@@ -69,24 +74,29 @@ def make_splits(
         )
         split_of = _splits_of_column(slides)
     else:
-        fold_of = _folds(strata, folds, seed) if folds is not None else {}
-        rng = np.random.default_rng([seed, 0])
-        tested = [p for p, f in fold_of.items() if f == fold] if folds else _share(strata, test_fraction, rng, "test")
+        if folds is not None:
+            fold_of = site_folds(strata, sites, folds, seed) if sites else _folds(strata, folds, seed)
+            tested = [patient for patient in fold_of if fold_of[patient] == fold]
+        else:
+            tested = _drawn(strata, sites, test_fraction, [seed, 0], "test")
         split_of = {patient: "train" for patient in strata} | {patient: "test" for patient in tested}
     if "val" not in split_of.values():
-        _add_validation(split_of, strata, val_fraction, seed=seed, fold=fold)
+        training = {patient: strata[patient] for patient in strata if split_of.get(patient) == "train"}
+        validating = _drawn(training, sites, val_fraction, [seed, 1, fold or 0], "val")
+        split_of.update(dict.fromkeys(validating, "val"))
     rows = _rows(slides, split_of, fold_of)
     _check_rows(rows)
     return rows
 
 
-def _add_validation(
-    split_of: dict[str, str], strata: Mapping[str, str], val_fraction: float, *, seed: int, fold: int | None
-) -> None:
-    """Move a stratified share of the training patients to ``val``, in place."""
-    training = {patient: strata[patient] for patient in strata if split_of.get(patient) == "train"}
-    rng = np.random.default_rng([seed, 1, fold or 0])
-    split_of.update(dict.fromkeys(_share(training, val_fraction, rng, "val"), "val"))
+def _drawn(
+    strata: Mapping[str, str], sites: Mapping[str, str] | None, fraction: float, seed: Sequence[int], part: str
+) -> list[str]:
+    """Draw a stratified share of the patients, of whole sites where ``sites`` are given."""
+    rng = np.random.default_rng(seed)
+    if sites is None:
+        return _share(strata, fraction, rng, part)
+    return site_share(strata, sites, fraction, int(rng.integers(2**31)), part)
 
 
 def _patient_strata(slides: Sequence[CohortSlide]) -> dict[str, str]:

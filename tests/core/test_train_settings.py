@@ -4,7 +4,8 @@ import pytest
 
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings import TrainSettings
-from pipelines.core.settings.train import PRESETS, ModelSettings
+from pipelines.core.settings.presets import PRESETS
+from pipelines.core.settings.train import ModelSettings
 
 
 def test_the_released_preset_is_a_valid_set_of_settings():

@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from pipelines.core.errors import ArtifactError, EncoderError
-from pipelines.core.settings.train import PRESETS, ModelSettings
+from pipelines.core.settings.presets import PRESETS
+from pipelines.core.settings.train import ModelSettings
+from pipelines.model.bag_model import ModelSpec
 from pipelines.model.bags import TileBag
 from pipelines.model.checkpoint import load_model, save_model
-from pipelines.model.bag_model import ModelSpec
 from pipelines.model.five import FiveModel
 
 SPEC = ModelSpec(24, "toy", "0123", {"growth": "growth of cells", "margin": "margins", "mucin": "mucin is present"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -159,6 +158,9 @@ class TrainSettings(ModelSettings):
     """Share of the patients on which the best epoch is chosen."""
     test_fraction: float = 0.25
     """Share of the patients held out; not used with ``folds``."""
+    keep_sites: bool = True
+    """Where the cohort has a ``site`` column, draw whole sites into the parts, so that what is particular to
+    a site cannot be learnt in one part and used in another."""
     seed: int = 0
     """Decides splits, order, sampling and initial weights."""
 
@@ -201,40 +203,6 @@ class TrainSettings(ModelSettings):
                 f"{name}: pretrain has no classes",
                 hint=f"add --regime finetune, or leave --{name} out",
             )
-
-
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "five": {},
-    "released": {
-        "feature_scaling": "none",
-        "positions": "sequence",
-        "padding": "released",
-        "attention": "exact",
-        "cross_residual": False,
-        "text_model": "emilyalsentzer/Bio_ClinicalBERT",
-        "text_dropout": 0.1,
-        "text_pooling": "released",
-        "prompt_tokens": 308,
-        "prompt_std": 0.01,
-        "logit_scale": 300.0,
-        "learn_scale": False,
-        "loss": "image_to_text",
-        "extra_texts": 1000,
-        "tile_ratio": 1.0,
-        "max_tiles": 16384,
-        "max_tiles_eval": 16384,
-        "epochs": 100,
-        "patience": 100,
-        "batch_size": 1,
-        "accumulation": 16,
-        "lr": 3e-5,
-        "lr_text": 3e-6,
-        "label_smoothing": 0.0,
-        "weight_decay": 0.001,
-        "clip_norm": 0.0,
-    },
-}
-"""Named sets of values: ``five`` is the default, ``released`` what the published code computes."""
 
 
 def _one_of(settings: Settings, name: str, allowed: tuple[str, ...]) -> None:
