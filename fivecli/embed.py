@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fivecli.options import CohortTable, Config, Json, Overwrite
+from fivecli.options import CohortTable, Config, Json, Overwrite, StageDir
 from fivecli.screen import finish, progress, show_figures, show_table
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings import EmbedSettings as Defaults
@@ -85,6 +85,10 @@ def command(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; cuda:0,1 runs a process for each.")
     ] = "auto",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first: a minute that pays for many slides.")
+    ] = False,
+    stage_dir: StageDir = None,
     cohort: CohortTable = None,
     shard: Annotated[str, typer.Option(help="Do part INDEX/COUNT of the slides, for job arrays.")] = "1/1",
     only_failed: Annotated[bool, typer.Option("--only-failed", help="Do the slides that failed before.")] = False,
@@ -119,6 +123,8 @@ def command(
             batch_size=batch_size,
             workers=workers,
             device=device,
+            compile=compile,
+            stage_dir=stage_dir,
             overwrite=overwrite,
             on_result=on_result,
         )

@@ -48,6 +48,7 @@ def embed(
     workers: int = 2,
     device: str = "auto",
     compile: bool = False,
+    stage_dir: Path | None = None,
     overwrite: bool = False,
     on_result: OnResult = lambda _: None,
 ) -> Summary:
@@ -69,6 +70,8 @@ def embed(
         Device, or several such as ``cuda:0,1``: one process for each.
     compile
         Have torch compile the networks, which takes a minute and pays for many slides.
+    stage_dir
+        Local folder to copy slides on slow storage to, each before its turn.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def embed(
 
     slides = [TiledSlide.of(row, tiles) for row in rows]
     started = time.perf_counter()
-    results = _run(slides, outputs, Reading(batch_size, workers), device, out, on_result)
+    results = _run(slides, outputs, Reading(batch_size, workers, stage_dir), device, out, on_result)
     seconds = time.perf_counter() - started
     for folder in folders:
         records = _records(folder, zip(slides, results, strict=True))

@@ -13,32 +13,18 @@ from pipelines.core.batch import Outcome
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import ArtifactError, ChangedSettingsError, EncoderError
 from pipelines.core.feature_file import read_bag
-from pipelines.core.schemas import EMBEDDED_SLIDES, TILES
-from pipelines.core.settings import EmbedSettings, TileSettings
+from pipelines.core.schemas import EMBEDDED_SLIDES
+from pipelines.core.settings import EmbedSettings
 from pipelines.embed import embed
 from pipelines.encoders.presets import PRESETS, Preset
 from pipelines.tile import tile
-from tests.slide_files import GLASS, destroy_tile, tissue_drawing, write_lossless_slide
-
-TISSUE = tissue_drawing(1024, 1280, [(112, 1008, 112, 1232)])
-TILING = TileSettings(tile_size=112, min_focus=0)
-
-
-class MeanColour:
-    """Stands in for an encoder: the mean colour of a tile, so that expected features are known."""
-
-    preset = Preset("mean-colour", "none", 3)
-    fingerprint, device, precision, dim, largest_batch = "c0105", "cpu", "fp32", 3, None
-
-    def __call__(self, tiles):
-        return tiles.mean(axis=(1, 2)).astype(np.float32)
+from tests.embedding import STAND_INS, TILING, TISSUE, kept_corners, use_stand_ins
+from tests.slide_files import GLASS, destroy_tile, write_lossless_slide
 
 
 @pytest.fixture
 def mean_colour(monkeypatch):
-    monkeypatch.setattr("pipelines.encoders.feature_folder.find_preset", lambda name: MeanColour.preset)
-    monkeypatch.setattr("pipelines.encoders.encoder.encoder_fingerprint", lambda *_: MeanColour.fingerprint)
-    monkeypatch.setattr("pipelines.encoders.encoder.load_encoder", lambda *_, **__: MeanColour())
+    use_stand_ins(monkeypatch)
 
 
 @pytest.fixture
@@ -55,14 +41,10 @@ def tiles(tmp_path):
     return tmp_path / "tiles"
 
 
-def kept_corners(tiles):
-    return [(row["x"], row["y"]) for row in TILES.read_rows(tiles / "d/a.parquet") if row["keep"]]
-
-
 def test_every_kept_tile_has_the_features_of_its_own_pixels(tiles, tmp_path, mean_colour):
     embed(tiles, tmp_path / "features", EmbedSettings(dtype="float32"), batch_size=7)
     bag = read_bag(tmp_path / "features/d/a.h5")
-    assert [tuple(corner) for corner in bag.coords.tolist()] == kept_corners(tiles)
+    assert [tuple(corner) for corner in bag.coords.tolist()] == kept_corners(tiles, "d/a")
     expected = [TISSUE[y : y + 112, x : x + 112].mean(axis=(0, 1)) for x, y in bag.coords.tolist()]
     assert bag.features == pytest.approx(np.array(expected), abs=0.51)
 
@@ -110,7 +92,7 @@ def test_a_rerun_keeps_what_is_there_and_makes_what_is_missing(tiles, tmp_path, 
     summary = embed(tiles, out, EmbedSettings())
     assert [result.outcome for result in summary.results] == [Outcome.DONE, Outcome.KEPT]
     assert (out / "blank.h5").stat().st_mtime_ns == before
-    assert len(read_bag(out / "d/a.h5").coords) == len(kept_corners(tiles))
+    assert len(read_bag(out / "d/a.h5").coords) == len(kept_corners(tiles, "d/a"))
 
 
 def test_slides_that_another_process_held_for_a_while_are_embedded_in_the_end(
@@ -128,8 +110,8 @@ def test_slides_that_another_process_held_for_a_while_are_embedded_in_the_end(
     monkeypatch.setattr("pipelines.core.batch.item_lock", item_lock)
     embed(tiles, tmp_path / "features", EmbedSettings())
     rows = {row["slide_id"]: row for row in EMBEDDED_SLIDES.read_rows(tmp_path / "features/slides.parquet")}
-    assert rows["d/a"]["n_tiles"] == len(kept_corners(tiles))
-    assert len(read_bag(tmp_path / "features/d/a.h5").features) == len(kept_corners(tiles))
+    assert rows["d/a"]["n_tiles"] == len(kept_corners(tiles, "d/a"))
+    assert len(read_bag(tmp_path / "features/d/a.h5").features) == len(kept_corners(tiles, "d/a"))
 
 
 def test_what_another_process_made_meanwhile_is_kept(tiles, tmp_path, mean_colour, monkeypatch):
@@ -150,7 +132,7 @@ def test_what_another_process_made_meanwhile_is_kept(tiles, tmp_path, mean_colou
 def test_tiles_that_cannot_be_read_are_counted_and_never_white(tiles, tmp_path, mean_colour):
     destroyed = 1 * 5 + 2  # the stored tile of x 512..767, y 256..511
     destroy_jpeg_slide(tmp_path / "slides/a.tif", destroyed)
-    tile_rows = kept_corners(tiles)
+    tile_rows = kept_corners(tiles, "d/a")
     hit = [(x, y) for x, y in tile_rows if x + 112 > 512 and x < 768 and y + 112 > 256 and y < 512]
     embed(tiles, tmp_path / "features", EmbedSettings(dtype="float32"))
     bag = read_bag(tmp_path / "features/d/a.h5")
@@ -177,7 +159,7 @@ def test_features_of_another_encoder_in_the_folder_are_noticed(tiles, tmp_path, 
 
 
 def test_useless_features_fail_the_slide_and_say_so(tiles, tmp_path, mean_colour, monkeypatch):
-    monkeypatch.setattr(MeanColour, "__call__", lambda self, tiles: np.full((len(tiles), 3), np.nan, np.float32))
+    monkeypatch.setattr(STAND_INS["mean-colour"], "_colour", lambda tiles: np.full((len(tiles), 3), np.nan))
     summary = embed(tiles, tmp_path / "features", EmbedSettings())
     assert [result.item_id for result in summary.failures] == ["d/a"]
     assert "not finite" in summary.failures[0].error
@@ -208,4 +190,4 @@ def test_the_list_of_encoders_is_shown():
 def test_the_command_embeds_with_the_packaged_encoder(tiles, tmp_path):
     result = CliRunner().invoke(app, ["embed", str(tiles), "-o", str(tmp_path / "features")])
     assert result.exit_code == 0, result.output
-    assert read_bag(tmp_path / "features/d/a.h5").features.shape == (len(kept_corners(tiles)), 1280)
+    assert read_bag(tmp_path / "features/d/a.h5").features.shape == (len(kept_corners(tiles, "d/a")), 1280)

@@ -20,6 +20,7 @@ from pipelines.core.schemas import EMBEDDED_SLIDES
 from pipelines.core.selection import Shard
 from pipelines.core.settings import EmbedSettings, PictureSettings
 from pipelines.embed import Selection, embed, plan
+from pipelines.slides import tile_stream
 from pipelines.slides.slide import Slide
 from tests.embedding import STAND_INS, TISSUE, kept_corners, tile_slides, use_stand_ins
 
@@ -146,6 +147,30 @@ def test_an_archive_cut_short_is_made_anew(tiles, tmp_path, stand_ins):
     summary = embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
     assert [result.outcome for result in summary.results] == [Outcome.DONE, Outcome.KEPT, Outcome.KEPT]
     assert (tmp_path / "patches/a.zip").read_bytes() == whole
+
+
+def test_copies_are_read_in_place_of_slides_on_slow_storage_and_gone_afterwards(
+    tiles, tmp_path, stand_ins, monkeypatch
+):
+    opened, original = [], tile_stream.open_slide
+    monkeypatch.setattr(tile_stream, "open_slide", lambda path: opened.append(path) or original(path))
+    embed(tiles, tmp_path / "copied", BOTH[0], stage_dir=tmp_path / "fast")
+    embed(tiles, tmp_path / "in-place", BOTH[0])
+    from_copies = [path for path in opened if path.is_relative_to(tmp_path / "fast")]
+    assert {path.name for path in from_copies} == {"a.tif", "b.tif", "c.tif"}
+    assert opened[: len(from_copies)] == from_copies
+    assert list((tmp_path / "fast").iterdir()) == []
+    for name in "abc":
+        copied, in_place = (read_bag(tmp_path / run / f"{name}.h5").features for run in ("copied", "in-place"))
+        assert np.array_equal(copied, in_place)
+
+
+def test_a_slide_that_cannot_be_copied_fails_alone_and_is_named(tmp_path, stand_ins):
+    tiles = tile_slides(tmp_path, ["a", "b"])
+    (tmp_path / "slides/a.tif").unlink()
+    summary = embed(tiles, tmp_path / "out", EmbedSettings(), stage_dir=tmp_path / "fast")
+    assert [result.outcome for result in summary.results] == [Outcome.FAILED, Outcome.DONE]
+    assert str(tmp_path / "slides/a.tif") in summary.failures[0].error
 
 
 def test_shards_are_disjoint_and_together_all(tiles, tmp_path, stand_ins):

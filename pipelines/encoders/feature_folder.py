@@ -114,9 +114,14 @@ class FeatureFolder:
         from pipelines.encoders.encoder import load_encoder
 
         settings = self.settings
-        more = {"compile": True} if self.compile else {}
         preset = find_preset(settings.encoder)  # not its copy that came to this process
-        encoder = load_encoder(preset, weights=settings.weights, device=device, precision=settings.precision, **more)
+        encoder = load_encoder(
+            preset,
+            weights=settings.weights,
+            device=device,
+            precision=settings.precision,
+            compile=self.compile,
+        )
         return FeatureOutput(self, encoder)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +17,7 @@ from pipelines.core.batch import Outcome, Result, Work
 from pipelines.core.errors import FiveError, SlideError
 from pipelines.core.on_devices import Items
 from pipelines.core.tiled_slide import TiledSlide
+from pipelines.slides.staging import staging
 from pipelines.slides.tile_stream import SlideTiles, TileBatch, TileStream, kept_tiles
 
 ROWS = "rows"
@@ -64,6 +67,8 @@ class Reading:
 
     batch_size: int
     threads: int
+    stage_dir: Path | None = None
+    """Local folder for copies of slides on slow storage."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,17 @@ class OnePass:
             except FiveError:
                 return None  # the slide's own turn will tell
 
-        with TileStream(to_read, batch_size=self.reading.batch_size, threads=self.reading.threads) as stream:
-            yield _OneSlide(outputs, stream, items)
+        reading = self.reading
+        with staging(reading.stage_dir) as stage, ThreadPoolExecutor(1, thread_name_prefix="copy") as copier:
+
+            def copy_ahead(number: int) -> None:
+                with suppress(IndexError):  # no further slide
+                    tiles = to_read(number) if reading.stage_dir else None
+                    if tiles is not None:
+                        copier.submit(stage.fetch, tiles.path)  # what goes wrong is told when it is read
+
+            with TileStream(to_read, batch_size=reading.batch_size, threads=reading.threads, stage=stage) as stream:
+                yield _OneSlide(outputs, stream, items, copy_ahead, stage.drop)
 
 
 @dataclass
@@ -118,6 +132,8 @@ class _OneSlide:
     outputs: Sequence[LoadedOutput]
     stream: TileStream
     items: Items
+    copy_ahead: Callable[[int], None]
+    drop_copy: Callable[[Path], None]
     number: int = 0
 
     def __call__(self, slide: TiledSlide) -> Result:
@@ -129,7 +145,9 @@ class _OneSlide:
         started = time.perf_counter()
         tiles, row = kept_tiles(slide.table)
         n_tiles, clock = len(tiles.coords), _Clock()
+        self.copy_ahead(self.number + 1)
         with ExitStack() as stack:
+            stack.callback(self.drop_copy, tiles.path)
             sinks = {output.name: stack.enter_context(output.writing(slide, row, n_tiles)) for output in todo}
             for batch in clock.waited(self.stream.batches(self.number)):
                 for sink in sinks.values():

@@ -40,9 +40,10 @@ class Stage:
         if self.folder is None:
             return slide
         place = self._place(self.folder, slide)
-        with _COPYING:
-            if not place.exists():
-                _copy(slide, place)
+        if not place.exists():  # a copy that is there does not wait for another that is being made
+            with _COPYING:
+                if not place.exists():
+                    _copy(slide, place)
         return place / slide.name
 
     def drop(self, slide: Path) -> None:

@@ -18,6 +18,7 @@ from pipelines.core.errors import ArtifactError, SlideError
 from pipelines.core.prefetch import prefetch
 from pipelines.core.schemas import TILES
 from pipelines.slides.slide import Slide, open_slide
+from pipelines.slides.staging import IN_PLACE, Stage
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,14 @@ class TileStream:
     slides
         Gives by number what to read of a slide, or None where nothing needs reading; raises
         IndexError where there is no further slide (yet). Called when a slide's turn comes near.
+    stage
+        Makes copies of slides, which are read in their place.
     """
 
-    def __init__(self, slides: Callable[[int], SlideTiles | None], *, batch_size: int, threads: int) -> None:
-        self._slides, self._batch_size, self._threads = slides, batch_size, threads
+    def __init__(
+        self, slides: Callable[[int], SlideTiles | None], *, batch_size: int, threads: int, stage: Stage = IN_PLACE
+    ) -> None:
+        self._slides, self._batch_size, self._threads, self._stage = slides, batch_size, threads, stage
         self._handles = threading.local()
         self._opened: list[Slide] = []
         self._stream: Generator[_Read, None, None] | None = None
@@ -168,13 +173,15 @@ class TileStream:
 
     def _handle(self, path: Path) -> Slide:
         """Return this thread's handle on ``path``; the one on its earlier slide is closed."""
-        mine: Slide | None = getattr(self._handles, "slide", None)
-        if mine is not None and mine.path == path:
-            return mine
+        mine: tuple[Path, Slide] | None = getattr(self._handles, "slide", None)
+        if mine is not None and mine[0] == path:
+            return mine[1]
         if mine is not None:
-            mine.close()
-            self._opened.remove(mine)
+            mine[1].close()
+            self._opened.remove(mine[1])
             self._handles.slide = None
-        self._handles.slide = opened = open_slide(path)
+        with self._stage.local(path) as copy:
+            opened = open_slide(copy)
+        self._handles.slide = path, opened
         self._opened.append(opened)
         return opened
