@@ -362,7 +362,7 @@ class TestPlan:
         assert (figures["reports"], figures["empty_reports"], figures["reports_to_ask_about"]) == (4, 1, 3)
         assert figures["most_output_tokens"] == 3 * 1024
         assert figures["prompt_tokens"] > 3 * 500
-        assert "not measured" in figures["prompt_tokens_from"]
+        assert figures["prompt_tokens_from"] == "4 characters a token"
         assert figures["output_tokens"] is figures["seconds"] is None
         assert not (tmp_path / "out").exists()
 
@@ -386,6 +386,14 @@ class TestPlan:
         assert figures["cost"] == pytest.approx((2.0 * figures["prompt_tokens"] + 5.0 * 40) / 1e6, abs=1e-4)
         assert figures["seconds"] > 0
         assert "over 1 reports" in figures["seconds_from"]
+
+    def test_repeated_requests_are_part_of_what_was_measured(self, table, tmp_path):
+        loose = lung_reply(margins={"answer": "clear", "evidence": "made up"})
+        with chat_server(lambda _: (200, completion(loose))) as server:
+            describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, choice=Choice(limit=1))
+        figures = plan(table, tmp_path / "out", SERVER)
+        assert figures["prompt_tokens"] == pytest.approx(2 * 2 * PROMPT_TOKENS, rel=0.02)
+        assert figures["output_tokens"] == 2 * 2 * 20
 
 
 def run(*arguments):

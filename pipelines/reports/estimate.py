@@ -10,7 +10,7 @@ from pipelines.core.settings import DescribeReportsSettings
 from pipelines.reports.records import Record
 from pipelines.reports.report_table import Report
 
-CHARACTERS_PER_TOKEN = 4.0
+CHARACTERS_PER_TOKEN = 4
 """Of English text, roughly, for most tokenizers; used until something is measured."""
 MILLION = 1_000_000
 
@@ -44,16 +44,18 @@ def estimate(
     asked = sum(len(report.text) + prompt_characters for report in reports) * settings.votes
     measured = [record for record in journal if _comparable(record, settings)]
     counted = [record for record in measured if record.get("prompt_tokens")]
-    sent = sum((record["characters"] + prompt_characters) * record["attempts"] for record in counted)
-    per_token = sent / sum(record["prompt_tokens"] for record in counted) if counted else CHARACTERS_PER_TOKEN
-    source = f"measured over {len(counted)} reports" if counted else "not measured yet"
     most = len(reports) * settings.votes * settings.max_tokens
-    written = sum(record["output_tokens"] for record in counted) / len(counted) * len(reports) if counted else None
+    tokens, written, source = asked / CHARACTERS_PER_TOKEN, None, f"{CHARACTERS_PER_TOKEN:.0f} characters a token"
+    if counted:
+        sent = sum(record["characters"] + prompt_characters for record in counted) * settings.votes
+        tokens = asked * sum(record["prompt_tokens"] for record in counted) / sent
+        written = sum(record["output_tokens"] for record in counted) / len(counted) * len(reports)
+        source = f"measured over {len(counted)} reports, repeated requests included"
     figures: dict[str, Any] = {}
     if settings.backend != "rules":
         figures = {
-            "prompt_tokens": round(asked / per_token),
-            "prompt_tokens_from": f"{per_token:.1f} characters a token, {source}",
+            "prompt_tokens": round(tokens),
+            "prompt_tokens_from": source,
             "output_tokens": None if written is None else round(written),
             "most_output_tokens": most,
         }
@@ -65,9 +67,9 @@ def estimate(
 
 
 def _comparable(record: Record, settings: DescribeReportsSettings) -> bool:
-    """Tell whether a report was described the way the others will be: whole, and at the first attempt."""
-    same = record["backend"] == settings.backend and record.get("asked_model") == settings.model
-    return same and record["status"] == "ok" and record["n_parts"] == 1 and record["attempts"] == settings.votes
+    """Tell whether a report was described the way the others will be."""
+    asked = (record["backend"], record["asked_model"], record["votes"])
+    return record["status"] == "ok" and asked == (settings.backend, settings.model, settings.votes)
 
 
 def _time(reports: Sequence[Report], measured: Sequence[Record]) -> dict[str, Any]:

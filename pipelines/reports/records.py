@@ -66,6 +66,7 @@ class Recorder:
             "backend": self.settings["backend"],
             "model": self.model or self.settings["model"] or self.settings["backend"],
             "asked_model": self.settings["model"],
+            "votes": self.settings["votes"],
             "prompt_fingerprint": self.prompt,
             "addresses_model": addresses_a_model(report.text),
             "characters": len(report.text),
