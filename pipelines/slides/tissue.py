@@ -20,7 +20,7 @@ MIN_CONTRAST = 10
 """Least difference of mean saturation between tissue and glass, of 255; else there is only one of them."""
 DARK = 50
 """Pixels whose brightest channel is below this (of 255) let no light through: not tissue."""
-SMOOTHING_MICRONS, GAP_MICRONS, SPECK_MICRONS = 80.0, 80.0, 48.0
+SMOOTHING_MICRONS, GAP_MICRONS, SPECK_MICRONS = 48.0, 80.0, 48.0
 """Median window; gaps that are closed; specks that are removed. Widths in microns."""
 
 
