@@ -130,32 +130,32 @@ def judged(on_slides: Sequence[Sequence[Sample]], slides: Path, out: Path, setti
 
 
 def print_defects(samples: Sequence[Sample], reasons: Sequence[str]) -> None:
-    """Print recall for every defect and every filter, and the precision of every filter."""
-    by_defect: dict[str, list[tuple[Defect, str]]] = defaultdict(list)
-    for sample, reason in zip(samples, reasons, strict=True):
-        if sample.defect:
-            by_defect[sample.defect.name].append((sample.defect, reason))
+    """Print what became of every defect."""
     print(f"\n{'filter':<14} {'defect':<34} {'n':>5} {'recall':>7} {'dropped':>8}  other names")
-    for name, found in sorted(by_defect.items(), key=lambda item: item[1][0][0].family):
-        family = found[0][0].family
-        others = Counter(reason for defect, reason in found if not _named(defect, reason) and reason)
-        print(f"{family:<14} {name:<34} {_recall(found)}  {', '.join(f'{r} {n}' for r, n in others.most_common(3))}")
-    print(f"\n{'filter':<14} {'precision':>10} {'n':>6} {'sound tiles':>12}   {'n':>5} {'recall':>7} {'dropped':>8}")
-    for family in sorted({defect.family for defect in defects()}):
-        found = [pair for pairs in by_defect.values() for pair in pairs if pair[0].family == family]
-        names = {family, *found[0][0].also}
-        hits = [s.defect for s, reason in zip(samples, reasons, strict=True) if reason in names]
-        right = sum(defect is not None and bool(names & {defect.family, *defect.also}) for defect in hits)
-        precision = f"{right / len(hits):>10.3f}" if hits else f"{'-':>10}"
-        print(f"{family:<14} {precision} {len(hits):>6} {hits.count(None):>12}   {_recall(found)}")
+    pairs = [(sample.defect, reason) for sample, reason in zip(samples, reasons, strict=True) if sample.defect]
+    for defect in defects():
+        found = [(other, reason) for other, reason in pairs if other.name == defect.name]
+        wrong = Counter(reason for _, reason in found if reason and not defect.is_named(reason))
+        names = ", ".join(f"{reason} {n}" for reason, n in wrong.most_common(3))
+        print(f"{defect.filter:<14} {defect.name:<34} {_recall(found)}  {names}")
 
 
-def _named(defect: Defect, reason: str) -> bool:
-    return reason in (defect.family, *defect.also)
+def print_filters(samples: Sequence[Sample], reasons: Sequence[str]) -> None:
+    """Print the recall and the precision of every filter."""
+    print(
+        f"\n{'filter':<14} {'n':>5} {'recall':>7} {'dropped':>8}   {'found':>6} {'precision':>10} {'sound tiles':>12}"
+    )
+    pairs = [(sample.defect, reason) for sample, reason in zip(samples, reasons, strict=True)]
+    for name in dict.fromkeys(defect.filter for defect in defects()):
+        spoilt = [(defect, reason) for defect, reason in pairs if defect and defect.filter == name]
+        found = [defect for defect, reason in pairs if reason == name]
+        right = sum(defect is not None and defect.is_named(name) for defect in found)
+        precision = f"{right / len(found):>10.3f}" if found else f"{'-':>10}"
+        print(f"{name:<14} {_recall(spoilt)}   {len(found):>6} {precision} {found.count(None):>12}")
 
 
 def _recall(found: Sequence[tuple[Defect, str]]) -> str:
-    own = sum(_named(defect, reason) for defect, reason in found) / len(found)
+    own = sum(defect.is_named(reason) for defect, reason in found) / len(found)
     return f"{len(found):>5} {own:>7.3f} {sum(reason != '' for _, reason in found) / len(found):>8.3f}"
 
 
@@ -205,6 +205,7 @@ def main() -> None:
         on_slides = list(write_slides(samples, work / "slides", rng))
         reasons = judged(on_slides, work / "slides", work / "tiles", settings)
     print_defects(samples, reasons)
+    print_filters(samples, reasons)
     print_sound(samples, reasons)
 
 

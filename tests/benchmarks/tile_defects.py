@@ -36,12 +36,16 @@ OPACITIES = (0.5, 0.75, 0.95)
 class Defect:
     """One way to spoil a tile."""
 
-    family: str
+    filter: str
     """The reason that ought to be recorded."""
     name: str
     make: Make
     also: tuple[str, ...] = ()
     """Reasons that are as right."""
+
+    def is_named(self, reason: str) -> bool:
+        """Tell whether ``reason`` is a right one."""
+        return reason in (self.filter, *self.also)
 
 
 def defects() -> Iterator[Defect]:
@@ -51,11 +55,12 @@ def defects() -> Iterator[Defect]:
     for microns in (8, 16):
         yield Defect("blurred", f"motion over {microns} um", motion_blur(microns))
     for colour in INKS:
-        family = "black" if colour == "black" else f"pen-{colour}"
+        name = "black" if colour == "black" else f"pen-{colour}"
         for ground in ("tissue", "glass"):
             for opacity in OPACITIES:
                 stroke = pen_stroke(colour, opacity, on_glass=ground == "glass")
-                yield Defect(family, f"{colour} on {ground}, opacity {opacity:g}", stroke)
+                also = ("background",) if ground == "glass" else ()
+                yield Defect(name, f"{colour} on {ground}, opacity {opacity:g}", stroke, also)
     yield Defect("black", "black edge", black_edge)
     for name, make in (("clean", glass), ("JPEG noise", jpeg_glass), ("tinted, uneven", tinted_glass)):
         yield Defect("background", f"glass, {name}", make, ("white",))
@@ -64,7 +69,7 @@ def defects() -> Iterator[Defect]:
     for density in (1.6, 2.0):
         yield Defect("fold", f"band stained {density:g} times", over_stained(density))
     for density in (0.35, 0.2, 0.1):
-        yield Defect("low-contrast", f"faded to {density:g} of the stain", faded(density))
+        yield Defect("low-contrast", f"faded to {density:g} of the stain", faded(density), ("white",))
     for share in (0.3, 0.15):
         yield Defect("low-contrast", f"hazed to {share:g} of the contrast", hazed(share))
 
