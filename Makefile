@@ -39,8 +39,9 @@ format: $(READY)
 bench: $(READY)  ## measurements, as ratios in one run
 	$(BIN)/python -m tests.benchmarks
 
-docs: $(READY)  ## render docs/artifacts.md from the schemas
+docs: $(READY)  ## render docs/artifacts.md from the schemas, the table of docs/encoders.md from the presets
 	$(BIN)/python docs/render_artifacts.py
+	$(BIN)/python docs/render_encoders.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipelines.core.errors import EncoderError
 from pipelines.encoders.presets import Preset
@@ -55,9 +55,18 @@ def load_network(preset: Preset, weights: Path | None) -> nn.Module:
     state = arrange(read_weights(path), preset)
     if preset.builder in ("transformers", "hf"):
         return _load_transformers(preset, state, path)
-    network = build_network(preset)
+    with torch.device("meta"):  # random numbers for a billion weights would take half a minute
+        network = build_network(preset)
+    if any(buffer.is_meta for buffer in _computed(network)):
+        network = build_network(preset)
     fit_weights(network, state, preset, path)
     return network
+
+
+def _computed(network: nn.Module) -> Iterator[Tensor]:
+    """Yield the tensors that no file of weights holds."""
+    saved = network.state_dict().keys()
+    return (buffer for name, buffer in network.named_buffers() if name not in saved)
 
 
 def _timm(preset: Preset) -> Any:

@@ -118,7 +118,7 @@ def arrange(state: State, preset: Preset) -> State:
 
 
 def fit_weights(network: nn.Module, state: State, preset: Preset, path: Path) -> None:
-    """Load ``state`` into ``network``; every weight must find its place.
+    """Put ``state`` into ``network`` in fp32; every weight must find its place.
 
     Raises
     ------
@@ -131,15 +131,19 @@ def fit_weights(network: nn.Module, state: State, preset: Preset, path: Path) ->
     classifier = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     classifiers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     unused = tuple(f"{name}." for name in classifiers) + UNUSED
-    state = {name: value for name, value in state.items() if not name.startswith(unused)}
+    state = {name: _single(value) for name, value in state.items() if not name.startswith(unused)}
     try:
-        misfits = network.load_state_dict(state, strict=False)
+        misfits = network.load_state_dict(state, strict=False, assign=True)
     except RuntimeError as error:
         first = str(error).splitlines()[1:2] or [str(error)]
         raise misfit(preset, path, first[0].strip()) from error
     for names, what in ((misfits.missing_keys, "missing"), (misfits.unexpected_keys, "left over")):
         if names:
             raise misfit(preset, path, f"{len(names)} weights {what}, first {names[0]}")
+
+
+def _single(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
 
 
 def _in_order(state: State, network: nn.Module) -> State:

@@ -151,3 +151,55 @@ class TestEmbedded:
         pink, violet = (encoder(flat_tiles(colour, n=1))[0] for colour in ((230, 150, 190), (110, 60, 150)))
         cosine = pink @ violet / np.linalg.norm(pink) / np.linalg.norm(violet)
         assert cosine < 0.95
+
+
+def distance(found, expected):
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+def packaged_tiles():
+    return np.random.default_rng(2).integers(0, 256, (5, 224, 224, 3), np.uint8)
+
+
+def test_bf16_is_near_fp32():
+    tiles = packaged_tiles()
+    found = load_encoder(EMBEDDED, precision="bf16")(tiles)
+    assert found.dtype == np.float32
+    assert distance(found, load_encoder(EMBEDDED)(tiles)) < 0.05
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-3), ("bf16", 0.05), ("fp16", 0.01)])
+def test_a_gpu_gives_the_features_of_the_processor(precision, most):
+    tiles = packaged_tiles()
+    found = load_encoder(EMBEDDED, device="cuda", precision=precision)(tiles)
+    assert distance(found, load_encoder(EMBEDDED)(tiles)) < most
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_a_gpu_that_is_full_halves_the_batch_and_goes_on():
+    encoder = load_encoder(EMBEDDED, device="cuda", precision="fp32")
+    tiles = packaged_tiles()
+    expected = encoder(tiles)
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (torch.cuda.memory_reserved() + 300e6) / total))
+    try:
+        found = encoder(np.concatenate([tiles] * 100))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert encoder.largest_batch is not None
+    assert distance(found[:5], expected) < 1e-3
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_the_same_features_whatever_the_batch():
+    tiles = packaged_tiles()
+    compiled = load_encoder(EMBEDDED, compile=True)
+    expected = load_encoder(EMBEDDED)(tiles)
+    assert compiled(tiles) == pytest.approx(expected, abs=1e-4)
+    assert compiled(tiles[:2]) == pytest.approx(expected[:2], abs=1e-4)

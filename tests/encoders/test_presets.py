@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from pipelines.core.errors import EncoderError
 from pipelines.encoders.embeddings import EMBEDDINGS
-from pipelines.encoders.encoder import Encoder
+from pipelines.encoders.encoder import Encoder, load_encoder
 from pipelines.encoders.networks import build_network
 from pipelines.encoders.presets import PRESETS, Preset, find_preset
 
@@ -124,3 +125,21 @@ def test_the_table_in_the_docs_is_what_the_presets_render():
 def test_the_example_in_the_docs_is_the_example_file():
     shown = re.search(r"```python\n(.*?)```", (DOCS / "encoders.md").read_text(encoding="utf-8"), re.DOTALL)[1]
     assert shown in (DOCS / "examples" / "own_encoder.py").read_text(encoding="utf-8")
+
+
+QUICK = "h0-mini phikon hibou-b kaiko-vits16 kaiko-vits8 lunit-vits16 plip ctranspath dinov2-base resnet50-trunc"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", [PRESETS[name] for name in QUICK.split()], ids=lambda preset: preset.name)
+def test_a_network_of_true_size_turns_tiles_into_finite_features_whatever_the_batch(preset, tmp_path):
+    """With random weights, for the networks that a processor encodes in seconds."""
+    torch.manual_seed(0)
+    path = tmp_path / "random.safetensors"
+    save_file({name: value.clone() for name, value in build_network(preset).state_dict().items()}, path)
+    encoder = load_encoder(preset, weights=path)
+    tiles = np.random.default_rng(0).integers(0, 256, (2, preset.resize, preset.resize, 3), np.uint8)
+    features = encoder(tiles)
+    assert (features.shape, features.dtype) == ((2, preset.dim), np.float32)
+    assert np.isfinite(features).all()
+    assert features == pytest.approx(np.concatenate([encoder(tiles[:1]), encoder(tiles[1:])]), rel=1e-4, abs=1e-5)
