@@ -13,6 +13,9 @@ from pipelines.reports.exchange import MAX_ATTEMPTS, Exchange
 from pipelines.reports.instructions import messages
 from pipelines.reports.report_table import Report
 
+CHARACTERS_PER_TOKEN = 3.5
+"""Of English text, on the safe side, where only the server can count; a part that is too long is cut again."""
+
 
 def ask(
     reports: Sequence[Report], backend: Backend, questions: QuestionSet, settings: DescribeReportsSettings
@@ -58,6 +61,12 @@ def _size(exchange: Exchange, backend: Backend, max_tokens: int) -> int:
     """Return how many characters a part of the conversation's text may have."""
     empty = Request("", messages(exchange.questions, "", is_part=True))
     room = backend.context - max_tokens if backend.context else None
-    return size_that_fits(
-        len(exchange.text), backend.count_tokens(exchange.request()), backend.count_tokens(empty) or 0, room
-    )
+    return size_that_fits(len(exchange.text), _tokens(exchange.request(), backend), _tokens(empty, backend), room)
+
+
+def _tokens(request: Request, backend: Backend) -> int:
+    """Return the tokens of a request, estimated where only the server could count them."""
+    counted = backend.count_tokens(request)
+    if counted is not None:
+        return counted
+    return int(sum(len(message["content"]) for message in request.messages) / CHARACTERS_PER_TOKEN)

@@ -43,7 +43,7 @@ def parts(report: str, size: int) -> list[Span]:
     return [*found, (start, len(report))]
 
 
-def size_that_fits(length: int, tokens: int | None, overhead: int, room: int | None) -> int:
+def size_that_fits(length: int, tokens: int, overhead: int, room: int | None) -> int:
     """Return how many characters of a text may go into a part.
 
     Parameters
@@ -51,7 +51,7 @@ def size_that_fits(length: int, tokens: int | None, overhead: int, room: int | N
     length
         Characters of the text that does not fit.
     tokens, overhead
-        Tokens of the conversation with it and without it; None where only the server knows.
+        Tokens of the conversation with it and without it.
     room
         Tokens of a conversation that the model takes beside the reply, None where only the
         server knows.
@@ -59,11 +59,13 @@ def size_that_fits(length: int, tokens: int | None, overhead: int, room: int | N
     Returns
     -------
     A little less than the text's own ratio of characters to tokens allows, or a bit more than
-    half of it where nothing is known. A part that is still too long is cut again.
+    half of it where the room is not known. A part that is still too long is cut again.
     """
-    if tokens is None or room is None or tokens <= overhead:
-        return int(0.55 * length)
-    return int(0.9 * length * max(room - overhead, 0) / (tokens - overhead))
+    half = int(0.55 * length)
+    if room is None or tokens <= overhead:
+        return half
+    fits = int(0.9 * length * max(room - overhead, 0) / (tokens - overhead))
+    return fits if tokens > room else min(fits, half)  # the estimate says that it fits, the server that it does not
 
 
 def _places(report: str) -> list[tuple[int, int]]:

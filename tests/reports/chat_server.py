@@ -54,7 +54,7 @@ def chat_server(answer: Answer):
             self.reply(*state.answer(body))
 
         def do_GET(self):
-            self.reply(200, state.model)
+            self.reply(200, {"object": "list", "data": [state.model]} if self.path.endswith("/models") else {})
 
         def reply(self, status, reply):
             data = reply.encode() if isinstance(reply, str) else json.dumps(reply).encode()

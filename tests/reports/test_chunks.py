@@ -47,8 +47,13 @@ def test_text_without_any_place_to_cut_is_cut_all_the_same():
 
 @pytest.mark.parametrize(
     ("tokens", "overhead", "room", "size"),
-    [(11_000, 1000, 3000, 7200), (11_000, 1000, 1000, 0), (None, 0, 3000, 22_000), (11_000, 1000, None, 22_000)],
-    ids=["a fifth fits, with a margin of a tenth", "the questions fill it", "tokens unknown", "room unknown"],
+    [
+        (11_000, 1000, 3000, 7200),
+        (11_000, 1000, 1000, 0),
+        (11_000, 1000, None, 22_000),
+        (11_000, 1000, 12_000, 22_000),
+    ],
+    ids=["a fifth fits, with a margin of a tenth", "the questions fill it", "room unknown", "tokens estimated too low"],
 )
 def test_the_size_of_a_part_follows_from_the_tokens(tokens, overhead, room, size):
     assert size_that_fits(40_000, tokens, overhead, room) == size

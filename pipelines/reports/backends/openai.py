@@ -75,10 +75,11 @@ class OpenAIBackend:
     def context(self) -> int | None:
         """The length that the server states for the model, as vLLM does; None where it states none."""
         try:
-            found = self._client.with_options(max_retries=0).models.retrieve(self.model)
+            listed = self._client.with_options(max_retries=0).models.list().data or []
         except (_openai().APIError, ValueError):
             return None
-        length = getattr(found, "max_model_len", None)
+        lengths = [getattr(model, "max_model_len", None) for model in listed if model.id == self.model]
+        length = lengths[0] if lengths else None
         return length if isinstance(length, int) and length > 0 else None
 
     def count_tokens(self, request: Request) -> int | None:
