@@ -47,5 +47,9 @@ StageDir = Annotated[
     Path | None,
     typer.Option(file_okay=False, help="Local folder to copy slides on slow storage to, each before its turn."),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, host:port, ray://host:10001 or local."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fivecli.options import CohortTable, Config, Device, Json, Overwrite, StageDir, Workers
+from fivecli.options import CohortTable, Config, Device, Json, Overwrite, Ray, StageDir, Workers
 from fivecli.screen import finish, progress, show_figures
 from pipelines.core.settings import TileSettings as Defaults
 
@@ -76,6 +76,7 @@ def command(
     only_failed: Annotated[bool, typer.Option("--only-failed", help="Do the slides that failed before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     workers: Workers = 1,
+    ray: Ray = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     config: Config = None,
@@ -123,6 +124,7 @@ def command(
             stage_dir=stage_dir,
             tissue_weights=tissue_weights,
             device=device,
+            ray=ray,
             workers=workers,
             overwrite=overwrite,
             on_result=on_result,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.batch import OnResult, Outcome, Summary, run_batch
+from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_batch, run_with
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import SettingsError
 from pipelines.core.files import file_fingerprint
 from pipelines.core.folder import claim_folder, update_table
+from pipelines.core.on_ray import OnRay
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILED_SLIDES
 from pipelines.core.settings import TileSettings
@@ -29,6 +31,7 @@ def tile(
     stage_dir: Path | None = None,
     tissue_weights: Path | None = None,
     device: str = "auto",
+    ray: str | None = None,
     workers: int = 1,
     overwrite: bool = False,
     on_result: OnResult = lambda _: None,
@@ -48,21 +51,23 @@ def tile(
         at a time at most, and deleted from after it.
     tissue_weights, device
         Weights of the network that ``settings.tissue_method`` names, and where it runs.
+    ray
+        Address of a Ray cluster to run on, in place of ``workers`` on this machine (see `OnRay`).
 
     Raises
     ------
     SettingsError
-        The method needs weights that are not given, or other ones.
+        The method needs weights that are not given, or other ones; or the cluster cannot be used.
     ChangedSettingsError
         ``out`` was made with other settings, and ``overwrite`` is False.
     """
     network = _network(settings, tissue_weights, device)
     provenance = Provenance.of(settings)
     claim_folder(out, "five tile", provenance, overwrite=overwrite)
+    if ray is not None and stage_dir is not None:
+        raise SettingsError("--stage-dir is a folder of this machine", hint="leave it out with --ray")
     with staging(stage_dir) as stage:
-        work = TileOneSlide(out, settings, masks, stage, network)
-        ahead = CopiesAhead(stage, work.is_current) if stage_dir else None
-        results = run_batch(slides, work, workers=workers, folder=out, ahead=ahead, on_result=on_result)
+        results = _run(slides, TileOneSlide(out, settings, masks, stage, network), workers, ray, on_result)
     rows = [
         {**identity(slide), **result.row}
         for slide, result in zip(slides, results, strict=True)
@@ -71,6 +76,17 @@ def tile(
     update_table(TILED_SLIDES, out / "slides.parquet", rows, "slide_id", provenance)
     figures = {"tiles": sum(row.get("n_tiles") or 0 for row in rows), "conflicts_of_mpp": _conflicts(rows)}
     return Summary(out, tuple(results), {name: value for name, value in figures.items() if value != {}})
+
+
+def _run(
+    slides: Sequence[CohortSlide], work: TileOneSlide, workers: int, ray: str | None, on_result: OnResult
+) -> list[Result]:
+    if ray is None:
+        ahead = CopiesAhead(work.stage, work.is_current) if work.stage.folder else None
+        return run_batch(slides, work, workers=workers, folder=work.out, ahead=ahead, on_result=on_result)
+    work = work.with_absolute_paths()
+    slides = [replace(slide, path=slide.path.absolute() if slide.path else None) for slide in slides]
+    return run_with(OnRay(ray, work), slides, folder=work.out, on_result=on_result)
 
 
 def plan(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,11 @@ class TileOneSlide:
         row["seconds"] = time.perf_counter() - started
         TILES.write(table, tiles, provenance, notes={ROW_NOTE: canonical_json(row)})
         return Result(slide.slide_id, Outcome.DONE if row["n_tiles"] else Outcome.EMPTY, row)
+
+    def with_absolute_paths(self) -> TileOneSlide:
+        """Return the same work for processes in other folders."""
+        network = self.network and replace(self.network, weights=self.network.weights.absolute())
+        return replace(self, out=self.out.absolute(), masks=self.masks and self.masks.absolute(), network=network)
 
     def is_current(self, slide: CohortSlide) -> bool:
         """Tell whether the tiles of ``slide`` are there, made from the same file in the same way."""
