@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,14 @@ from pipelines.core.questions import UNKNOWN, Question, load_questions
 from pipelines.core.schemas import ANSWERS
 from pipelines.core.settings import EvaluateDescriptionsSettings
 from pipelines.reports.agreement import Agreement, compare
-from pipelines.reports.report_table import read_table
+from pipelines.reports.report_table import ALIASES, read_table
 
 STATED = "stated"
 """Answer to a phrase question, whatever the words: compared is only whether the report was found to say something."""
 FAILED = "failed"
 """Answer of a report that could not be described; it agrees with nothing."""
-KEYS = {"report_id": ("report_id", "id", "filename", "patient_filename"), "patient_id": ("patient_id", "case_id")}
+KEYS = {name: ALIASES[name] for name in ("report_id", "patient_id")}
+"""Columns that may name what was judged, reports first."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,13 @@ def evaluate_descriptions(
         was described.
     """
     questions = load_questions(descriptions / "questions.yaml").questions
-    rows = read_table(gold)
-    names = canonical_columns(rows[0] if rows else (), KEYS)
-    if not names:
-        raise CohortError(f"{gold}: no column report_id or patient_id", hint="name the ids of the reports")
-    key = next(iter(names))
+    key, rows = _read_gold(gold)
     given = _given(ANSWERS.read_rows(descriptions / "answers.parquet"), key, questions)
-    judged = [row for row in rows if str(row[names[key]]).strip() in given]
+    judged = [row for row in rows if row[key] in given]
     found = []
     for question in questions:
         column = f"{settings.column_prefix}{question.id}"
-        agreement = _compare(question, column, judged, names[key], given, gold, settings)
+        agreement = _compare(question, column, judged, key, given, gold, settings)
         if agreement is not None:
             found.append(agreement)
     if not found:
@@ -83,6 +81,22 @@ def evaluate_descriptions(
         not_described=len(rows) - len(judged),
         not_judged=tuple(q.id for q in questions if q.id not in {agreement.question for agreement in found}),
     )
+
+
+def _read_gold(gold: Path) -> tuple[str, list[dict[str, Any]]]:
+    """Return the column that names what was judged, and the rows with its ids as text."""
+    rows = read_table(gold)
+    names = canonical_columns(rows[0] if rows else (), KEYS)
+    if not names:
+        raise CohortError(f"{gold}: no column report_id or patient_id", hint="name the ids of the reports")
+    key, column = next(iter(names.items()))
+    rows = [{**row, key: str(row[column] or "").strip()} for row in rows]
+    repeated = [name for name, times in Counter(row[key] for row in rows).items() if times > 1]
+    if repeated:
+        raise CohortError(
+            f"{gold}: {key} {repeated[0]!r} stands twice", hint="give one reference answer to each question"
+        )
+    return key, rows
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,7 @@ def _compare(
     question: Question,
     column: str,
     rows: Sequence[Mapping[str, Any]],
-    key_column: str,
+    key: str,
     given: Mapping[str, _Given],
     gold: Path,
     settings: EvaluateDescriptionsSettings,
@@ -135,7 +149,7 @@ def _compare(
         reference = str(row.get(column) or "").strip()
         if not reference:
             continue
-        answers = given[str(row[key_column]).strip()]
+        answers = given[row[key]]
         triples.append((_reference(question, reference, column, gold), answers.words[question.id], answers.patient))
     if not triples:
         return None

@@ -87,8 +87,10 @@ def test_columns_may_have_a_prefix_and_values_capitals(descriptions, tmp_path):
         ("report_id,margins\nr1,free\n", "'free' is not an answer to margins"),
         ("report_id,margin\nr1,clear\n", "no reference answer to any question"),
         ("report_id,margins\nr99,clear\n", "no reference answer to any question"),
+        ("report_id,margins\nr1,clear\n r1,involved\n", "report_id 'r1' stands twice"),
+        ("report_id,margins\n", "no column"),
     ],
-    ids=["no id", "not a value", "no column", "no report"],
+    ids=["no id", "not a value", "no column", "no report", "twice", "no rows"],
 )
 def test_a_table_that_cannot_be_used_is_named_with_the_reason(descriptions, tmp_path, text, said):
     with pytest.raises(CohortError, match=said) as caught:
