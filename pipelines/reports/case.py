@@ -48,21 +48,10 @@ class Case:
         if size < LEAST or len(exchange.text) <= LEAST:
             return False
         spans = parts(exchange.text, min(size, len(exchange.text) - 1))
-        for sample in self.samples:
-            for index, one in enumerate(sample):
-                if one is exchange:
-                    sample[index : index + 1] = [
-                        Exchange(
-                            self.questions,
-                            self.report.text,
-                            exchange.start + start,
-                            exchange.start + end,
-                            exchange.sampling,
-                        )
-                        for start, end in spans
-                    ]
-                    return True
-        return False
+        sample = next(sample for sample in self.samples if exchange in sample)
+        index = sample.index(exchange)
+        sample[index : index + 1] = [exchange.on_part(*span) for span in spans]
+        return True
 
     @property
     def n_parts(self) -> int:

@@ -44,6 +44,10 @@ class Exchange:
         """The text that this conversation is about."""
         return self.report[self.start : self.end]
 
+    def on_part(self, start: int, end: int) -> Exchange:
+        """Return a new conversation on a part of this one's text."""
+        return Exchange(self.questions, self.report, self.start + start, self.start + end, self.sampling)
+
     def is_open(self, max_attempts: int) -> bool:
         """Tell whether another request is due."""
         return not self.attempts or bool(self.problem and self.attempts < max_attempts and not self.too_long)
