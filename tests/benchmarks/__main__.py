@@ -14,10 +14,13 @@ BENCHMARKS = {
     "reading": "tiles per CPU second: OpenSlide, our reader, the decoder alone",
     "embedding": "five embed against the model, the reader and a fast device alone; memory, writing; peers by --peer",
     "tiling": "five tile: CPU time, memory, batches, workers; peers by --peer",
+    "training": "a training step: CPU time, memory, waiting for data; against padded bags and bare arithmetic",
+    "large_bags": "attention of linear cost, up to 200,000 tiles",
 }
 WITH_DATA = {
     "filter_quality": "precision and recall of the tile filters on sound tiles of yours, spoilt by it (--tiles)",
     "describe_quality": "descriptions against a table of reference answers (--reports, --descriptions)",
+    "study": "FiVE and all baselines: supervised, few-shot, zero-shot",
     "mean_pool_baseline": "what a model has to beat (features and runs of five train)",
 }
 
