@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipelines.core.devices import pick_device
-from pipelines.core.errors import SettingsError
+from pipelines.core.settings import require
 from pipelines.core.settings.train import TrainSettings
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ def make_accelerator(settings: TrainSettings, device: str = "auto") -> Accelerat
     if chosen.startswith("cuda:"):
         torch.cuda.set_device(chosen)
     AcceleratorState._reset_state()  # else a second run in one Python process could have no other precision
-    try:
-        accelerator = Accelerator(cpu=chosen == "cpu", mixed_precision=NAMES[settings.precision])
-    except ValueError as error:
-        raise SettingsError(
-            f"precision: {settings.precision} cannot be computed on {chosen} ({error})", hint="use fp32 or bf16"
-        ) from error
+    accelerator = Accelerator(cpu=chosen == "cpu", mixed_precision=NAMES[settings.precision])
+    require(
+        settings.precision != "fp16" or accelerator.device.type == "cuda",
+        f"precision: fp16 cannot be computed on {accelerator.device.type}",
+        hint="use fp32 or bf16, or a CUDA device",
+    )
     processes = accelerator.num_processes
-    if settings.accumulation % processes:
-        raise SettingsError(
-            f"accumulation: {settings.accumulation} batches an update cannot be shared by {processes} processes",
-            hint=f"use --accumulation {processes} or a multiple of it, for example with a smaller --batch-size",
-        )
+    require(
+        settings.accumulation % processes == 0,
+        f"accumulation: {settings.accumulation} batches an update cannot be shared by {processes} processes",
+        hint=f"use --accumulation {processes} or a multiple of it, for example with a smaller --batch-size",
+    )
     return accelerator

@@ -15,11 +15,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from pipelines.core.settings.train import HEAD_WIDTH
@@ -204,27 +202,11 @@ class PatchFusion(nn.Module):
         return self.cross_attention.weights(self.prompt_norm(prompts), self.tile_norm(mixed + positions))
 
 
-class QuickGelu(torch.autograd.Function):
-    """x * sigmoid(1.702 x), which keeps only x for the backward pass: a third less memory for `Mlp`."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        """Return it for each of ``values``."""
-        ctx.save_for_backward(values)
-        return torch.mul(values, 1.702).sigmoid_().mul_(values)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """Return the gradient of ``values``: s (1 + 1.702 x (1 - s)) times that of the result, s the sigmoid."""
-        (values,) = ctx.saved_tensors
-        gate = torch.mul(values, 1.702).sigmoid_()
-        slope: Tensor = torch.mul(values, 1.702).mul_(1 - gate).add_(1).mul_(gate).mul_(gradient)
-        return slope
-
-
 class Mlp(nn.Module):
-    """Two linear layers with `QuickGelu` between them."""
+    """Two linear layers with QuickGELU, x * sigmoid(1.702 x), between them.
+
+    Computed as silu(1.702 x) / 1.702, the same function: of it autograd keeps one tensor less.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -235,7 +217,7 @@ class Mlp(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return ``vectors`` (..., D) transformed one by one."""
-        out: Tensor = self.down(QuickGelu.apply(self.up(vectors)))
+        out: Tensor = self.down(functional.silu(1.702 * self.up(vectors)) / 1.702)
         return out
 
 

@@ -1,0 +1,93 @@
+"""Reading bags for training: our HDF5 against CSV, and how long training waits for them.
+
+``python -m tests.benchmarks.training_data NAME`` prints JSON; `tests.benchmarks.training` runs it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv
+import torch
+
+from pipelines.core.feature_file import CoordsAttributes, FeatureInfo, write_features
+from pipelines.core.provenance import Provenance
+from pipelines.core.schemas import EMBEDDED_SLIDES
+from pipelines.core.settings import TrainSettings
+from pipelines.model.accelerator import make_accelerator
+from pipelines.model.bags import BagFile, BagReader
+from pipelines.model.loop import fit
+from pipelines.model.training_run import TrainInputs, prepare_run
+from tests.benchmarks.training_steps import WIDTH, in_turn
+
+TILES = 4096
+SLIDES = 16
+
+
+def write_bag(folder: Path, slide_id: str, n_tiles: int, *, seed: int = 0) -> np.ndarray:
+    """Write a feature file of random features and return them, (n_tiles, 512) float16."""
+    rng = np.random.default_rng(seed)
+    side = int(np.ceil(np.sqrt(n_tiles)))
+    corners = np.stack([np.arange(n_tiles) % side, np.arange(n_tiles) // side], axis=1) * 448
+    features = rng.normal(size=(n_tiles, WIDTH)).astype(np.float16)
+    write_features(
+        folder / f"{slide_id}.h5",
+        [(features, corners.astype(np.int64))],
+        n_tiles=n_tiles,
+        dim=WIDTH,
+        dtype="float16",
+        info=FeatureInfo(slide_id, "bench", "0", 0.5, 0.5, 0.5),
+        coords_attributes=CoordsAttributes(224, 448, 20.0, 20.0, 0, slide_id, side * 448, side * 448),
+        provenance=Provenance({}),
+    )
+    return features
+
+
+def measure_reading() -> dict[str, float]:
+    """CPU seconds to read a bag of `TILES` tiles, whole."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.savetxt(folder / "bag.csv", write_bag(folder, "bag", TILES), fmt="%.6f", delimiter=",")
+        reader, bag = BagReader(cache_bytes=0), BagFile("bag", folder / "bag.h5", TILES)
+        options = pyarrow.csv.ReadOptions(autogenerate_column_names=True, use_threads=False)
+        ways = {
+            "five": lambda: reader.evaluation(bag, TILES),
+            "numpy": lambda: np.loadtxt(folder / "bag.csv", delimiter=",", dtype=np.float32),
+            "pyarrow": lambda: pyarrow.csv.read_csv(folder / "bag.csv", options),
+        }
+        return in_turn(ways, 3)
+
+
+def measure_waiting() -> dict[str, float]:
+    """Percent of two epochs spent waiting for data, with nothing kept in memory."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = []
+        for number in range(SLIDES):
+            write_bag(folder, f"s{number}", TILES, seed=number)
+            rows.append({"slide_id": f"s{number}", "patient_id": f"p{number}", "status": "ok"})
+        EMBEDDED_SLIDES.write(folder / "slides.parquet", rows, Provenance({}))
+        labels = [f"s{number},p{number},{'ab'[number % 2]}" for number in range(SLIDES)]
+        (folder / "cohort.csv").write_text("\n".join(["slide_id,patient_id,label", *labels]))
+        (folder / "classes.yaml").write_text("classes: {a: [glands of tumor cells], b: [sheets of tumor cells]}")
+        settings = TrainSettings(regime="finetune", epochs=2, tile_ratio=0.25)
+        inputs = TrainInputs(folder, folder / "cohort.csv", classes=folder / "classes.yaml")
+        run = prepare_run(inputs, settings)
+        data = replace(run.data, reader=BagReader(cache_bytes=0))
+        accelerator = make_accelerator(run.settings, "cpu")
+        objective = run.task.objective
+        states = folder / "states"
+        progress = fit(run.make_model(), objective, data, run.settings, states, run_id="", accelerator=accelerator)
+    return {"percent": 100 * progress.waited / progress.seconds}
+
+
+MEASUREMENTS = {"reading": measure_reading, "waiting": measure_waiting}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(MEASUREMENTS[sys.argv[1]]()))

@@ -1,0 +1,228 @@
+"""One measurement of a training step in a process of its own; `tests.benchmarks.training` runs these.
+
+``python -m tests.benchmarks.training_steps NAME [NUMBER ...]`` prints JSON. CPU seconds are of one
+thread; peak memory is what the step adds to the resident memory before it (Linux).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pipelines.core.settings import TrainSettings
+from pipelines.core.settings.train import ModelSettings
+from pipelines.model.bag_model import ModelSpec
+from pipelines.model.bags import BagFile, BagReader, TileBag
+from pipelines.model.batches import Data
+from pipelines.model.five import FiveModel
+from pipelines.model.footprint import footprint
+from pipelines.model.fusion import PatchFusion
+from pipelines.model.objectives import DescriptionMatching
+
+WIDTH, PROMPTS, PADDED = 512, 20, 16384
+SLIDES = 8
+"""Slides of a batch, whose texts are each other's wrong answers."""
+QUESTIONS = {name: f"evidence of {name} in the resected tumour" for name in "abcdef"}
+WORDS = tuple(f"word{number}" for number in range(200))
+
+
+def random_bag(n_tiles: int, *, seed: int = 0) -> TileBag:
+    """Return a bag of random features on a square grid, as float16 as it is stored."""
+    rng = np.random.default_rng(seed)
+    side = int(np.ceil(np.sqrt(n_tiles)))
+    corners = np.stack([np.arange(n_tiles) % side, np.arange(n_tiles) // side], axis=1) * 448
+    places = torch.from_numpy((corners / 448).astype(np.float32))
+    features = torch.from_numpy(rng.normal(size=(n_tiles, WIDTH)).astype(np.float16))
+    return TileBag(f"s{seed}", features, corners, 448, places, torch.arange(n_tiles) / n_tiles, 1.0)
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Return the CPU seconds of one call."""
+    before = time.process_time()
+    work()
+    return time.process_time() - before
+
+
+def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median CPU seconds of each way; ways are called in turn, once before that is not counted."""
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, work in ways.items():
+            seconds = cpu_seconds(work)
+            if number:
+                spent[name].append(seconds)
+    return {name: median(seconds) for name, seconds in spent.items()}
+
+
+def peak_mb(work: Callable[[], object]) -> float:
+    """Return by how much one call raises the resident memory at most."""
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = _memory("VmRSS")
+    work()
+    return (_memory("VmHWM") - before) / 1e3
+
+
+def _memory(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def visual_step(n_tiles: int) -> Callable[[], object]:
+    """Return forward and backward pass of the visual side on one bag, everything in it learning."""
+    fusion = PatchFusion(WIDTH, cross_residual=True, pad_key=False)
+    tiles = random_bag(n_tiles).features.float()
+    positions, prompts = torch.zeros_like(tiles), functional.normalize(torch.randn(PROMPTS, WIDTH), dim=-1)
+
+    def step() -> None:
+        fusion.zero_grad(set_to_none=True)
+        fusion(tiles, positions, [n_tiles], prompts).sum().backward()
+
+    return step
+
+
+def bare_step(n_tiles: int) -> Callable[[], object]:
+    """Return the matrix products and attentions of `visual_step`, forward and backward, and nothing else."""
+    shapes = [(n_tiles, WIDTH, 3 * WIDTH), (n_tiles, WIDTH, WIDTH), (n_tiles, WIDTH, 4 * WIDTH)]
+    shapes += [(n_tiles, 4 * WIDTH, WIDTH), (n_tiles, WIDTH, 2 * WIDTH)]
+    products = [(torch.randn(n, k, requires_grad=True), nn.Linear(k, m)) for n, k, m in shapes]
+    gradients = [torch.randn(n, m) for n, _, m in shapes]
+    heads = WIDTH // 64
+    q, k, v = (torch.randn(1, heads, n_tiles, 64, requires_grad=True) for _ in range(3))
+    few = torch.randn(1, heads, PROMPTS, 64, requires_grad=True)
+
+    def step() -> None:
+        for (inputs, layer), gradient in zip(products, gradients, strict=True):
+            inputs.grad = None
+            layer.zero_grad(set_to_none=True)
+            layer(inputs).backward(gradient)
+        for queries in (q, few):
+            for tensor in (q, k, v, few):
+                tensor.grad = None
+            found = functional.scaled_dot_product_attention(queries, k, v)
+            found.backward(torch.ones_like(found))
+
+    return step
+
+
+def write_bert_base(folder: Path) -> Path:
+    """Write a BERT of the size of Bio_ClinicalBERT with random weights, and a tokenizer of whole words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ";"]
+    vocabulary = {word: place for place, word in enumerate([*special, *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=512, **named).save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=len(vocabulary))).save_pretrained(folder)
+    return folder
+
+
+def descriptions(number: int) -> list[tuple[str, ...]]:
+    """Return ``number`` descriptions of six answers with 11 words each: about 70 tokens, as reports give."""
+    rng = np.random.default_rng(1)
+    return [tuple(" ".join(rng.choice(WORDS, 11)) for _ in QUESTIONS) for _ in range(number)]
+
+
+def make_model(text_model: str, **changes: object) -> FiveModel:
+    """Return FiVE for features of its own width."""
+    torch.manual_seed(0)
+    settings = ModelSettings(text_model=text_model, **changes)  # type: ignore[arg-type]
+    return FiveModel(settings, ModelSpec(WIDTH, "bench", "0", QUESTIONS)).train()
+
+
+def whole_step(model: FiveModel, n_tiles: int, settings: TrainSettings) -> Callable[[], object]:
+    """Return a training step on `SLIDES` bags with descriptions, the update included."""
+    answers = descriptions(60)
+    bags = [random_bag(n_tiles, seed=number) for number in range(SLIDES)]
+    objective = DescriptionMatching({one.slide_id: answers[n] for n, one in enumerate(bags)}, answers, settings)
+    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=1e-5)
+    rng = np.random.default_rng(0)
+
+    def step() -> None:
+        objective.loss(model, bags, rng).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def measure_visual(numbers: Sequence[int]) -> dict[str, float]:
+    """CPU seconds of the visual side and its limit for each bag size; `PADDED` once."""
+    ways = {f"{kind} {n}": make(n) for n in numbers for kind, make in (("five", visual_step), ("bare", bare_step))}
+    spent = in_turn(ways, 5)
+    return spent | {f"five {PADDED}": cpu_seconds(visual_step(PADDED))}
+
+
+def measure_peak(numbers: Sequence[int]) -> dict[str, float]:
+    """Peak memory of the visual step on one bag size."""
+    step = visual_step(numbers[0])
+    visual_step(16)()  # what torch sets up with its first step does not count
+    return {"peak": peak_mb(step)}
+
+
+def measure_text(numbers: Sequence[int]) -> dict[str, float]:
+    """CPU seconds a slide of whole steps with a text model of BERT-base's size, and of inference."""
+    n_tiles = numbers[0]
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        text_model = str(write_bert_base(Path(folder)))
+        found["lora"] = in_turn({"it": whole_step(make_model(text_model), n_tiles, TrainSettings())}, 2)["it"] / SLIDES
+        model = make_model(text_model, tuning="frozen", prompt_tokens=0)
+        settings = TrainSettings(tuning="frozen", prompt_tokens=0, text_variants=1)
+        found["frozen"] = in_turn({"it": whole_step(model, n_tiles, settings)}, 2)["it"] / SLIDES
+        model.eval()
+        with torch.inference_mode():
+            prompts, classes = model.encode_prompts(), model.encode_classes({"a": ["word1"], "b": ["word2"]})
+            one = random_bag(n_tiles)
+            infer = {"it": lambda: model.logits(model.encode_bags([one], prompts), classes)}
+            found["inference"] = in_turn(infer, 5)["it"]
+    return found
+
+
+def measure_memory(numbers: Sequence[int]) -> dict[str, float]:
+    """Peak memory of a whole step with the packaged text model, and what `--dry-run` says of it.
+
+    Activations are computed twice where the second number is 1.
+    """
+    n_tiles, twice = numbers
+    settings = TrainSettings(tile_ratio=1.0, max_tiles=n_tiles, checkpoint_activations=bool(twice))
+    settings = settings.with_rates(is_tuned=False)
+    model = make_model(settings.text_model)
+    slides = [BagFile(f"s{number}", Path(), n_tiles) for number in range(SLIDES)]
+    answers = descriptions(60)
+    objective = DescriptionMatching({one.slide_id: answers[n] for n, one in enumerate(slides)}, answers, settings)
+    size = footprint(model, objective, Data(slides, [], _DrawnBags()), settings)
+    model.checkpointing = bool(twice)
+    step = whole_step(model, n_tiles, settings)
+    learnt = 3 * 4 * size.trainable / 1e6  # gradients and moments; the weights are there before the step
+    return {"peak": peak_mb(step), "estimate": size.step_mb + learnt}
+
+
+class _DrawnBags(BagReader):
+    def training(self, bag: BagFile, ratio: float, most: int, rng: np.random.Generator) -> TileBag:
+        return random_bag(min(most, bag.n_tiles), seed=int(bag.slide_id[1:]))
+
+
+MEASUREMENTS: Mapping[str, Callable[[Sequence[int]], dict[str, float]]] = {
+    "visual": measure_visual,
+    "peak": measure_peak,
+    "text": measure_text,
+    "memory": measure_memory,
+}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(MEASUREMENTS[sys.argv[1]]([int(number) for number in sys.argv[2:]])))
