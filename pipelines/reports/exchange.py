@@ -37,7 +37,6 @@ class Exchange:
     output_tokens: int | None = None
     seconds: float = 0.0
     _reply: str = ""
-    _letters: int = 0
 
     @property
     def text(self) -> str:
@@ -58,7 +57,6 @@ class Exchange:
         conversation: Messages = messages(self.questions, text, is_part=len(text) < len(self.report))
         if self.problem and self._reply:
             conversation += [{"role": "assistant", "content": self._reply}, *correction(self.problem)]
-        self._letters = sum(character.isalnum() for message in conversation for character in message["content"])
         return Request(text, conversation, self.sampling)
 
     def take(self, reply: Reply) -> None:
@@ -68,7 +66,7 @@ class Exchange:
         self.prompt_tokens = add(self.prompt_tokens, reply.prompt_tokens)
         self.output_tokens = add(self.output_tokens, reply.output_tokens)
         self._reply = reply.text
-        self.too_long = reply.too_long
+        self.too_long = reply.too_long and not self.answers  # a repeated request is longer than the first
         try:
             if reply.error:
                 raise ReportError(reply.error)
@@ -86,8 +84,12 @@ class Exchange:
         self.problem = f"the evidence for {loose} is not a verbatim quote of the report" if loose else ""
 
     def _refuse_cut_text(self, reply: Reply) -> None:
-        """Notice a server that reads less than it was sent, as some do without a word."""
-        if reply.prompt_tokens and self._letters > LETTERS_PER_TOKEN * reply.prompt_tokens:
+        """Notice a server that reads less than it was sent, as some do without a word.
+
+        The questions are left out of account: some servers do not count what they have cached.
+        """
+        letters = sum(map(str.isalnum, self.text))
+        if reply.prompt_tokens and letters > LETTERS_PER_TOKEN * reply.prompt_tokens:
             self.too_long = True
             raise ReportError("the server counts too few tokens for the text: it seems to have cut it")
 

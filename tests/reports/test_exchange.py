@@ -83,3 +83,14 @@ def test_too_long_a_text_is_not_sent_again():
     exchange = taken(Reply(error="9000 tokens", too_long=True))
     assert exchange.too_long
     assert not exchange.is_open(2)
+
+
+def test_only_the_second_request_being_too_long_keeps_the_first_answers():
+    exchange = taken(LOOSE, Reply(error="9000 tokens", too_long=True))
+    assert not exchange.too_long
+    assert exchange.answers["margins"].value == "clear"
+    assert not exchange.is_open(2)
+
+
+def test_a_server_that_does_not_count_the_questions_it_has_cached_is_not_suspected():
+    assert not taken(reply(prompt_tokens=15)).too_long
