@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipelines.encoders.presets import EMBEDDED, PRESETS, Preset
+from pipelines.encoders.presets import PRESETS, Preset
 
 PAGE = Path(__file__).with_name("encoders.md")
 HEADER = """\
@@ -42,8 +42,8 @@ def _listed(values: tuple[float, ...]) -> str:
 
 
 def _weights(preset: Preset) -> str:
-    if preset == EMBEDDED:
-        return "in the package"
+    if preset.package:
+        return f"with the package `{preset.package}`"
     if not preset.hub:
         return f"`{preset.weights_file}`, see its page"
     return f"[{preset.hub}](https://huggingface.co/{preset.hub}) `{preset.weights_file}`{', gated' * preset.gated}"

@@ -23,7 +23,7 @@ def _list_encoders(*, wanted: bool) -> None:
         return ", ".join(f"{value:g}" for value in values) or "any"
 
     rows = [
-        (known.name, known.dim, listed(known.tile_sizes), listed(known.mpps), known.licence, "gated" * known.gated)
+        (known.name, known.dim, listed(known.tile_sizes), listed(known.mpps), known.licence, known.weights_are)
         for known in PRESETS.values()
     ]
     header = ("name", "width", "tile px", "mpp", "licence", "weights")

@@ -61,10 +61,13 @@ def _not_here(name: str, repository: str, filename: str, why: str, *, gated: boo
     from huggingface_hub import constants
 
     page = f"https://huggingface.co/{repository}"
-    licence = f"accept the licence on {page} and run `hf auth login`; " if gated else ""
-    weights = " and pass it with --weights, or" if filename.endswith((".safetensors", ".bin", ".pth")) else ","
+    licence = f"accept the licence on {page} and run `hf auth login`; or " if gated else ""
+    cache = f"its folder models--{repository.replace('/', '--')} of the cache there into {constants.HF_HUB_CACHE}"
+    if filename.endswith(".json"):
+        what, use = repository, f"then copy {cache}, or its files into a folder for --encoder hf:FOLDER"
+    else:
+        what, use = f"{repository} {filename}", f"then pass that file with --weights, or copy {cache}"
     return EncoderError(
         f"{name}: the file {filename} of {page} is not on this machine, and {why}",
-        hint=f"{licence}on a machine that can, run `hf download {repository} {filename}`, copy the file here"
-        f"{weights} copy its folder models--{repository.replace('/', '--')} into {constants.HF_HUB_CACHE}",
+        hint=f"{licence}where there is internet run `hf download {what}`, {use}",
     )

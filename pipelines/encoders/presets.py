@@ -71,6 +71,8 @@ class Preset:
     """How position embeddings of another grid are resized: ``dino``, or as timm does."""
     parameters: float = 0
     """Millions of parameters of the image network, as published; 0 where that is not known."""
+    package: str = ""
+    """Python package that the weights come with."""
     gated: bool = False
     """True where the licence must be accepted on the hub before downloading."""
     licence: str = ""
@@ -79,6 +81,13 @@ class Preset:
     paper: str = ""
     read_in: tuple[str, ...] = ()
     """Public repositories in whose code these facts were read."""
+
+    @property
+    def weights_are(self) -> str:
+        """Where the weights come from, in a word or two."""
+        if self.package:
+            return "packaged"
+        return ("gated hub" if self.gated else "hub") if self.hub else "by hand"
 
     def recipe(self) -> dict[str, Any]:
         """Return what decides the features, apart from the weights."""

