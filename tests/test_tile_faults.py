@@ -22,7 +22,7 @@ from pipelines.core.settings import TileSettings
 from pipelines.slides.one_slide import TileOneSlide
 from pipelines.synthetic.slide_file import write_pyramidal_slide
 from pipelines.tile import tile
-from tests.slide_files import tissue_drawing, write_lossless_slide
+from tests.slide_files import destroy_tile, tissue_drawing, write_lossless_slide
 
 SETTINGS = TileSettings(tile_size=112)
 TISSUE = tissue_drawing(672, 896, [(112, 560, 224, 784)])
@@ -216,6 +216,20 @@ def test_a_folder_without_the_right_to_write_is_one_clear_error(slides, tmp_path
     monkeypatch.setattr("pipelines.core.files.tempfile.mkstemp", denied)
     with pytest.raises(ArtifactError, match=r"out/five\.json: cannot write here \(Permission denied\)"):
         tile(slides, tmp_path / "out", SETTINGS)
+
+
+def test_a_region_unreadable_in_the_middle_costs_its_tiles_only(tmp_path):
+    """Focus is measured on level 1 of 768 px, whose middle stored tile is destroyed; the thumbnail is level 2."""
+    path = tmp_path / "a.svs"
+    write_pyramidal_slide(path, tissue_drawing(3072, 3072, [(0, 3072, 0, 3072)]), 0.5)
+    destroy_tile(path, 1, 4)
+    settings = TileSettings(tile_size=256, min_focus=1, min_contrast=0)
+    assert tile([CohortSlide("a", path)], tmp_path / "out", settings).results[0].outcome is Outcome.DONE
+    tiles = TILES.read(tmp_path / "out" / "a.parquet").to_pylist()
+    unreadable = {(row["x"], row["y"]) for row in tiles if row["reason"] == "unreadable"}
+    assert unreadable == {(x, y) for x in range(1024, 2048, 256) for y in range(1024, 2048, 256)}
+    assert {(row["x"], row["y"]) for row in tiles if not row["keep"]} == unreadable
+    assert len(tiles) == 144
 
 
 @pytest.fixture(scope="module")

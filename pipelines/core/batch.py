@@ -170,6 +170,7 @@ class Isolation:
                 if not mine:
                     return Result(item_id, Outcome.BUSY)
                 result = work(item)
+                _trace(self.folder, item_id).unlink(missing_ok=True)
         except Exception as error:  # noqa: BLE001 - the one place that lets a batch outlive a bug
             return failed(item_id, error, self.folder, time.perf_counter() - started)
         row = {**result.row}
@@ -177,9 +178,14 @@ class Isolation:
         return Result(item_id, result.outcome, row, result.error)
 
 
+def _trace(folder: Path, item_id: str) -> Path:
+    """Return where the traceback of an item that fails is kept until the item succeeds."""
+    return folder / "errors" / f"{_file_name(item_id)}.txt"
+
+
 def failed(item_id: str, error: BaseException, folder: Path, seconds: float = 0.0) -> Result:
     """Return the result of an item that raised ``error`` and keep its traceback in ``folder/errors``."""
-    trace = folder / "errors" / f"{_file_name(item_id)}.txt"
+    trace = _trace(folder, item_id)
     with suppress(OSError):  # the disk may be full; the sentence still tells what happened
         trace.parent.mkdir(parents=True, exist_ok=True)
         trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")

@@ -63,6 +63,13 @@ def test_a_failure_says_reason_and_remedy_and_keeps_its_traceback(tmp_path, work
     assert "SlideError" in (tmp_path / "errors/bad.txt").read_text()
 
 
+def test_the_traceback_goes_when_the_item_succeeds(tmp_path, work):
+    run(["bad"], work, tmp_path)
+    assert (tmp_path / "errors/bad.txt").exists()
+    run(["bad"], lambda item: Result(item.slide_id, Outcome.DONE), tmp_path)
+    assert not (tmp_path / "errors/bad.txt").exists()
+
+
 def test_a_bug_is_recorded_with_its_type_and_trace_file(tmp_path, work):
     (result,) = run(["bug"], work, tmp_path)
     assert "ZeroDivisionError" in result.error
