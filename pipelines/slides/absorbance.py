@@ -30,9 +30,10 @@ _DENSITY = np.minimum(-np.log(np.maximum(np.arange(256), 1) / 255) * SCALE, OPAQ
 
 TISSUE_GREEN, TISSUE_DARKEST = 25, 450
 """Density of green, and of all colours together, between which a pixel counts as tissue of the slide."""
-BLUE_TO_GREEN = (0.2, 0.65)
-"""Blue absorbed by tissue as a share of green: what is measured is held between these."""
-BLUE_MARGIN, BLUE_EXCESS = 0.15, 12
+BLUE_TO_GREEN, BLUE_PERCENTILE = (0.2, 0.65), 85
+"""Blue absorbed by tissue as a share of green: this percentile of a slide's tissue, held between these. The
+median would take the red-stained part of a blue slide for ink."""
+BLUE_MARGIN, BLUE_EXCESS = 0.12, 12
 """Absorbing more blue than this share more of the green, and this density on top, is no stain."""
 RED_TO_GREEN, RED_EXCESS = 0.8, 20
 """Red less this share of green, and a quarter of the blue on top, is under this density in any H&E."""
@@ -53,7 +54,7 @@ class TissueStain:
     """What the tissue of a slide absorbs."""
 
     blue_to_green: float
-    """Median density of blue as a share of green."""
+    """Density of blue as a share of green, which `BLUE_PERCENTILE` percent of the tissue do not exceed."""
     density: float
     """Median density of the three colours together, times `SCALE`."""
     eosin: float
@@ -80,7 +81,7 @@ def tissue_stain(density: Density) -> TissueStain:
     if tissue.sum() < LEAST_TISSUE:
         return UNKNOWN_STAIN
     red, green, blue = sample[tissue].T
-    ratio = np.clip(np.median(blue / green), *BLUE_TO_GREEN)
+    ratio = np.clip(np.percentile(blue / green, BLUE_PERCENTILE), *BLUE_TO_GREEN)
     return TissueStain(float(ratio), float(np.median(total[tissue])), float(np.median(green - red)))
 
 

@@ -83,7 +83,7 @@ def test_density_is_the_negative_logarithm_of_the_light_let_through():
     assert density.tolist() == [[[0, 100, 199]]]  # 255 / e = 93.8, 255 / e**2 = 34.5
 
 
-def test_the_stain_of_a_slide_is_the_median_of_its_tissue_without_glass_and_ink():
+def test_the_stain_of_a_slide_is_that_of_its_tissue_without_glass_and_black():
     rgb = np.full((90, 90, 3), 243, np.uint8)
     rgb[:50] = (190, 100, 150)
     rgb[80:] = 10
@@ -91,6 +91,19 @@ def test_the_stain_of_a_slide_is_the_median_of_its_tissue_without_glass_and_ink(
     assert stain.blue_to_green == pytest.approx(0.57, abs=0.01)
     assert stain.density == pytest.approx(176, abs=2)
     assert stain.eosin == pytest.approx(65, abs=2)
+
+
+def test_tissue_of_two_stains_on_one_slide_is_not_ink():
+    rgb = np.full((100, 100, 3), (150, 110, 220), np.uint8)  # blue absorbed: a sixth of the green
+    rgb[:30] = (215, 105, 150)  # six tenths
+    masks = colour_masks(rgb)
+    assert not any(masks[name].any() for name in INKS)
+
+
+def test_a_little_red_ink_does_not_pass_for_the_stain_of_the_slide():
+    rgb = np.full((100, 100, 3), (150, 110, 190), np.uint8)
+    rgb[:10] = over((150, 110, 190), INKS["pen-red"])
+    assert colour_masks(rgb)["pen-red"].mean() == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("name", INKS)
