@@ -118,7 +118,8 @@ def _model_class(preset: Preset) -> tuple[Any, Any]:
     try:
         config = transformers.AutoConfig.for_model(**preset.options)
         config = getattr(config, "vision_config", config)
-        return transformers.AutoModel._model_mapping[type(config)], config
+        with torch.device("meta"):
+            return type(transformers.AutoModel.from_config(config)), config
     except (KeyError, ValueError, TypeError) as error:
         raise EncoderError(
             f"{preset.name}: transformers {transformers.__version__} has no such vision model",
@@ -136,7 +137,8 @@ def _load_transformers(preset: Preset, state: State, path: Path) -> nn.Module:
 
     model_class, config = _model_class(preset)
     positions = state.get("embeddings.position_embeddings")
-    if positions is not None:  # published at the size the network was trained at, which it resizes from
+    if preset.builder == "transformers" and positions is not None:
+        # Published at the size the network was trained at, from which it resizes them.
         config.image_size = config.patch_size * round((positions.shape[1] - 1) ** 0.5)
     logging.set_verbosity_error()  # what does not fit is told below, once
     logging.disable_progress_bar()

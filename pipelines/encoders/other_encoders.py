@@ -13,8 +13,8 @@ from pipelines.encoders.hub import hub_file
 from pipelines.encoders.presets import Preset
 
 TIMM, HF, SCRIPT = "timm:", "hf:", "torchscript:"
-RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers of the ways to resize, as ``preprocessor_config.json`` has them."""
+RESAMPLING = {2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers of the ways to resize, as ``preprocessor_config.json`` has them; torch has no others."""
 
 
 def other_encoder(name: str) -> Preset | None:
@@ -92,7 +92,7 @@ def _transformers(name: str) -> Preset:
         options=config,
         resize=resize,
         input_size=crop if crop and facts.get("do_center_crop") else resize,
-        interpolation=RESAMPLING.get(facts.get("resample", 2), "bilinear"),
+        interpolation=RESAMPLING.get(facts.get("resample", 2), "bicubic"),
         mean=tuple(facts["image_mean"]),
         std=tuple(facts["image_std"]),
         hub="" if Path(source).is_dir() else source,

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model, ViTConfig, ViTModel
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    Dinov2Config,
+    Dinov2Model,
+    ResNetConfig,
+    ResNetModel,
+    ViTConfig,
+    ViTModel,
+)
 
 from pipelines.core.errors import EncoderError
 from pipelines.encoders.encoder import encoder_fingerprint, load_encoder
@@ -64,6 +73,15 @@ def test_a_model_without_weights_for_its_pooler_gives_the_class_token(tmp_path):
     encoder = load_encoder(find_preset(saved(tmp_path, model)))
     with torch.no_grad():
         expected = model(expected_pixels()).last_hidden_state[:, 0]
+    assert encoder(TILES) == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_a_convolutional_network_gives_its_pooled_map(tmp_path):
+    torch.manual_seed(0)
+    model = ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1]))
+    encoder = load_encoder(find_preset(saved(tmp_path, model)))
+    with torch.no_grad():
+        expected = model(expected_pixels()).last_hidden_state.mean(dim=(2, 3))
     assert encoder(TILES) == pytest.approx(expected.numpy(), abs=1e-5)
 
 
