@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VLLM_PYTHON ?= $(BIN)/python
 DEMO := demo
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-fast check format bench docs clean
+.PHONY: demo test test-fast check format bench check-backends docs clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +39,9 @@ format: $(READY)
 
 bench: $(READY)  ## measurements, as ratios in one run
 	$(BIN)/python -m tests.benchmarks
+
+check-backends:  ## a real vLLM server and engine; VLLM_PYTHON is the python of an environment with vllm and this project
+	$(VLLM_PYTHON) -m tests.benchmarks.check_backends
 
 docs: $(READY)  ## render docs/artifacts.md from the schemas, the table of docs/encoders.md from the presets
 	$(BIN)/python docs/render_artifacts.py

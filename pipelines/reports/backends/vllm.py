@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -85,6 +86,7 @@ def _reply(output: Any, seconds: float) -> Reply:
 
 
 def _vllm() -> Any:
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout is for results
     try:
         import vllm
         import vllm.platforms
