@@ -81,7 +81,8 @@ def tissue_stain(density: Density) -> TissueStain:
     if tissue.sum() < LEAST_TISSUE:
         return UNKNOWN_STAIN
     red, green, blue = sample[tissue].T
-    ratio = np.clip(np.percentile(blue / green, BLUE_PERCENTILE), *BLUE_TO_GREEN)
+    rank = round((len(green) - 1) * BLUE_PERCENTILE / 100)  # np.percentile imports numpy.ma, which takes longer
+    ratio = np.clip(np.partition(blue / green, rank)[rank], *BLUE_TO_GREEN)
     return TissueStain(float(ratio), float(np.median(total[tissue])), float(np.median(green - red)))
 
 

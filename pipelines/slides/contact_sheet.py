@@ -60,8 +60,8 @@ def _row(slide: Slide, grid: Grid, tiles: NDArray[np.intp], scores: Scores, capt
     captions, labels = Captions(row), Captions(row, LABEL - 2)
     captions.swatch(COLOURS[reason], GAP, CAPTION // 2, TEXT_HEIGHT)
     captions.write(caption, GAP + TEXT_HEIGHT + 8, CAPTION // 2)
-    shown = np.unique(np.linspace(0, len(tiles) - 1, COLUMNS).round().astype(int))
-    for place, index in enumerate(shown.tolist()):
+    shown = sorted({round(place) for place in np.linspace(0, len(tiles) - 1, COLUMNS).tolist()})
+    for place, index in enumerate(shown):
         left = GAP + place * (EDGE + GAP)
         x, y = int(grid.x[tiles[index]]), int(grid.y[tiles[index]])
         row.paste(_picture(slide, x, y, grid.size), (left, CAPTION))
