@@ -24,8 +24,7 @@ from pipelines.slides.slide import Slide, Thumbnail
 
 PIXEL_MPP = 2.0
 """Microns per pixel at which focus and contrast are measured."""
-PEN_COLOURS = ("blue", "green", "red")
-PENS = tuple(f"pen-{colour}" for colour in PEN_COLOURS)
+PENS = ("pen-blue", "pen-green", "pen-red")
 REASONS = ("unreadable", "background", "black", *PENS, "white", "fold", "low-contrast", "blurred")
 """Why a tile is not kept; of several the first is recorded."""
 
