@@ -127,7 +127,7 @@ def command(
     if not as_json:
         figures = dict(summary.figures)
         _show_questions(figures.pop("questions"))
-        summary = replace(summary, figures=figures)
+        summary = replace(summary, figures={name: value for name, value in figures.items() if value})
     finish(summary, unit="reports", as_json=as_json)
 
 
