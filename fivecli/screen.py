@@ -35,17 +35,18 @@ def _bar(what: str, unit: str) -> Iterator[OnResult]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    rate = TextColumn("{task.fields[rate]}")
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), rate, TimeRemainingColumn())
+    rate, note = TextColumn("{task.fields[rate]}"), TextColumn("{task.fields[note]}")
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), rate, TimeRemainingColumn(), note)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None, rate="")
+        task = bar.add_task(what, total=None, rate="", note="")
         started, done = time.monotonic(), 0
 
         def advance(result: Result) -> None:
             nonlocal done
             done += 1
             per_second = done / max(time.monotonic() - started, 1e-9)
-            bar.update(task, advance=1, total=result.total, rate=f"{per_second:.2f} {unit}/s")
+            said = result.row.get("note", "")
+            bar.update(task, advance=1, total=result.total, rate=f"{per_second:.2f} {unit}/s", note=said)
             if result.outcome is Outcome.FAILED:
                 bar.console.print(f"failed: {result.error}", style="red", markup=False)
 
@@ -66,7 +67,8 @@ def _lines(what: str, unit: str, *, every: float = 10.0) -> Iterator[OnResult]:
             last = now
             rate = done / max(now - started, 1e-9)
             left = f", {(result.total - done) / rate:.0f} s left" if result.total and done < result.total else ""
-            typer.echo(f"{what}: {done}/{result.total or '?'} {unit}, {rate:.2f} {unit}/s{left}", err=True)
+            note = f"; {result.row['note']}" if "note" in result.row else ""
+            typer.echo(f"{what}: {done}/{result.total or '?'} {unit}, {rate:.2f} {unit}/s{left}{note}", err=True)
 
     yield advance
 

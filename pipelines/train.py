@@ -77,7 +77,11 @@ def train(
 
     def on_epoch(progress: Progress) -> None:
         figures = progress.figures(progress.epoch)
-        results.append(Result(f"epoch {progress.epoch}", Outcome.DONE, {"figures": figures}, total=settings.epochs))
+        losses = [
+            f"{part} loss {figures[f'{part}_loss']:.3f}" for part in ("train", "val") if f"{part}_loss" in figures
+        ]
+        note = {"note": ", ".join([*losses, f"best epoch {progress.best_epoch}"])}
+        results.append(Result(f"epoch {progress.epoch}", Outcome.DONE, note, total=settings.epochs))
         on_result(results[-1])
         if events:
             events.write(progress.epoch, figures)

@@ -118,7 +118,8 @@ class FiveModel(BagModel):
         return self.log_scale.exp()
 
     def _inputs(self, bags: Sequence[TileBag]) -> tuple[Tensor, Tensor, Pads | None]:
-        features = torch.cat([bag.features.to(self.device) for bag in bags])
+        with torch.autocast(self.device.type, enabled=False):  # it refuses float16 features where it makes bfloat16
+            features = torch.cat([bag.features.to(self.device) for bag in bags])
         tiles = in_blocks(lambda block: self.input(self.scaled(block)), features)  # (S, D)
         pads = self._pads(bags) if self.settings.padding == "released" else None
         return tiles, self._positions(bags, tiles), pads

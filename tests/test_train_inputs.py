@@ -1,0 +1,134 @@
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipelines.core.errors import ArtifactError, CohortError, FiveError, SettingsError
+from pipelines.core.schemas import EMBEDDED_SLIDES, METRICS, SPLITS
+from pipelines.train import TrainInputs, train
+from tests.synthetic_features import DIM, PROVENANCE, write_bag, write_cohort
+from tests.training_runs import finetune_inputs, pretrain_inputs, small_settings
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Return a small cohort that a test may spoil."""
+    return write_cohort(tmp_path / "cohort", n_patients=12)
+
+
+@pytest.fixture
+def settings(tiny_bert):
+    return small_settings(tiny_bert)
+
+
+def test_slides_without_features_tiles_or_description_are_left_out_and_counted(cohort, settings, tmp_path):
+    write_bag(cohort.features, "s00", np.zeros((0, DIM)))
+    (cohort.features / "s01.h5").unlink()
+    with cohort.table.open("a") as table:
+        table.write("s50,p50,round\ns51,p51,round\n")
+    rng = np.random.default_rng(0)
+    write_bag(cohort.features, "s50", rng.normal(size=(9, DIM)))
+    figures = train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, test_fraction=0.0)).figures
+    assert figures["slides_without_tiles"] == 1
+    assert figures["slides_without_features"] == 2
+    assert figures["slides_without_description"] == 1
+    assert figures["described_patients_without_slides"] == 2
+    assert figures["training_slides"] + figures["validation_slides"] == 10
+
+
+def test_features_of_two_encoders_are_refused(cohort, settings, tmp_path):
+    write_bag(cohort.features, "s03", np.zeros((5, DIM)), encoder="other", fingerprint="9999")
+    with pytest.raises(ArtifactError, match=r"s03.h5: features of other .* but 's00' has features of toy"):
+        train(pretrain_inputs(cohort), tmp_path / "run", settings)
+
+
+def test_features_of_two_widths_are_refused(cohort, settings, tmp_path):
+    write_bag(cohort.features, "s03", np.zeros((5, DIM + 1)))
+    with pytest.raises(ArtifactError, match=f"{DIM + 1} channels"):
+        train(pretrain_inputs(cohort), tmp_path / "run", settings)
+
+
+def test_a_cohort_without_any_features_is_refused(cohort, settings, tmp_path):
+    shutil.rmtree(cohort.features)
+    EMBEDDED_SLIDES.write(cohort.features / "slides.parquet", [], PROVENANCE)
+    with pytest.raises(ArtifactError, match="none of the 12 slides has tile features"):
+        train(pretrain_inputs(cohort), tmp_path / "run", settings)
+
+
+def test_nan_features_stop_training_and_name_the_slides(cohort, settings, tmp_path):
+    for number in range(12):
+        write_bag(cohort.features, f"s{number:02d}", np.full((5, DIM), np.nan))
+    with pytest.raises(FiveError, match=r"epoch 1: the loss is nan on a batch of the slides s\d\d"):
+        train(pretrain_inputs(cohort), tmp_path / "run", settings)
+
+
+def test_one_class_in_training_is_refused(cohort, settings, tmp_path):
+    cohort.table.write_text(re.sub("spindle", "round", cohort.table.read_text()))
+    with pytest.raises(CohortError, match=r"training slides of 1 class \(round\)"):
+        train(finetune_inputs(cohort), tmp_path / "run", replace(settings, regime="finetune"))
+
+
+def test_a_label_without_class_text_is_named(cohort, settings, tmp_path):
+    cohort.table.write_text(cohort.table.read_text() + "s12,p12,normal\n")
+    write_bag(cohort.features, "s12", np.zeros((5, DIM)))
+    with pytest.raises(CohortError, match="no class text for the label 'normal'"):
+        train(finetune_inputs(cohort), tmp_path / "run", replace(settings, regime="finetune", test_fraction=0.0))
+
+
+@pytest.mark.parametrize(("regime", "missing"), [("pretrain", "descriptions"), ("finetune", "class texts")])
+def test_a_regime_says_what_it_needs(cohort, settings, tmp_path, regime, missing):
+    with pytest.raises(SettingsError, match=f"{regime}: needs {missing}"):
+        train(TrainInputs(cohort.features, cohort.table), tmp_path / "run", replace(settings, regime=regime))
+
+
+def test_descriptions_of_other_patients_only_are_refused(cohort, settings, tmp_path):
+    cohort.table.write_text(cohort.table.read_text().replace(",p0", ",x0").replace(",p1", ",x1"))
+    with pytest.raises(CohortError, match="none is of one of the"):
+        train(pretrain_inputs(cohort), tmp_path / "run", settings)
+
+
+def test_the_split_file_of_another_tool_is_used_as_it_stands(cohort, settings, tmp_path):
+    parts = {"train": ["s00", "s01", "s02", "s03", "s04", "s05"], "val": ["s06", "s07"], "test": ["s08", "s09"]}
+    lines = [f"{row},{','.join((parts[part] + [''] * 6)[row] for part in parts)}" for row in range(6)]
+    (tmp_path / "splits_0.csv").write_text("\n".join([",train,val,test", *lines]))
+    train(
+        finetune_inputs(cohort, splits=tmp_path / "splits_0.csv"),
+        tmp_path / "run",
+        replace(settings, regime="finetune"),
+    )
+    rows = SPLITS.read_rows(tmp_path / "run" / "splits.parquet")
+    assert {p: [row["slide_id"] for row in rows if row["split"] == p] for p in parts} == parts
+
+
+def test_a_linear_probe_needs_a_run_to_probe(cohort, settings, tmp_path):
+    with pytest.raises(SettingsError, match="linear-probe: needs a trained model"):
+        train(TrainInputs(cohort.features, cohort.table), tmp_path / "run", replace(settings, regime="linear-probe"))
+
+
+def test_all_slides_of_a_patient_share_its_part_and_its_description(cohort, settings, tmp_path):
+    with cohort.table.open("a") as table:
+        table.write("s00b,p00,round\ns01b,p01,spindle\ns01c,p01,round\n")  # the last disagrees with its patient's
+    rng = np.random.default_rng(0)
+    for slide in ("s00b", "s01b", "s01c"):
+        write_bag(cohort.features, slide, rng.normal(size=(9, DIM)))
+    summary = train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, epochs=1))
+    rows = SPLITS.read_rows(tmp_path / "run" / "splits.parquet")
+    parts = {}
+    for row in rows:
+        parts.setdefault(row["patient_id"], set()).add(row["split"])
+    assert len(rows) == 15
+    assert all(len(found) == 1 for found in parts.values())
+    assert {row["slide_id"]: row["label"] for row in rows}["s01c"] == "round"
+    assert "slides_without_description" not in summary.figures
+
+
+def test_a_validation_part_of_one_class_has_a_loss_and_no_auc(cohort, settings, tmp_path):
+    parts = {"train": ["s01", "s02", "s03", "s04", "s05", "s06"], "val": ["s08", "s10"], "test": ["s00", "s07"]}
+    lines = [f"{row},{','.join((parts[part] + [''] * 6)[row] for part in parts)}" for row in range(6)]
+    (tmp_path / "splits_0.csv").write_text("\n".join([",train,val,test", *lines]))
+    inputs = finetune_inputs(cohort, splits=tmp_path / "splits_0.csv")
+    train(inputs, tmp_path / "run", replace(settings, regime="finetune", epochs=1))
+    rows = METRICS.read_rows(tmp_path / "run" / "metrics.parquet")
+    assert {row["name"] for row in rows if row["split"] == "val"} == {"loss", "accuracy"}

@@ -1,0 +1,138 @@
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fivecli.app import app
+from pipelines.core.batch import Summary
+from pipelines.core.errors import SettingsError
+from pipelines.core.schemas import METRICS
+from pipelines.core.settings import TrainSettings
+from pipelines.core.settings.presets import PRESETS
+from pipelines.model.optimizer import learning_rate, updates_per_epoch
+from pipelines.train import train
+from tests.synthetic_features import write_cohort
+from tests.training_runs import finetune_inputs, pretrain_inputs, small_settings, weights
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Return a small cohort that a test may spoil."""
+    return write_cohort(tmp_path / "cohort", n_patients=12)
+
+
+@pytest.fixture
+def settings(tiny_bert):
+    return small_settings(tiny_bert)
+
+
+def test_shots_are_patients_per_class(cohort, settings, tmp_path):
+    summary = train(finetune_inputs(cohort), tmp_path / "run", replace(settings, regime="finetune", shots=2))
+    assert summary.figures["training_slides"] == 4
+
+
+def test_a_plan_counts_patients_steps_and_parameters_and_trains_nothing(cohort, settings, tmp_path):
+    (tmp_path / "c.yaml").write_text(f"text_model: {settings.text_model}\nwidth: 64\nbatch_size: 2\nepochs: 5\n")
+    flags = ["--cohort", str(cohort.table), "--classes", str(cohort.classes), "--config", str(tmp_path / "c.yaml")]
+    flags += ["--regime", "finetune", "--test-fraction", "0.34", "--val-fraction", "0.25", "--dry-run", "--json"]
+    result = CliRunner().invoke(app, ["train", str(cohort.features), "-o", str(tmp_path / "run"), *flags])
+    plan = json.loads(result.stdout)
+    assert plan["train"] == "6 patients (round 3, spindle 3), 6 slides"
+    assert plan["test"] == "4 patients (round 2, spindle 2), 4 slides"
+    assert (plan["updates_per_epoch"], plan["updates_at_most"]) == (3, 15)
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_shows_what_the_metrics_hold(cohort, settings, tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, epochs=2), tensorboard=True)
+    events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    found = {
+        (event.step, *tag.split("/")): event.value for tag in events.Tags()["scalars"] for event in events.Scalars(tag)
+    }
+    rows = METRICS.read_rows(tmp_path / "run" / "metrics.parquet")
+    assert found == pytest.approx({(row["epoch"], row["split"], row["name"]): row["value"] for row in rows})
+
+
+def test_the_learning_rate_rises_and_falls_to_a_hundredth():
+    rates = [learning_rate(step, 100, 0.1) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[10] == rates[9] == 1.0
+    assert rates[55] == pytest.approx(0.505)
+    assert rates[100] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(("slides", "batch", "accumulation", "updates"), [(16, 8, 1, 2), (17, 8, 1, 3), (33, 8, 2, 3)])
+def test_left_over_batches_of_an_epoch_count(slides, batch, accumulation, updates):
+    assert updates_per_epoch(slides, TrainSettings(batch_size=batch, accumulation=accumulation)) == updates
+
+
+def test_flags_win_over_a_config_file_and_a_file_over_the_preset(tmp_path, monkeypatch):
+    seen = {}
+
+    def remember(inputs, output, settings, **_):
+        seen["settings"] = settings
+        return Summary(output, ())
+
+    monkeypatch.setattr("pipelines.train.train", remember)
+    (tmp_path / "five.yaml").write_text("epochs: 7\nlr: 0.5\n")
+    flags = ["--preset", "released", "--config", str(tmp_path / "five.yaml"), "--lr", "0.25"]
+    result = CliRunner().invoke(app, ["train", str(tmp_path), "-o", str(tmp_path / "run"), *flags])
+    assert result.exit_code == 0, result.output
+    assert seen["settings"] == replace(TrainSettings(**PRESETS["released"]), epochs=7, lr=0.25)
+
+
+def test_the_released_preset_trains(cohort, settings, tmp_path):
+    kept = {**PRESETS["released"], "text_model": settings.text_model, "width": 64, "prompt_tokens": 20, "epochs": 1}
+    released = TrainSettings(**kept, context_length=30, padded_length=100)
+    summary = train(pretrain_inputs(cohort), tmp_path / "run", released)
+    assert summary.counts["done"] == 1
+
+
+def test_a_percent_of_the_patients_of_each_class_is_drawn_and_at_least_one(cohort, settings, tmp_path):
+    tuned = replace(settings, regime="finetune", test_fraction=0.0, val_fraction=0.0, epochs=1)
+    for percent, slides in ((50.0, 6), (1.0, 2)):
+        run = tmp_path / f"run{percent}"
+        assert train(finetune_inputs(cohort), run, replace(tuned, percent=percent)).figures["training_slides"] == slides
+
+
+def test_the_share_of_time_spent_waiting_for_data_is_told(cohort, settings, tmp_path):
+    figures = train(pretrain_inputs(cohort), tmp_path / "run", settings).figures
+    assert 0 <= figures["percent_of_the_time_spent_waiting_for_data"] <= 100
+
+
+@pytest.mark.parametrize("balance", ["weights", "sampling"])
+def test_training_with_balanced_classes_runs(cohort, settings, tmp_path, balance):
+    tuned = replace(settings, regime="finetune", balance=balance, epochs=1)
+    assert train(finetune_inputs(cohort), tmp_path / "run", tuned).counts["done"] == 1
+
+
+def test_activations_computed_twice_give_the_same_weights(cohort, settings, tmp_path):
+    for name, twice in (("once", False), ("twice", True)):
+        train(pretrain_inputs(cohort), tmp_path / name, replace(settings, checkpoint_activations=twice))
+    once, twice = weights(tmp_path / "once"), weights(tmp_path / "twice")
+    assert all(np.allclose(once[name], twice[name], atol=1e-4) for name in once)
+
+
+def test_half_precision_needs_a_gpu(cohort, settings, tmp_path):
+    with pytest.raises(SettingsError, match="precision: fp16 cannot be computed on cpu"):
+        train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, precision="fp16"), device="cpu")
+
+
+def test_bfloat16_trains(cohort, settings, tmp_path):
+    summary = train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, precision="bf16", epochs=1))
+    assert np.isfinite(summary.figures["train_loss"])
+    assert {weight.element_size() for weight in weights(tmp_path / "run").values()} == {4}
+
+
+def test_the_log_says_how_the_losses_stand(cohort, settings, tmp_path):
+    (tmp_path / "c.yaml").write_text(f"text_model: {settings.text_model}\nwidth: 64\nepochs: 1\n")
+    flags = ["--classes", str(cohort.classes), "--cohort", str(cohort.table), "--config", str(tmp_path / "c.yaml")]
+    command = ["train", str(cohort.features), "-o", str(tmp_path / "run"), "--regime", "finetune", *flags]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"train: 1/1 epochs, .*; train loss \d\.\d{3}, val loss \d\.\d{3}, best epoch 1", result.stderr)
