@@ -30,7 +30,7 @@ def build_network(preset: Preset) -> nn.Module:
     Raises
     ------
     EncoderError
-        The installed timm or transformers does not know it, or the encoder is a file and has no untrained form.
+        The encoder is a file or a repository, and has no untrained form.
     """
     if preset.builder not in BUILDERS:
         raise EncoderError(f"{preset.name}: has no untrained network")
@@ -77,11 +77,6 @@ def _timm(preset: Preset) -> Any:
         if argument in options:
             name = options[argument]
             options[argument] = OWN_LAYERS.get(name) or getattr(timm.layers, name)
-    if not timm.is_model(preset.architecture.split(".")[0]):
-        raise EncoderError(
-            f"{preset.name}: the installed timm {timm.__version__} has no {preset.architecture}",
-            hint="install a newer one: pip install -U timm",
-        )
     return timm.create_model(preset.architecture, pretrained=False, num_classes=0, **options)
 
 
