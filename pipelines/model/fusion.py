@@ -88,7 +88,7 @@ class Attention(nn.Module):
             one_each = zip(targets, pad_keys, pad_values, counts, strict=True)
             targets = [target.with_pads(key, value, count) for target, key, value, count in one_each]
         mixed = [self._attend(q, t.keys, t.values, t.biases) for q, t in zip(queries, targets, strict=True)]
-        joined: Tensor = self.out_proj(torch.cat(mixed))
+        joined: Tensor = self.out_proj(torch.cat(mixed) if len(mixed) > 1 else mixed[0])
         return joined
 
     def _targets(self, keys: Tensor, values: Tensor) -> _Targets:
@@ -101,8 +101,10 @@ class Attention(nn.Module):
 
     def across(self, prompts: Tensor, tiles: Tensor, lengths: Sequence[int]) -> Tensor:
         """Let the same prompts (P, D) attend to the tiles of each bag; return (B, P, D)."""
+        width = prompts.shape[-1]
         queries = self._project(prompts, 0)
-        keys, values = (self._project(tiles, part).split(list(lengths)) for part in (1, 2))
+        both = functional.linear(tiles, self.in_proj.weight[width:], self.in_proj.bias[width:])
+        keys, values = (part.split(list(lengths)) for part in both.chunk(2, dim=-1))
         found = [self._attend(queries, k, v, None) for k, v in zip(keys, values, strict=True)]
         joined: Tensor = self.out_proj(torch.stack(found))
         return joined
@@ -205,7 +207,8 @@ class PatchFusion(nn.Module):
 class Mlp(nn.Module):
     """Two linear layers with QuickGELU, x * sigmoid(1.702 x), between them.
 
-    Computed as silu(1.702 x) / 1.702, the same function: of it autograd keeps one tensor less.
+    Computed as silu(1.702 x) / 1.702, the same function, with the factors inside the matrix
+    products: fewer passes over (N, 4 D), and of it autograd keeps one tensor less.
     """
 
     def __init__(self, width: int) -> None:
@@ -217,8 +220,9 @@ class Mlp(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return ``vectors`` (..., D) transformed one by one."""
-        out: Tensor = self.down(functional.silu(1.702 * self.up(vectors)) / 1.702)
-        return out
+        rows = vectors.reshape(-1, vectors.shape[-1])
+        hidden = functional.silu(torch.addmm(self.up.bias, rows, self.up.weight.T, beta=1.702, alpha=1.702))
+        return torch.addmm(self.down.bias, hidden, self.down.weight.T, alpha=1 / 1.702).view_as(vectors)
 
 
 def _small_linear(layer: nn.Linear) -> None:
