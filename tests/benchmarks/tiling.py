@@ -4,7 +4,6 @@ Parts: one slide (with and without the filters that read pixels; imports alone; 
 OpenCV and h5py as the limit), the cost of a slide in a batch of tiny ones, two workers against
 one, and memory over many slides. All ways of a table run in turn, and medians are printed. Other
 work on the machine changes CPU times little, but wall times much: two workers need two idle cores.
-Where pandas is installed, pyarrow imports it: 0.15 CPU s and 40 MB that FiVE itself does not need.
 
 Peers are commands, since this project does not depend on them; ``{slide}`` stands for the slide,
 ``{folder}`` for a folder that holds only it, ``{out}`` for a folder to write.
