@@ -12,6 +12,7 @@ from pipelines.core.files import replacing
 def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, best_epoch: int) -> None:
     """Draw rows of the METRICS table to an image file; a dotted line marks the epoch that was kept."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     names = list(dict.fromkeys(row["name"] for row in rows))
     figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
@@ -22,6 +23,8 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, best_
                 axes.plot(*zip(*points, strict=True), color=colour, label=split, marker=".", markersize=3)
         axes.axvline(best_epoch, color="grey", linestyle=":", linewidth=1)
         axes.set(title=name.replace("_", " "), xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.ticklabel_format(axis="y", useOffset=False)
         axes.legend(frameon=False)
     with replacing(path) as part:
         figure.savefig(part, dpi=120)
