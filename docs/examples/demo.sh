@@ -12,7 +12,8 @@ five demo cohort -o "$dir/cohort" --workers "${WORKERS:-2}"
 # The way through a language model, with one of 135 million parameters. A model of this size makes quotes up;
 # answers whose quote is not in the report count as unknown. Real use: --backend vllm or openai, 7 billion or more.
 printf '\nTwo reports through a small language model, to see that way work (its answers are poor):\n'
-five describe-reports "$dir/cohort/reports.csv" -o "$dir/descriptions_local" --questions lung --backend local --limit 2
+five describe-reports "$dir/cohort/reports.csv" -o "$dir/descriptions_local" --questions lung --backend local --limit 2 \
+  --model smollm2-135m-instruct
 
 CLASSES=$here/demo-classes.yaml "$here/lung.sh" "$dir/cohort/cohort.csv" "$dir/cohort/reports.csv" "$dir"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.core.questions import Question
@@ -42,6 +43,17 @@ class ClauseReader:
         if question.kind == "presence":
             self.negated.setdefault("present", "absent")
         self.reversed = {denial: affirmed for affirmed, denial in self.negated.items()}
+
+    def best(self, report_clauses: Sequence[Clause]) -> Finding | None:
+        """Return the finding that counts most: by weight, then the preferred value, then the earlier clause."""
+        following = [*(clause.text for clause in report_clauses[1:]), ""]
+        read = (self.read(clause, after) for clause, after in zip(report_clauses, following, strict=False))
+        return max((finding for finding in read if finding), key=self._rank, default=None)
+
+    def _rank(self, finding: Finding) -> tuple[int, int, int]:
+        prefer = self.rules.prefer
+        preference = -prefer.index(finding.answer) if finding.answer in prefer else -len(prefer)
+        return finding.weight, preference, -finding.clause.start
 
     def read(self, clause: Clause, following: str = "") -> Finding | None:
         """Return what ``clause`` says to the question, or None.

@@ -33,6 +33,10 @@ def open_backend(
         from pipelines.reports.backends.vllm import VLLMBackend
 
         return VLLMBackend(questions, settings, engine or Engine())
+    if settings.backend == "local" and not settings.model:
+        from pipelines.reports.backends.nearest import NearestBackend
+
+        return NearestBackend(questions, device=device)
     if settings.backend == "local":
         from pipelines.reports.backends.local import LocalBackend
 

@@ -1,4 +1,4 @@
-"""The backend for a small model on this machine through transformers, output held to the schema.
+"""The backend ``local`` with a language model named: through transformers, output held to the schema.
 
 Meant for trying the path of a language model without a server or a GPU. The packaged model
 has 135 million parameters and answers worse than the ``rules`` backend.
@@ -18,6 +18,7 @@ from pipelines.core.errors import BackendError
 from pipelines.core.questions import QuestionSet
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.reports.backends.base import CUT_OFF, Reply, Request, Sampling, too_long
+from pipelines.reports.backends.packaged_model import NAME as PACKAGED
 from pipelines.reports.backends.packaged_model import packaged_model
 from pipelines.reports.schema import answer_schema
 
@@ -38,12 +39,13 @@ class LocalBackend:
 
         logging.disable_progress_bar()
         guidance = _llguidance()
-        folder = Path(settings.model) if settings.model else packaged_model()
+        folder = packaged_model() if settings.model == PACKAGED else Path(settings.model)
         if not (folder / "config.json").is_file():
             raise BackendError(
-                f"{folder}: no language model here", hint="give a folder in Hugging Face format that holds config.json"
+                f"{folder}: no language model here",
+                hint=f"give a folder in Hugging Face format that holds config.json, or {PACKAGED}, the packaged one",
             )
-        self.model = settings.model or folder.name
+        self.model = settings.model
         self.max_tokens = settings.max_tokens
         self.sampling = Sampling(settings.temperature, settings.seed)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)

