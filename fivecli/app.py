@@ -68,6 +68,7 @@ def root(
     ] = False,
 ) -> None:
     """Classify whole-slide images with language: slides and reports in, predictions out."""
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # of damaged files it says what we say in one sentence
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 

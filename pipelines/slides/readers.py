@@ -127,7 +127,8 @@ class ImageReader(Reader):
                 _refuse_cut(path, image)
         except Image.DecompressionBombError as error:
             raise SlideError(
-                f"{path}: too large for a plain picture", hint="convert it to a pyramidal tiled TIFF (vips tiffsave)"
+                f"{path}: not a slide that OpenSlide knows, and too large for a plain picture",
+                hint="a slide is damaged or incomplete: copy it again; a picture has to become a pyramidal tiled TIFF",
             ) from error
         except (OSError, SyntaxError, ValueError) as error:
             raise SlideError(

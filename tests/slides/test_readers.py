@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from pipelines.core.errors import SlideError
@@ -78,3 +79,21 @@ def _read_everything(path):
                 for x in range(0, width, 256):
                     downsample = round(slide.level_downsamples[level])
                     slide.read_region(x * downsample, y * downsample, level, (256, 256))
+
+
+def test_a_picture_whose_last_levels_are_cut_off_is_refused(tmp_path):
+    """OpenSlide does not know it then, and its first level alone would pass as a plain picture."""
+    whole = write_lossless_slide(tmp_path / "whole.tif", np.tile(RGB, (10, 10, 1)), 0.5, (1, 4))
+    with tifffile.TiffFile(whole) as tiff:
+        cut_at = tiff.pages[1].offset
+    (tmp_path / "cut.tif").write_bytes(whole.read_bytes()[:cut_at])
+    with pytest.raises(SlideError, match="ends before its last level"):
+        open_slide(tmp_path / "cut.tif")
+
+
+def test_what_is_too_large_for_a_picture_says_that_a_slide_may_be_incomplete(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    with pytest.raises(SlideError, match="too large") as raised:
+        open_slide(tmp_path / "a.png")
+    assert "copy it again" in raised.value.hint
