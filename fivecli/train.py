@@ -63,7 +63,8 @@ def command(
     max_tiles_eval: Annotated[int, _option("Most tiles in validation.", DATA)] = Defaults.max_tiles_eval,
     seed: Annotated[int, _option("Decides splits, order, sampling, weights.", DATA)] = Defaults.seed,
     model: Annotated[
-        Literal["five", "mean", "max", "abmil", "clam-sb", "transmil", "dsmil"], _option("FiVE, or a baseline.", MODEL)
+        Literal["five", "five-linear", "mean", "max", "abmil", "clam-sb", "transmil", "dsmil"],
+        _option("FiVE, its closed form, or a baseline.", MODEL),
     ] = Defaults.model,  # type: ignore[assignment]
     text_model: Annotated[str, _option("minilm-l6, Hugging Face name, or folder.", MODEL)] = Defaults.text_model,
     tuning: Annotated[Literal["lora", "frozen"], _option("How the text model learns.", MODEL)] = Defaults.tuning,  # type: ignore[assignment]

@@ -22,6 +22,7 @@ from pipelines.model.accelerator import make_accelerator
 from pipelines.model.bag_model import BagModel
 from pipelines.model.checkpoint import WEIGHTS, save_model
 from pipelines.model.footprint import Footprint, footprint
+from pipelines.model.linear_five import LinearFive, fit_linear_five
 from pipelines.model.loop import fit
 from pipelines.model.optimizer import updates_per_epoch
 from pipelines.model.probe import LinearProbe, fit_probe
@@ -88,6 +89,9 @@ def train(
 
     if isinstance(model, LinearProbe):
         progress = fit_probe(model, run.task.objective, run.task.labels, run.data, run.settings, on_epoch=on_epoch)
+    elif isinstance(model, LinearFive):
+        most = run.settings.max_tiles_eval
+        progress = fit_linear_five(model, run.task.objective, run.data, most_tiles=most, on_epoch=on_epoch)
     else:
         states = out / "checkpoints" / STATE
         run_id = fingerprint([provenance.settings_fingerprint, provenance.input_fingerprint])
@@ -115,7 +119,7 @@ def plan_training(inputs: TrainInputs, settings: TrainSettings) -> dict[str, Any
     torch.manual_seed(settings.seed)
     model = run.make_model()
     figures = {**_parts(run), **_left_out(run, model)}
-    if isinstance(model, LinearProbe):
+    if isinstance(model, (LinearProbe, LinearFive)):
         return figures | {"frozen_parameters": sum(weight.numel() for weight in model.parameters())}
     size: Footprint = footprint(model, run.task.objective, run.data, run.settings)
     updates = updates_per_epoch(len(run.data.train), run.settings)

@@ -63,8 +63,18 @@ class TextEncoder(nn.Module):
             self.model.eval()
         return self
 
+    @property
+    def width(self) -> int:
+        """Channels of the text model."""
+        return int(self.model.config.hidden_size)
+
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """Return one vector a text, (M, D), not normalised.
+        """Return one vector a text, (M, D), not normalised."""
+        vectors: Tensor = self.projection(self.pooled(texts))
+        return vectors
+
+    def pooled(self, texts: Sequence[str]) -> Tensor:
+        """Return one vector a text before the projection, (M, W).
 
         Equal texts should be merged before: each is encoded. Texts of like length share a
         pass, so that little of it is padding. A frozen model encodes a text once only.
@@ -83,8 +93,7 @@ class TextEncoder(nn.Module):
                 del self._pooled[text]
         else:
             rows = [pooled[index] for index in range(len(distinct))]
-        vectors: Tensor = self.projection(torch.stack(rows))
-        return vectors
+        return torch.stack(rows)
 
     def encode_embeddings(self, embeddings: Tensor) -> Tensor:
         """Return the vectors of soft tokens (M, L, W) that take the place of words, (M, D)."""

@@ -13,7 +13,7 @@ from pipelines.core.files import file_fingerprint, fingerprint
 from pipelines.core.folder import difference
 from pipelines.core.questions import QuestionSet, load_questions
 from pipelines.core.schemas import ANSWERS
-from pipelines.core.settings.train import ModelSettings, TrainSettings
+from pipelines.core.settings.train import BASELINES, ModelSettings, TrainSettings
 from pipelines.model.bag_model import BagModel, ModelSpec
 from pipelines.model.bags import BagFile, BagReader, feature_statistics
 from pipelines.model.batches import Data
@@ -82,8 +82,8 @@ class TrainingRun:
         """
         task, settings, inputs, kind = self.task, self.settings, self.inputs, self.cohort.kind
         prompts = {question.id: question.prompt for question in task.questions.questions} if task.questions else {}
-        knows_classes = settings.model != "five" or settings.regime == "linear-probe"
-        classes = list(task.classes or ()) if knows_classes else []
+        reads_classes = settings.regime == "pretrain" or (settings.model == "five" and settings.regime == "finetune")
+        classes = [] if reads_classes else list(task.classes or ())
         spec = ModelSpec(kind.dim, kind.encoder, kind.encoder_fingerprint, prompts, classes)
         if inputs.init is None:
             model = build_model(ModelSettings(**settings.of_model), spec)
@@ -91,7 +91,7 @@ class TrainingRun:
                 model.scale_features(*feature_statistics(self.data.train, self.data.reader))
             return model
         model = load_model(inputs.init)
-        if settings.regime == "linear-probe":
+        if classes and not model.spec.classes:
             probe = build_model(model.settings, replace(model.spec, classes=classes))
             probe.load_state_dict(model.state_dict(), strict=False)
             model = probe
@@ -136,7 +136,7 @@ def _with_settings_of_init(settings: TrainSettings, init: Path | None) -> TrainS
 
 def _task(splits: Sequence[Mapping[str, Any]], inputs: TrainInputs, settings: TrainSettings) -> Task:
     if settings.regime != "pretrain":
-        is_five = settings.model == "five"
+        is_five = settings.model not in BASELINES
         if is_five and settings.regime == "finetune" and inputs.classes is None:
             raise SettingsError(
                 "finetune: needs class texts", hint="give --classes, a YAML file of texts for each class"

@@ -20,8 +20,10 @@ class ModelSettings(Settings):
     """The model. Where FiVE's paper, released code and good practice differ, the choice is a field here."""
 
     model: str = "five"
-    """``five``, or a baseline that learns from labels alone: ``mean``, ``max``, ``abmil``, ``clam-sb``,
-    ``transmil``, ``dsmil``. A baseline uses of the following only ``width`` and ``feature_scaling``."""
+    """``five``; ``five-linear``, the same supervision in closed form, for small cohorts and few labels; or a
+    baseline that learns from labels alone: ``mean``, ``max``, ``abmil``, ``clam-sb``, ``transmil``, ``dsmil``.
+    Of the following, a baseline uses ``width`` and ``feature_scaling``, ``five-linear`` the latter and the text
+    model without adapters."""
     width: int = 512
     """Channels of bag, text and prompt embeddings; a multiple of 64."""
     feature_scaling: str = "standard"
@@ -71,7 +73,7 @@ class ModelSettings(Settings):
     """Learn the factor, at most 100 (released: fixed)."""
 
     def __post_init__(self) -> None:
-        _one_of(self, "model", ("five", *BASELINES))
+        _one_of(self, "model", ("five", "five-linear", *BASELINES))
         _one_of(self, "feature_scaling", ("standard", "none"))
         _one_of(self, "positions", ("grid", "sequence", "none"))
         _one_of(self, "padding", ("masked", "released"))
@@ -181,9 +183,14 @@ class TrainSettings(ModelSettings):
         super().__post_init__()
         _one_of(self, "regime", ("pretrain", "finetune", "linear-probe"))
         require(
-            self.model == "five" or self.regime != "pretrain",
+            self.model not in BASELINES or self.regime != "pretrain",
             f"model: {self.model} learns from labels, not from descriptions",
             hint="add --regime finetune",
+        )
+        require(
+            self.model == "five" or self.regime != "linear-probe",
+            f"model: {self.model} is not one to probe",
+            hint="use --regime finetune",
         )
         _one_of(self, "loss", ("symmetric", "image_to_text"))
         _one_of(self, "balance", ("none", "weights", "sampling"))
