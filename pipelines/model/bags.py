@@ -85,7 +85,7 @@ class BagReader:
     def _bag(self, bag: BagFile, rows: Rows) -> TileBag:
         whole = self._kept.get(bag.slide_id) or self._keep(bag)
         if whole is None:
-            part = read_bag(bag.path, rows)
+            part = read_bag(bag.path, rows if len(rows) < bag.n_tiles else None)
             features, corners = part.features, part.coords
         else:
             part = whole
@@ -103,6 +103,8 @@ class BagReader:
 
     def _keep(self, bag: BagFile) -> Bag | None:
         """Read a whole bag into memory if there is room."""
+        if self._left <= 0:
+            return None
         n_tiles, dim = feature_shape(bag.path)
         size = n_tiles * dim * 4
         if size > self._left:
