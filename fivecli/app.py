@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import sys
@@ -72,17 +73,21 @@ def root(
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
+def _with_one_command(name: list[str]) -> typer.Typer:
+    """Return the app with no other command than the one called; building them all takes longer than importing them."""
+    one = copy.copy(app)
+    one.registered_commands = [command for command in app.registered_commands if [command.name] == name]
+    one.registered_groups = []
+    return one if one.registered_commands else app
+
+
 def main() -> None:
     """Run the app; show a `FiveError` as a sentence and a hint, exit code 1."""
     # Threads of torch that wait spin on a core by default, which takes it from whoever shares the machine:
     # several times slower as soon as more threads than cores are busy. Read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Typer builds all commands for one to run, which takes a tenth of the time of a short one.
-    called = [command for command in app.registered_commands if [command.name] == sys.argv[1:2]]
-    if called:
-        app.registered_commands, app.registered_groups = called, []
     try:
-        app()
+        _with_one_command(sys.argv[1:2])()
     except FiveError as error:
         show_error(error)
         sys.exit(1)

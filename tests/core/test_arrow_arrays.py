@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.core.arrow_arrays import arrow_array
@@ -25,6 +25,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("kind", "value"), KINDS.values(), ids=KINDS)
+@settings(deadline=None)  # pyarrow.array imports pandas the first time
 @given(data=st.data())
 def test_a_list_becomes_what_pyarrow_makes_of_it(kind, value, data):
     values = data.draw(st.lists(st.none() | value, max_size=20))
