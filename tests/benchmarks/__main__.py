@@ -19,7 +19,7 @@ BENCHMARKS = {
 }
 WITH_DATA = {
     "filter_quality": "precision and recall of the tile filters on sound tiles of yours, spoilt by it (--tiles)",
-    "describe_quality": "any backend of five describe-reports against a table of reference answers (a table, -o, --backend)",
+    "describe_quality": "any backend of describe-reports against a table of reference answers (table, -o, --backend)",
     "study": "FiVE and all baselines: supervised, few-shot, zero-shot",
     "mean_pool_baseline": "what a model has to beat (features and runs of five train)",
 }

@@ -38,6 +38,7 @@ class ChatServer:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.model: dict[str, Any] = {"id": "fake", "object": "model"}
+        self.pause = NO_PAUSE
         self.url = ""
 
 
@@ -62,7 +63,7 @@ def chat_server(answer: Answer):
             for name, value in {
                 "Content-Type": "application/json",
                 "Content-Length": str(len(data)),
-                **NO_PAUSE,
+                **state.pause,
             }.items():
                 self.send_header(name, value)
             self.end_headers()

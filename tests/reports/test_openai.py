@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -35,6 +36,27 @@ def ask(answer, **options):
 def in_turn(*replies):
     waiting = list(replies)
     return lambda _: waiting.pop(0)
+
+
+def test_the_pause_that_a_busy_server_asks_for_is_kept():
+    times = []
+
+    def answer(_):
+        times.append(time.monotonic())
+        return (429, {}) if len(times) == 1 else (200, completion("{}"))
+
+    with chat_server(answer) as server:
+        server.pause = {"Retry-After": "0.9"}
+        ((_, reply),) = backend(server.url).complete([REQUEST])
+    assert reply.text == "{}"
+    assert times[1] - times[0] >= 0.9  # without the header the client waits half a second at most
+
+
+def test_a_password_in_the_url_is_not_shown(monkeypatch):
+    with chat_server(lambda _: (404, {})) as server, pytest.raises(BackendError) as caught:
+        list(backend(server.url.replace("//", "//user:pa55word@")).complete([REQUEST]))
+    assert "pa55word" not in caught.value.message + caught.value.hint
+    assert "127.0.0.1" in caught.value.message
 
 
 def test_the_server_gets_the_conversation_and_the_schema():

@@ -56,6 +56,7 @@ class OpenAIBackend:
         self.workers = workers
         self.batch_size = max(64, 16 * workers)
         self._schema = answer_schema(questions, bounded=False)
+        self._server = re.sub(r"//[^/@]*@", "//", base_url)  # as shown, without a password
         self._client = openai.OpenAI(
             api_key=os.environ.get(KEY_VARIABLE) or "none", base_url=base_url, timeout=timeout, max_retries=max_retries
         )
@@ -106,12 +107,12 @@ class OpenAIBackend:
             return Reply(error="the server did not answer in time", seconds=time.perf_counter() - started)
         except openai.APIConnectionError as error:
             raise BackendError(
-                f"{self._client.base_url}: no connection ({type(error).__name__})",
+                f"{self._server}: no connection ({type(error).__name__})",
                 hint="is the server running? check --base-url; a rerun goes on where this one stopped",
             ) from None
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise BackendError(
-                f"{self._client.base_url}: the server refuses model {self.model!r} (HTTP {error.status_code})",
+                f"{self._server}: the server refuses model {self.model!r} (HTTP {error.status_code})",
                 hint=f"check --model, and the key in {KEY_VARIABLE}",
             ) from None
         except openai.APIStatusError as error:  # its message may repeat the report, so only the number is kept
