@@ -59,7 +59,7 @@ TILED_SLIDES = TableArtifact(
         column("mpp_y", DOUBLE, "microns per pixel at level 0, vertical"),
         column("mpp_source", STRING, "where mpp comes from: metadata | tiff-tags | cohort | flag"),
         column("mpp_conflict", STRING, "sources of mpp that disagree, null where none do"),
-        column("vendor", STRING, "slide format, OpenSlide's word"),
+        column("vendor", STRING, "slide format: OpenSlide's word, ome-tiff, or image"),
         column("read_level", INT, "pyramid level that tiles are read from"),
         column("tile_size", INT, "edge of a tile, pixels as the encoder sees it"),
         column("target_mpp", DOUBLE, "microns per pixel asked for"),
