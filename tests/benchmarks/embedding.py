@@ -4,13 +4,13 @@ Ways that are compared run in turn, several times, and medians are printed, of w
 threads. Other work on the machine disturbs wall times: the model is given one thread, and reading ahead
 needs a second, idle core. CPU times then tell what reading costs besides the model.
 
-Peers are commands, since this project does not depend on them. ``{slide}`` stands for the slide, ``{coords}``
-for an HDF5 file with the tiles' corners and the attributes that TRIDENT and CLAM read, ``{model}`` for a
-network of timm, ``{weights}`` for its weights (safetensors), ``{out}`` for a folder to write. Each runs over few
-tiles and over many; the difference is what a tile costs, without imports.
+Peers are commands, since this project does not depend on them. ``{slide}`` stands for the slide, ``{trident}``
+and ``{clam}`` for HDF5 files with the tiles' corners as these projects write them, ``{model}`` for a TorchScript
+file (pixels of 224 with ImageNet's mean), ``{out}`` for a folder to write. Each runs over few tiles and over
+many; the difference is what a tile costs, without imports.
 
 Example: python -m tests.benchmarks.embedding --peer 'clam=python clam_loop.py --slide {slide} --coords
-{coords} --model {model} --weights {weights} --out {out}'
+{clam} --model {model} --out {out}'
 """
 
 from __future__ import annotations
@@ -29,21 +29,24 @@ from statistics import median
 from tests.benchmarks.processes import usage_of
 from tests.benchmarks.tiling import drawn, peer
 
-VIT, TINY = "vit_small_patch16_224", "test_vit"
-"""Networks of timm, and one that costs next to nothing."""
+VIT = "vit_small_patch16_224"
+"""A network of timm."""
 DEVICE_RATE = 2000
 """Tiles a second of the simulated device."""
 PYTHON = [sys.executable, "-c"]
 
 PREPARE = """
 import sys, timm, torch
-from pathlib import Path
 from safetensors.torch import save_file
 torch.manual_seed(0)
-network = timm.create_model(sys.argv[1], pretrained=False, num_classes=0)
-save_file(network.state_dict(), sys.argv[2])
-print(network.pretrained_cfg["input_size"][-1])
+network = timm.create_model(sys.argv[1], pretrained=False, num_classes=0).eval()
+save_file(network.state_dict(), sys.argv[2] + ".safetensors")
+tiny = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 16, 16), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+for name, module in ((sys.argv[1], network), ("tiny", tiny)):
+    with torch.inference_mode():
+        torch.jit.trace(module, torch.zeros(2, 3, 224, 224)).save(f"{sys.argv[2]}-{name}.pt")
 """
+"""Writes a network of timm with random weights, and TorchScript files of it and of one that costs next to nothing."""
 
 
 def in_turn(ways: Mapping[str, Callable[[], object]], runs: int) -> dict[str, tuple[float, float]]:
@@ -82,18 +85,19 @@ class Tiled:
         row |= {"width": width, "height": height, "mpp_x": 0.25, "mpp_y": 0.25}
         row |= {"tile_size": tile_size, "target_mpp": 0.5, "tile_size_level0": size}
         made = Provenance.of(TileSettings(tile_size=tile_size))
-        self.folder, self.coords = folder, folder / "coords.h5"
+        self.folder, self.coords = folder, {name: folder / f"{name}.h5" for name in ("trident", "clam")}
         self.slide = TiledSlide("slide", None, folder / "slide.parquet", str(number))
-        if self.coords.exists():
+        if self.slide.table.exists():
             return
         TILED_SLIDES.write(folder / "slides.parquet", [row], made)
         tiles = [{"x": x, "y": y, "keep": True} for x, y in self.corners.tolist()]
         TILES.write(folder / "slide.parquet", tiles, made, notes={"five.row": canonical_json(row)})
-        with h5py.File(self.coords, "w") as h5:
-            h5["coords"] = self.corners
-            trident = {"patch_size": tile_size, "level0_magnification": 40, "target_magnification": 20}
-            trident |= {"patch_size_level0": size, "overlap": 0}
-            h5["coords"].attrs.update({**trident, "patch_level": 0})
+        trident = {"patch_size": tile_size, "level0_magnification": 40, "target_magnification": 20}
+        attributes = {"trident": trident, "clam": {"patch_size": size, "patch_level": 0}}
+        for name, path in self.coords.items():
+            with h5py.File(path, "w") as h5:
+                h5["coords"] = self.corners
+                h5["coords"].attrs.update(attributes[name])
 
 
 class FixedRate:
@@ -146,6 +150,11 @@ def read_only(tiled: Tiled, threads: int, batch: int = 64) -> None:
             pass
 
 
+def prepare(work: Path) -> None:
+    """Write the networks in another process, whose memory is not ours."""
+    subprocess.run([*PYTHON, PREPARE, VIT, str(work / "model")], check=True, capture_output=True)
+
+
 def pipeline(slide: Path, work: Path, n_model: int, runs: int) -> None:
     """Print how near the stage comes to the model alone, the reader alone, and a fast device."""
     import torch
@@ -155,9 +164,8 @@ def pipeline(slide: Path, work: Path, n_model: int, runs: int) -> None:
     from pipelines.slides.tile_stream import TileStream, kept_tiles
 
     torch.set_num_threads(1)
-    weights = work / "vit.safetensors"
-    subprocess.run([*PYTHON, PREPARE, VIT, str(weights)], check=True, stdout=subprocess.DEVNULL)
-    vit = load_encoder(find_preset(f"timm:{VIT}"), weights=weights)
+    prepare(work)
+    vit = load_encoder(find_preset(f"timm:{VIT}"), weights=work / "model.safetensors")
     small, many = Tiled(work / "small", slide, 224, n_model), Tiled(work / "many", slide, 224, 3000)
     with TileStream([kept_tiles(small.slide.table)[0]].__getitem__, batch_size=64, threads=1) as stream:
         batches = [batch.pixels for batch in stream.batches(0)]
@@ -254,37 +262,27 @@ def writing(work: Path, n_tiles: int = 100_000, dim: int = 1024) -> None:
 
 def against_peers(slide: Path, peers: Mapping[str, str], work: Path, runs: int) -> None:
     """Print what a further tile costs ``five embed`` and every peer, with a large model and with a tiny one."""
-    for model, numbers in ((VIT, (64, 320)), (TINY, (500, 4000))):
-        weights = work / f"{model}.safetensors"
-        told = subprocess.run([*PYTHON, PREPARE, model, str(weights)], check=True, capture_output=True).stdout
-        tiled = {number: Tiled(work / f"{model}-{number}", slide, int(told), number) for number in numbers}
-        own = f"embed {{tiles}} -o {{out}} --encoder timm:{model} --weights {{weights}} --device cpu --overwrite"
-        run = shlex.join([*PYTHON, "import torch; torch.set_num_threads(1); from fivecli.app import main; main()"])
-        commands = {"five embed": f"{run} {own}", **peers}
-
-        def cost(
-            command: str, model: str = model, weights: Path = weights, tiled: dict[int, Tiled] = tiled
-        ) -> list[float]:
-            spent = []
-            for number in sorted(tiled):
-                out = work / "peer"
-                shutil.rmtree(out, ignore_errors=True)
-                out.mkdir()
-                places = {"slide": slide.absolute(), "coords": tiled[number].coords, "tiles": tiled[number].folder}
-                places |= {"out": out, "model": model, "weights": weights}
-                used = usage_of([part.format(**places) for part in shlex.split(command)])
-                spent.append((used.wall, used.cpu))
-            more = max(tiled) - min(tiled)
-            return [1000 * (spent[1][kind] - spent[0][kind]) / more for kind in (0, 1)]
-
-        found: dict[str, list[list[float]]] = {name: [] for name in commands}
+    prepare(work)
+    run = shlex.join([*PYTHON, "import torch; torch.set_num_threads(1); from fivecli.app import main; main()"])
+    own = f"{run} embed {{tiles}} -o {{out}} --encoder torchscript:{{model}} --device cpu --allow-mismatch"
+    for model, numbers, bar in ((VIT, (32, 160), 1.3), ("tiny", (300, 2100), 5)):
+        tiled = [Tiled(work / f"{model}-{number}", slide, 224, number) for number in numbers]
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("five embed", *peers)}
         for _ in range(runs):
-            for name, command in commands.items():
-                found[name].append(cost(command))
+            for name, command in {"five embed": own, **peers}.items():
+                used = []
+                for tiles in tiled:
+                    shutil.rmtree(work / "peer", ignore_errors=True)
+                    (work / "peer").mkdir()
+                    places = {"slide": slide.absolute(), "tiles": tiles.folder, **tiles.coords}
+                    places |= {"out": work / "peer", "model": work / f"model-{model}.pt"}
+                    used.append(usage_of([part.format(**places) for part in shlex.split(command)]))
+                more = (numbers[1] - numbers[0]) / 1000
+                found[name].append(((used[1].wall - used[0].wall) / more, (used[1].cpu - used[0].cpu) / more))
         costs = {name: [median(run[kind] for run in each) for kind in (0, 1)] for name, each in found.items()}
-        print(f"\n{model}, {told.decode().strip()} px: what a further tile costs (bar: {1.3 if model == VIT else 5} x)")
+        print(f"\n{model}, one thread: what a further tile costs (bar: {bar} x)")
         for name, (wall, cpu) in costs.items():
-            ratios = (wall / costs["five embed"][0], cpu / costs["five embed"][1])
+            ratios = wall / costs["five embed"][0], cpu / costs["five embed"][1]
             print(f"  {name:<14} {wall:7.2f} ms ({ratios[0]:.2f} x), {cpu:7.2f} CPU ms ({ratios[1]:.2f} x)", flush=True)
 
 
