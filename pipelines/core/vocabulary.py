@@ -69,6 +69,8 @@ class Language(Part):
         ),
     )
     """Stand after what they deny: ``pleural invasion is not identified``."""
+    affirmed_after: tuple[Term, ...] = ("present",)
+    """Stand after what they affirm, and keep a later denial from it: ``lymphatic - present. perineural - absent``."""
     scope_end: tuple[Term, ...] = ("but", "however", "although", "except", "though", "whereas", "while", "with")
     """End what a negation reaches over."""
     alternatives: tuple[Term, ...] = ("or", "nor")

@@ -156,8 +156,8 @@ class ClauseReader:
         return "," not in between or bool(compile_terms(self.language.alternatives).search(between))
 
     def _denied_after(self, after: str) -> bool:
-        piece = re.split(r"[,;]|\bpresent(?! ?:)\b", after, maxsplit=1)[0]
-        breaks = spans(self.language.scope_end, piece)
+        piece = re.split(r"[,;]", after, maxsplit=1)[0]
+        breaks = spans((*self.language.scope_end, *self.language.affirmed_after), piece)
         if breaks:
             piece = piece[: breaks[0][0]]
         return bool(compile_terms(self.language.denied_after).search(piece))

@@ -28,5 +28,10 @@ def test_what_a_report_says_under_the_microscope_ranks_before_what_the_naked_eye
     assert RANK.index("diagnosis") < RANK.index("microscopic") < RANK.index("gross") < RANK.index("clinical")
 
 
+def test_words_in_a_sentence_are_no_heading():
+    report = "Final diagnosis: carcinoma. Frozen section diagnosis is confirmed. No microscopic invasion is seen."
+    assert Sections(report).at(report.index("invasion")) == "diagnosis"
+
+
 def test_a_heading_belongs_to_its_section():
     assert Sections(REPORT).at(REPORT.index("GROSS")) == "gross"
