@@ -123,6 +123,10 @@ class BagModel(nn.Module, ABC):
             )
         return [known.index(name) for name in classes]
 
+    def checkpoint_activations(self) -> None:
+        """From now on compute activations again in the backward pass instead of keeping those of a whole batch."""
+        self.checkpointing = True
+
     def freeze_text(self) -> None:
         """Stop learning on the text side: texts and prompts stay as they are and are encoded once only."""
 

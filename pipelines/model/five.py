@@ -85,6 +85,13 @@ class FiveModel(BagModel):
         groups = vectors.split([len(texts) for texts in classes.values()])
         return functional.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=-1)
 
+    def checkpoint_activations(self) -> None:
+        """Compute the activations of each bag, and of each layer of the text model, again in the backward pass."""
+        super().checkpoint_activations()
+        text = self.text.model  # transformers before 5 have the second name only
+        enable = getattr(text, "activation_checkpointing_enable", None) or text.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+
     def freeze_text(self) -> None:
         """Stop learning on the text side: texts and prompts stay as they are and are encoded once only."""
         self.text.freeze()

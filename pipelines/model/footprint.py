@@ -53,8 +53,11 @@ def footprint(model: BagModel, objective: Objective, data: Data, settings: Train
     few, many = (_kept(model, objective, slides, data.reader, settings, most) for most in (FEW_TILES, 2 * FEW_TILES))
     sizes = [tiles_drawn(slide.n_tiles, settings.tile_ratio, settings.max_tiles) for slide in slides]
     per_tile = (many.bytes - few.bytes) / max(1, many.tiles - few.tiles)
-    fixed = few.bytes - per_tile * few.tiles
-    tiles = max(sizes) if settings.checkpoint_activations else sum(sizes)
+    fixed, tiles = few.bytes - per_tile * few.tiles, sum(sizes)
+    if settings.checkpoint_activations:
+        model.checkpoint_activations()
+        fixed = _kept(model, objective, slides, data.reader, settings, FEW_TILES).bytes
+        tiles = max(sizes)
     features = sum(slide.n_tiles for slide in [*data.train, *data.val]) * model.spec.feature_dim * 4
     return Footprint(
         trainable=trainable,

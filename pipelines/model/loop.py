@@ -135,7 +135,8 @@ class _Training:
     accelerator: Accelerator
 
     def __post_init__(self) -> None:
-        self.model.checkpointing = self.settings.checkpoint_activations
+        if self.settings.checkpoint_activations:
+            self.model.checkpoint_activations()
         self.model.label_smoothing = self.settings.label_smoothing
         if self.settings.lr_text == 0:
             self.model.freeze_text()
