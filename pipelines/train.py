@@ -22,7 +22,8 @@ from pipelines.model.accelerator import make_accelerator
 from pipelines.model.bag_model import BagModel
 from pipelines.model.checkpoint import WEIGHTS, save_model
 from pipelines.model.footprint import Footprint, footprint
-from pipelines.model.linear_five import LinearFive, fit_linear_five
+from pipelines.model.linear_fit import fit_linear_five
+from pipelines.model.linear_five import LinearFive
 from pipelines.model.loop import fit
 from pipelines.model.optimizer import updates_per_epoch
 from pipelines.model.probe import LinearProbe, fit_probe

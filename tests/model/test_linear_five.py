@@ -11,7 +11,8 @@ from pipelines.core.settings.train import ModelSettings
 from pipelines.model.bag_model import ModelSpec
 from pipelines.model.bags import BagFile, TileBag
 from pipelines.model.batches import Data
-from pipelines.model.linear_five import CLASS_PENALTY, TEXT_PENALTY, LinearFive, fit_linear_five, log_mean_exp
+from pipelines.model.linear_fit import BIAS_PENALTY, CLASS_PENALTY, TEXT_PENALTY, fit_linear_five
+from pipelines.model.linear_five import LinearFive, log_mean_exp
 from pipelines.model.objectives import ClassMatching, DescriptionMatching
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
@@ -144,14 +145,15 @@ def test_weights_of_classes_are_the_minimum_of_the_penalised_loss(make, pretrain
     weights = model.weights.double().requires_grad_()
     biases = model.biases.double().requires_grad_()
     loss = torch.nn.functional.cross_entropy(offset + x @ weights.T + biases, targets, reduction="sum")
-    (loss + CLASS_PENALTY / 2 * weights.square().sum()).backward()
+    loss = loss + CLASS_PENALTY / 2 * weights.square().sum() + BIAS_PENALTY / 2 * biases.square().sum()
+    loss.backward()
     assert weights.grad.abs().max() < 1e-4
     assert biases.grad.abs().max() < 1e-4
 
 
 def test_language_stays_where_labels_say_nothing(make, pretrained):
-    vector = torch.zeros(2, C)  # two slides alike, one of each class
-    model = tuned(make, pretrained, Bags(vector), {"s0": "round", "s1": "spindle"})
+    middling = pretrained.centre.expand(2, C)  # two slides alike, one of each class
+    model = tuned(make, pretrained, Bags(middling), {"s0": "round", "s1": "spindle"})
     assert model.weights.abs().max() < 1e-3
     assert right(model, seed=1) == right(pretrained, seed=1)
 
