@@ -99,7 +99,9 @@ class OnePass:
                 with suppress(IndexError):  # no further slide
                     tiles = to_read(number) if reading.stage_dir else None
                     if tiles is not None:
-                        copier.submit(stage.fetch, tiles.path)  # what goes wrong is told when it is read
+                        copier.submit(
+                            stage.fetch, tiles.path, tiles.slide_id
+                        )  # what goes wrong is told when it is read
 
             with TileStream(to_read, batch_size=reading.batch_size, threads=reading.threads, stage=stage) as stream:
                 yield _OneSlide(outputs, stream, items, copy_ahead, stage.drop)
@@ -133,7 +135,7 @@ class _OneSlide:
     stream: TileStream
     items: Items
     copy_ahead: Callable[[int], None]
-    drop_copy: Callable[[Path], None]
+    drop_copy: Callable[[str], None]
     number: int = 0
 
     def __call__(self, slide: TiledSlide) -> Result:
@@ -147,7 +149,7 @@ class _OneSlide:
         n_tiles, clock = len(tiles.coords), _Clock()
         self.copy_ahead(self.number + 1)
         with ExitStack() as stack:
-            stack.callback(self.drop_copy, tiles.path)
+            stack.callback(self.drop_copy, slide.slide_id)
             sinks = {output.name: stack.enter_context(output.writing(slide, row, n_tiles)) for output in todo}
             for batch in clock.waited(self.stream.batches(self.number)):
                 for sink in sinks.values():

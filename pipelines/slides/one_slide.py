@@ -70,7 +70,10 @@ class TileOneSlide:
         if TILES.is_current(table, provenance):
             return self._kept(slide, table, provenance)
         table.unlink(missing_ok=True)  # of other settings, or of another slide file
-        with self.stage.local(path) as copy, open_slide(copy, self.settings.mpp, cohort_mpp=slide.mpp) as opened:
+        with (
+            self.stage.local(path, slide.slide_id) as copy,
+            open_slide(copy, self.settings.mpp, cohort_mpp=slide.mpp) as opened,
+        ):
             row, tiles = self._make(slide, opened)
         row["seconds"] = time.perf_counter() - started
         TILES.write(table, tiles, provenance, notes={ROW_NOTE: canonical_json(row)})

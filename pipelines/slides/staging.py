@@ -29,8 +29,10 @@ class Stage:
     folder: Path | None
     """Folder of the run; None where slides are read where they are."""
 
-    def fetch(self, slide: Path) -> Path:
-        """Return the path of a local copy of ``slide``, made now if there is none.
+    def fetch(self, slide: Path, slide_id: str) -> Path:
+        """Return the path of the local copy of ``slide`` for ``slide_id``, made now if there is none.
+
+        Ids that share a file have copies of their own, so that one may be dropped while another is read.
 
         Raises
         ------
@@ -39,22 +41,22 @@ class Stage:
         """
         if self.folder is None:
             return slide
-        place = self._place(self.folder, slide)
+        place = self._place(self.folder, slide_id)
         if not place.exists():  # a copy that is there does not wait for another that is being made
             with _COPYING:
                 if not place.exists():
                     _copy(slide, place)
         return place / slide.name
 
-    def drop(self, slide: Path) -> None:
-        """Delete the copy of ``slide``, if there is one."""
+    def drop(self, slide_id: str) -> None:
+        """Delete the copy for ``slide_id``, if there is one."""
         if self.folder is not None:
-            shutil.rmtree(self._place(self.folder, slide), ignore_errors=True)
+            shutil.rmtree(self._place(self.folder, slide_id), ignore_errors=True)
 
     @contextmanager
-    def local(self, slide: Path) -> Iterator[Path]:
+    def local(self, slide: Path, slide_id: str) -> Iterator[Path]:
         """Yield the copy of ``slide`` (see `fetch`); errors that name the copy name the slide instead."""
-        copy = self.fetch(slide)
+        copy = self.fetch(slide, slide_id)
         try:
             yield copy
         except SlideError as error:
@@ -62,8 +64,8 @@ class Stage:
             raise
 
     @staticmethod
-    def _place(folder: Path, slide: Path) -> Path:
-        return folder / fingerprint(str(slide.absolute()))
+    def _place(folder: Path, slide_id: str) -> Path:
+        return folder / fingerprint(slide_id)
 
 
 IN_PLACE = Stage(None)
@@ -81,12 +83,11 @@ class CopiesAhead(Ahead):
         """Copy ``slide`` if it will be read; what goes wrong is told when its turn comes."""
         with suppress(SlideError):
             if slide.path is not None and not self.is_current(slide):
-                self.stage.fetch(slide.path)
+                self.stage.fetch(slide.path, slide.slide_id)
 
     def release(self, slide: CohortSlide) -> None:
         """Delete the copy."""
-        if slide.path is not None:
-            self.stage.drop(slide.path)
+        self.stage.drop(slide.slide_id)
 
 
 @contextmanager

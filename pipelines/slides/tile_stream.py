@@ -25,6 +25,7 @@ from pipelines.slides.staging import IN_PLACE, Stage
 class SlideTiles:
     """The tiles to read from one slide."""
 
+    slide_id: str
     path: Path
     coords: NDArray[np.int64]
     """(N, 2), x then y of the top-left corners, level-0 pixels."""
@@ -48,7 +49,8 @@ def kept_tiles(table: Path) -> tuple[SlideTiles, dict[str, Any]]:
     row: dict[str, Any] = json.loads(notes["five.row"])
     kept = tiles.filter(tiles["keep"])
     coords = np.stack([kept["x"].to_numpy(), kept["y"].to_numpy()], axis=1).astype(np.int64)
-    return SlideTiles(Path(row["path"]), coords, row["tile_size_level0"] or 0, row["tile_size"] or 0), row
+    size_level0, tile_size = row["tile_size_level0"] or 0, row["tile_size"] or 0
+    return SlideTiles(row["slide_id"], Path(row["path"]), coords, size_level0, tile_size), row
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ class TileStream:
         pixels = np.empty((len(coords), size, size, 3), np.uint8)
         readable = np.ones(len(coords), bool)
         try:
-            handle = self._handle(slide.path)
+            handle = self._handle(slide)
         except SlideError as error:
             return _Read(job.number, TileBatch(pixels[:0], coords[:0], len(coords), error))
         for row, (x, y) in enumerate(coords.tolist()):
@@ -171,17 +173,17 @@ class TileStream:
             return _Read(job.number, TileBatch(pixels, coords))
         return _Read(job.number, TileBatch(pixels[readable], coords[readable], int((~readable).sum())))
 
-    def _handle(self, path: Path) -> Slide:
-        """Return this thread's handle on ``path``; the one on its earlier slide is closed."""
-        mine: tuple[Path, Slide] | None = getattr(self._handles, "slide", None)
-        if mine is not None and mine[0] == path:
+    def _handle(self, slide: SlideTiles) -> Slide:
+        """Return this thread's handle on ``slide``; the one on its earlier slide is closed."""
+        mine: tuple[str, Slide] | None = getattr(self._handles, "slide", None)
+        if mine is not None and mine[0] == slide.slide_id:
             return mine[1]
         if mine is not None:
             mine[1].close()
             self._opened.remove(mine[1])
             self._handles.slide = None
-        with self._stage.local(path) as copy:
+        with self._stage.local(slide.path, slide.slide_id) as copy:
             opened = open_slide(copy)
-        self._handles.slide = path, opened
+        self._handles.slide = slide.slide_id, opened
         self._opened.append(opened)
         return opened

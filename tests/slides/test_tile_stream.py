@@ -22,7 +22,7 @@ def slides(tmp_path):
         rgb = np.broadcast_to(row[None, :, None], (SIZE, N_TILES * SIZE, 3)).copy()
         path = write_lossless_slide(tmp_path / f"{number}.tif", rgb, 0.5)
         coords = np.stack([SIZE * np.arange(N_TILES), np.zeros(N_TILES)], axis=1).astype(np.int64)
-        found.append(SlideTiles(path, coords, SIZE, SIZE))
+        found.append(SlideTiles(path.stem, path, coords, SIZE, SIZE))
     return found
 
 
