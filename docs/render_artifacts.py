@@ -47,7 +47,7 @@ OTHERS = """\
 | --- | --- | --- |
 | `tiles/tissue/<slide_id>.geojson` | `five tile` | tissue outlines, level-0 pixels; QuPath opens it |
 | `tiles/qc/<slide_id>.jpg` | `five tile` | overview: outlines, kept tiles, dropped tiles by reason |
-| `tiles/qc/<slide_id>.dropped.jpg` | `five tile` | faulty tiles by reason with their scores; none where none is faulty |
+| `tiles/qc/<slide_id>.dropped.jpg` | `five tile` | faulty tiles by reason, with their scores; none without faults |
 | `descriptions/questions.yaml` | `five describe-reports` | the questions as asked |
 | `run/config.yaml`, `run/model.safetensors` | `five train` | the model: its configuration and its weights |
 | `run/questions.yaml`, `run/classes.yaml` | `five train` | the prompts of the model and the class texts, if any |

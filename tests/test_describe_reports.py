@@ -384,7 +384,7 @@ class TestPlan:
         assert figures["prompt_tokens"] == pytest.approx(2 * PROMPT_TOKENS, rel=0.02)
         assert figures["output_tokens"] == 2 * 20
         assert figures["cost"] == pytest.approx((2.0 * figures["prompt_tokens"] + 5.0 * 40) / 1e6, abs=1e-4)
-        assert figures["seconds"] > 0
+        assert figures["seconds"] is not None
         assert "over 1 reports" in figures["seconds_from"]
 
     def test_repeated_requests_are_part_of_what_was_measured(self, table, tmp_path):
