@@ -32,7 +32,7 @@ SHARPNESS = 2.0
 class LinearFive(BagModel):
     """A linear map from slides to texts, and weights of classes beside their texts.
 
-    B bags, N tiles, P questions, K classes, C channels of the image encoder, W of the text model.
+    B bags, N tiles, K classes, C channels of the image encoder, W of the text model.
     """
 
     centre: Tensor
@@ -57,8 +57,8 @@ class LinearFive(BagModel):
 
     @property
     def prompt_names(self) -> tuple[str, ...]:
-        """Question ids."""
-        return tuple(self.spec.questions)
+        """Empty: a log-mean-exp has no attention."""
+        return ()
 
     @property
     def vector_width(self) -> int:
@@ -84,10 +84,8 @@ class LinearFive(BagModel):
         return functional.normalize(self.text.pooled(texts), dim=-1)
 
     def encode_prompts(self, kept: Sequence[int] | None = None) -> Tensor:
-        """Return the prompts of the kept (default all) questions, (P, W) of length 1."""
-        prompts = list(self.spec.questions.values())
-        chosen = [prompts[index] for index in (range(len(prompts)) if kept is None else kept)]
-        return self.encode_texts(chosen) if chosen else self.to_text.new_empty(0, self.text.width)
+        """Return no prompts: nothing is asked of the tiles."""
+        return self.to_text.new_empty(0, self.text.width)
 
     def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
         """Return text, weights and bias of each class, (K, W + C + 1).
@@ -123,10 +121,8 @@ class LinearFive(BagModel):
         return torch.cat([vectors @ self.to_text.T, vectors, torch.ones_like(vectors[:, :1])], dim=1)
 
     def attend(self, bag: TileBag, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the vector of one bag, and the tiles behind the channels that speak of each question, (P, N)."""
-        shares = (SHARPNESS * self.scaled(bag.features.to(self.device))).softmax(dim=0)  # (N, C), of each channel
-        relevance = functional.normalize((prompts @ self.to_text).abs() + 1e-12, p=1, dim=1)  # (P, C)
-        return self.encode_bags([bag], prompts), relevance @ shares.T
+        """Return the vector of one bag, (1, W + C + 1), and no maps."""
+        return self.encode_bags([bag], prompts), self.to_text.new_empty(0, len(bag.features))
 
 
 def log_mean_exp(tiles: Tensor) -> Tensor:
