@@ -5,7 +5,8 @@
 
 Patients are dealt into five folds, and every method is trained and tested on the same ones:
 
-* supervised: all labels of the other folds; a part of them chooses the epoch. FiVE is first
+* supervised: all labels of the other folds; a part of them chooses the epoch, where a method has
+  epochs (``five-linear`` and ``mean-lr`` have none and train on all). FiVE is first
   pre-trained on the descriptions of the training patients, then fine-tuned; so is its closed form.
 * few-shot: of the training patients of fold k, draw k takes 1, 2, 4, 8 or 16 of each class.
   Nobody sees another label, so that nothing is chosen by validation: the last epoch counts.
@@ -47,6 +48,8 @@ FOLDS = 5
 SHOTS = (1, 2, 4, 8, 16)
 OURS = ("five-linear", "five")
 METHODS = (*OURS, *BASELINES, "mean-lr")
+WITHOUT_EPOCHS = ("five-linear", "mean-lr")
+"""Methods in which nothing is chosen on validation slides."""
 RESAMPLES = 1000
 PRETRAINING = {"tuning": "frozen"}
 """Settings of FiVE that are not the defaults: a text model that is encoded once suits two CPU cores."""
@@ -117,8 +120,9 @@ class Study:
             (run / WEIGHTS).unlink()  # 250 runs of up to 30 MB
 
     def splits(self, cell: Cell) -> Path:
-        """Return the split file of ``cell``: the same for all methods."""
-        folder = self.out / "splits" / f"{cell.part}{cell.shots or ''}-{cell.fold}"
+        """Return the split file of ``cell``: the same patients for all methods."""
+        has_epochs = cell.method not in WITHOUT_EPOCHS
+        folder = self.out / "splits" / f"{cell.part}{cell.shots or ''}{'' if has_epochs else '-all'}-{cell.fold}"
         path = folder / "splits.parquet"
         if not path.exists():
             slides = read_feature_cohort(self.features, self.cohort).slides
@@ -128,6 +132,8 @@ class Study:
                 rows = [{**row, "split": "train"} for row in rows if row["patient_id"] in drawn] + [
                     row for row in rows if row["split"] == "test"
                 ]
+            if not has_epochs:
+                rows = [{**row, "split": "train" if row["split"] == "val" else row["split"]} for row in rows]
             SPLITS.write(path, rows, MADE)
         return path
 
@@ -142,7 +148,7 @@ class Study:
         run = self.out / "pretrained" / cell.method / str(cell.fold)
         splits = self.splits(Cell("supervised", None, cell.method, cell.fold))
         inputs = TrainInputs(self.features, self.cohort, self.descriptions, splits=splits)
-        settings = TrainSettings(model=cell.method, seed=cell.fold, **PRETRAINING, **self.settings)
+        settings = TrainSettings(model=cell.method, seed=cell.fold, val_fraction=0, **PRETRAINING, **self.settings)
         train(inputs, run, settings, device="cpu")
         return run
 
