@@ -31,7 +31,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import PREDICTIONS, SPLITS
@@ -205,10 +204,12 @@ class Tested:
     def auc(self, chosen: np.ndarray) -> float:
         """Return the mean area under the curve of each class against the others; NaN if one class is missing."""
         labels, logits = self.labels[chosen], self.logits[chosen]
-        shifted = logits - np.stack([np.delete(logits, k, axis=1).max(axis=1) for k in range(logits.shape[1])], axis=1)
-        if len(np.unique(labels)) < logits.shape[1]:
-            return float("nan")
-        return float(np.mean([roc_auc_score(labels == k, shifted[:, k]) for k in range(logits.shape[1])]))
+        found = []
+        for k in range(1, logits.shape[1]) if logits.shape[1] == 2 else range(logits.shape[1]):
+            scores = logits[:, k] - np.delete(logits, k, axis=1).max(axis=1)
+            own, others = scores[labels == k, None], scores[labels != k]
+            found.append(((own > others) + (own == others) / 2).mean() if own.size and others.size else np.nan)
+        return float(np.mean(found))
 
 
 Figure = Callable[[Tested, np.ndarray], float]
