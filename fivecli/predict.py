@@ -53,9 +53,7 @@ def command(
         show_figures(plan(inputs, output, settings, shard=part), as_json=as_json)
         return
     with progress("predict") as on_result:
-        summary = predict(
-            inputs, output, settings, shard=part, device=device, overwrite=overwrite, on_result=on_result
-        )
+        summary = predict(inputs, output, settings, shard=part, device=device, overwrite=overwrite, on_result=on_result)
     rows = PREDICTIONS.read_rows(output / "predictions.parquet")
     if not as_json and rows and len(rows) <= MOST_SHOWN:
         names = [name for name in rows[0] if name.startswith("prob_")]
