@@ -28,6 +28,8 @@ SLIDE_SUFFIXES = frozenset(
     | {".png", ".jpg", ".jpeg"}
 )
 """Files of a folder that are taken for slides."""
+FILE_SUFFIXES = SLIDE_SUFFIXES | {".h5"}
+"""Ends of ids that are file names: other tools list slides, or their features, by file."""
 
 
 RESERVED_ID = "slides"
@@ -61,7 +63,8 @@ def read_cohort(source: Path) -> list[CohortSlide]:
 
     Ids of a folder are relative paths without extension; the files of a DICOM series in one
     folder are one slide, named after the first of them. Relative paths of a table are
-    resolved against the table's folder.
+    resolved against the table's folder. Ids of a table without paths may be file names, as
+    other tools have them: they are given the id that a folder of these files gives.
 
     Raises
     ------
@@ -80,7 +83,7 @@ def read_cohort(source: Path) -> list[CohortSlide]:
                 f"{source}: no slide_id and no path column",
                 hint=f"name one of {', '.join(ALIASES['slide_id'] + ALIASES['path'])}",
             )
-        slides = [_slide(row, names, source, line) for line, row in enumerate(rows, start=2)]
+        slides = _named_by_file([_slide(row, names, source, line) for line, row in enumerate(rows, start=2)], source)
     if not slides:
         raise CohortError(f"{source}: no slides found", hint=f"known suffixes: {' '.join(sorted(SLIDE_SUFFIXES))}")
     _refuse_repeats(slides, source)
@@ -146,10 +149,30 @@ def canonical_columns(found: Sequence[str] | Any, aliases: Mapping[str, tuple[st
 def _folder_slides(folder: Path) -> list[CohortSlide]:
     visible = folder.rglob("[!.]*")  # hidden ones are half written, or what macOS notes on other files
     files = _slides_of(sorted(p for p in visible if p.suffix.lower() in SLIDE_SUFFIXES and p.is_file()))
-    stems = [p.relative_to(folder).with_suffix("").as_posix() for p in files]
-    times = Counter(stems)
-    ids = [p.relative_to(folder).as_posix() if times[s] > 1 else s for p, s in zip(files, stems, strict=True)]
+    ids = _without_suffix([p.relative_to(folder) for p in files])
     return [CohortSlide(slide_id, path) for slide_id, path in zip(ids, files, strict=True)]
+
+
+def _without_suffix(files: Sequence[Path]) -> list[str]:
+    """Return an id for each file: its path without suffix, or with it where two files differ in nothing else."""
+    stems = [file.with_suffix("").as_posix() for file in files]
+    times = Counter(stems)
+    return [file.as_posix() if times[stem] > 1 else stem for file, stem in zip(files, stems, strict=True)]
+
+
+def _named_by_file(slides: Sequence[CohortSlide], source: Path) -> list[CohortSlide]:
+    """Return the slides, those without a path whose id is a file name with that file and its id."""
+    by_file = [s for s in slides if s.path is None and Path(s.slide_id).suffix.lower() in FILE_SUFFIXES]
+    new_ids = dict(
+        zip([s.slide_id for s in by_file], _without_suffix([Path(s.slide_id) for s in by_file]), strict=True)
+    )
+
+    def renamed(slide: CohortSlide) -> CohortSlide:
+        is_slide = Path(slide.slide_id).suffix.lower() in SLIDE_SUFFIXES
+        path = source.parent / slide.slide_id if is_slide else None
+        return replace(slide, slide_id=new_ids[slide.slide_id], path=path)
+
+    return [renamed(slide) if slide.path is None and slide.slide_id in new_ids else slide for slide in slides]
 
 
 def _slides_of(files: Sequence[Path]) -> list[Path]:
@@ -203,7 +226,10 @@ def _refuse_repeats(slides: Sequence[CohortSlide], source: Path) -> None:
         if slide.slide_id in seen:
             raise CohortError(f"{source}: slide_id {slide.slide_id!r} stands twice", hint="make the ids unique")
         if slide.slide_id.startswith("/") or ".." in slide.slide_id.split("/"):
-            raise CohortError(f"{source}: slide_id {slide.slide_id!r} would leave the output folder")
+            raise CohortError(
+                f"{source}: slide_id {slide.slide_id!r} would leave the output folder",
+                hint="give the slides ids of their own in a column 'slide_id'",
+            )
         if slide.slide_id == RESERVED_ID:
             raise CohortError(
                 f"{source}: slide_id {RESERVED_ID!r} is the name of the summary tables", hint="choose another id"

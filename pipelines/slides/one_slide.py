@@ -176,7 +176,10 @@ class TileOneSlide:
 
 def _path_of(slide: CohortSlide) -> Path:
     if slide.path is None:
-        raise SlideError(f"{slide.slide_id}: the cohort table gives no path", hint="fill its column 'path'")
+        raise SlideError(
+            f"{slide.slide_id}: no slide file of this name is given",
+            hint="fill the column 'path' of the cohort, or pass the folder of slides and the table as --cohort",
+        )
     return slide.path
 
 

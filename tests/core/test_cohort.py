@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.core.cohort import read_cohort
+from pipelines.core.cohort import read_cohort, restricted
 from pipelines.core.errors import CohortError
 
 
@@ -85,3 +85,34 @@ def test_two_formats_of_one_name_keep_their_suffix(tmp_path):
     (tmp_path / "a.svs").touch()
     (tmp_path / "a.tif").touch()
     assert [s.slide_id for s in read_cohort(tmp_path)] == ["a.svs", "a.tif"]
+
+
+def test_ids_that_are_file_names_are_the_ids_of_a_folder_with_these_files(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name in ("007.svs", "b/x.SVS"):
+        (tmp_path / name).touch()
+    by_file = read_cohort(table(tmp_path, "wsi,mpp\n007.svs,0.5\nb/x.SVS,\n"))
+    assert [(s.slide_id, s.path) for s in by_file] == [(s.slide_id, s.path) for s in read_cohort(tmp_path)]
+
+
+def test_an_id_that_is_a_feature_file_has_no_slide(tmp_path):
+    slide = read_cohort(table(tmp_path, "PATIENT,FILENAME\np1,a.b.h5\n"))[0]
+    assert (slide.slide_id, slide.path) == ("a.b", None)
+
+
+def test_ids_with_a_path_of_their_own_stay_as_they_are(tmp_path):
+    slide = read_cohort(table(tmp_path, "slide_id,path\na.svs,x.svs\n"))[0]
+    assert (slide.slide_id, slide.path) == ("a.svs", tmp_path / "x.svs")
+
+
+def test_a_list_of_file_names_chooses_from_a_folder(tmp_path):
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    for name in ("a.svs", "a.tif", "b.svs"):
+        (folder / name).touch()
+    chosen = restricted(read_cohort(folder), table(tmp_path, "wsi\na.svs\na.tif\nb.svs\n"))
+    assert [(s.slide_id, s.path) for s in chosen] == [
+        ("a.svs", folder / "a.svs"),
+        ("a.tif", folder / "a.tif"),
+        ("b", folder / "b.svs"),
+    ]
