@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -47,8 +48,8 @@ class Report:
 def read_reports(source: Path) -> list[Report]:
     """Read reports from CSV, Parquet or JSON Lines (``report_id``, ``patient_id``, ``text``) or a folder of ``.txt``.
 
-    Without a column ``patient_id`` each report is a patient of its own. Text that is not
-    UTF-8 is read as Windows-1252; bytes that are neither become U+FFFD.
+    Without a column ``patient_id`` each report is a patient of its own. Text that is neither
+    UTF-8 nor marked as UTF-16 is read as Windows-1252; bytes without a meaning become U+FFFD.
 
     Raises
     ------
@@ -56,7 +57,8 @@ def read_reports(source: Path) -> list[Report]:
         The source is missing or unreadable, has no text or no id column, or repeats an id.
     """
     if source.is_dir():
-        reports = [_file_report(path, source) for path in sorted(source.rglob("*.txt"))]
+        visible = source.rglob("[!.]*")  # hidden ones are what macOS notes on other files
+        reports = [_file_report(path, source) for path in sorted(visible) if path.suffix.lower() == ".txt"]
     else:
         rows = read_table(source)
         if not rows:
@@ -65,7 +67,7 @@ def read_reports(source: Path) -> list[Report]:
         if "text" not in names or not names.keys() & {"report_id", "patient_id"}:
             raise CohortError(  # without the names found: the first line may be a report
                 f"{source}: none of its {len(rows[0])} columns is named as the report text, or none as its id",
-                hint="start the table with a line report_id,patient_id,text, separated by commas in CSV",
+                hint="start the table with a line report_id,patient_id,text",
             )
         reports = [_row_report(row, names, source, number) for number, row in enumerate(rows, start=1)]
     if not reports:
@@ -85,17 +87,23 @@ def read_table(source: Path) -> list[dict[str, Any]]:
     if source.suffix == ".parquet" or not source.is_file():
         return read_rows(source)
     text = decode(source.read_bytes())
-    if source.suffix in (".jsonl", ".ndjson"):
+    if source.suffix.lower() in (".jsonl", ".ndjson"):
         return _json_lines(text, source)
     return _csv_rows(text, source)
 
 
 def _csv_rows(text: str, source: Path) -> list[dict[str, Any]]:
-    """Read CSV; a row that does not fit the header is refused, as text would be lost or taken for an id."""
+    """Read CSV; a row that does not fit the header is refused, as text would be lost or taken for an id.
+
+    Columns are separated by what the header has most of, as programs write semicolons in many languages.
+    """
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default of 128 KiB is less than a 200-page report
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    first_line = text.partition("\n")[0]
+    separator = max(",;\t", key=first_line.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[dict[str, Any]] = []
-    hint = "put text with commas, quotes or line ends between quotes, and write quotes in it twice"
+    name = {",": "commas", ";": "semicolons", "\t": "tabs"}[separator]
+    hint = f"put text with {name}, quotes or line ends between quotes, and write quotes in it twice"
     try:
         header = next(reader, [])
         for fields in reader:
@@ -113,9 +121,10 @@ def _csv_rows(text: str, source: Path) -> list[dict[str, Any]]:
 
 
 def decode(data: bytes) -> str:
-    """Return text from UTF-8 (with or without a mark), else from Windows-1252; NUL bytes are left out."""
+    """Return text from UTF-8 or marked UTF-16, else from Windows-1252; NUL bytes are left out."""
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode(encoding)
     except UnicodeDecodeError:
         text = data.decode("cp1252", errors="replace")
     return text.replace("\0", "")
@@ -158,6 +167,7 @@ def _refuse_repeats(reports: Iterable[Report], source: Path) -> None:
     for report in reports:
         if report.report_id in seen:
             raise CohortError(
-                f"{source}: report_id {report.report_id!r} stands twice", hint="make the ids of the reports unique"
+                f"{source}: report_id {report.report_id!r} stands twice",
+                hint="give each report a report_id of its own; reports of one patient share the patient_id",
             )
         seen.add(report.report_id)

@@ -59,6 +59,17 @@ def test_a_password_in_the_url_is_not_shown(monkeypatch):
     assert "127.0.0.1" in caught.value.message
 
 
+def test_reports_for_this_machine_do_not_go_through_a_proxy(monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with chat_server(lambda _: (502, {})) as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url.removesuffix("/v1"))
+        reply, _ = ask(lambda _: (200, completion("{}")))
+    assert reply.text == "{}"
+    assert proxy.bodies == []
+
+
 def test_the_server_gets_the_conversation_and_the_schema():
     reply, server = ask(lambda _: (200, completion("{}")))
     assert (reply.text, reply.error, reply.prompt_tokens, reply.output_tokens) == ("{}", "", 2000, 20)

@@ -31,8 +31,23 @@ def test_json_lines(tmp_path):
 def test_a_folder_of_text_files(tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "a.txt").write_text("Margin free.")
+    (tmp_path / "B.TXT").write_text("Margin involved.")
+    (tmp_path / "._B.TXT").write_text("what macOS notes on B.TXT")
     (tmp_path / "notes.md").write_text("not a report")
-    assert read_reports(tmp_path) == [Report("site/a", "site/a", "Margin free.")]
+    assert read_reports(tmp_path) == [Report("B", "B", "Margin involved."), Report("site/a", "site/a", "Margin free.")]
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_are_told_by_the_header(tmp_path, separator):
+    path = tmp_path / "r.csv"
+    path.write_text(separator.join(["report_id", "text"]) + "\n" + separator.join(["1", '"Margins, all: ""free"""']))
+    assert read_reports(path) == [Report("1", "1", 'Margins, all: "free"')]
+
+
+def test_utf16_is_told_by_its_mark(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_bytes("report_id,text\n1,Résection complète.\n".encode("utf-16"))
+    assert read_reports(path) == [Report("1", "1", "Résection complète.")]
 
 
 def test_other_column_names_are_understood(tmp_path):
@@ -66,7 +81,7 @@ def test_a_report_of_two_hundred_pages_is_read_whole(tmp_path):
         ("r.csv", "report_id,text\n1,a\n1,b\n", "'1' stands twice"),
         ("r.csv", "report_id,patient\n1,a\n", "report text"),
         ("r.csv", "1,secret words\n2,secret words\n", "report text"),
-        ("r.csv", "report_id;text\n1;secret words\n", "report text"),
+        ("r.csv", "report_id;text\n1;a tumor; secret words\n", "line 2: 3 fields, but the header has 2"),
         ("r.csv", 'report_id,text\n1,"secret words\n2,more', "line 3: not CSV"),
         ("r.csv", 'report_id,text\n1,"secret "words" here"\n', "line 2: not CSV"),
         ("r.csv", "report_id,text\n1,a tumor, secret words\n", "line 2: 3 fields, but the header has 2"),

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import cached_property
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from pipelines.core.errors import BackendError
 from pipelines.core.questions import QuestionSet
@@ -57,8 +59,10 @@ class OpenAIBackend:
         self.batch_size = max(64, 16 * workers)
         self._schema = answer_schema(questions, bounded=False)
         self._server = re.sub(r"//[^/@]*@", "//", base_url)  # as shown, without a password
+        key = os.environ.get(KEY_VARIABLE) or "none"
+        network = openai.DefaultHttpxClient(trust_env=not _is_this_machine(base_url), timeout=timeout)
         self._client = openai.OpenAI(
-            api_key=os.environ.get(KEY_VARIABLE) or "none", base_url=base_url, timeout=timeout, max_retries=max_retries
+            api_key=key, base_url=base_url, timeout=timeout, max_retries=max_retries, http_client=network
         )
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
@@ -113,7 +117,7 @@ class OpenAIBackend:
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise BackendError(
                 f"{self._server}: the server refuses model {self.model!r} (HTTP {error.status_code})",
-                hint=f"check --model, and the key in {KEY_VARIABLE}",
+                hint=f"check --model, --base-url (most end in /v1) and the key in {KEY_VARIABLE}",
             ) from None
         except openai.APIStatusError as error:  # its message may repeat the report, so only the number is kept
             return Reply(
@@ -126,6 +130,15 @@ class OpenAIBackend:
                 error="the server sent something else than a completion", seconds=time.perf_counter() - started
             )
         return _reply(completion, time.perf_counter() - started)
+
+
+def _is_this_machine(url: str) -> bool:
+    """Tell whether a server is on loopback, where a proxy of the environment would carry reports away."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _reply(completion: Any, seconds: float) -> Reply:
