@@ -16,6 +16,8 @@ from pipelines.core.errors import FiveError
 
 FAILED_ITEMS = 3
 """Exit code when the batch finished but some items failed."""
+SHOWN = 10
+"""Items of a figure that are printed."""
 
 
 def show_error(error: FiveError) -> None:
@@ -81,7 +83,7 @@ def finish(summary: Summary, *, unit: str = "slides", as_json: bool = False) -> 
         counts = ", ".join(f"{n} {name}" for name, n in summary.counts.items() if n)
         typer.echo(f"{len(summary.results)} {unit}: {counts or 'nothing to do'}")
         for name, value in summary.figures.items():
-            typer.echo(f"  {name.replace('_', ' ')}: {value}")
+            _show_figure(name, value)
         typer.echo(f"written to {summary.output}")
     if summary.failures:
         n_failed = len(summary.failures)
@@ -92,6 +94,19 @@ def finish(summary: Summary, *, unit: str = "slides", as_json: bool = False) -> 
             err=True,
         )
         raise typer.Exit(FAILED_ITEMS)
+
+
+def _show_figure(name: str, value: Any) -> None:
+    """Print a figure as a line, figures by item as a line each, the first ones of many."""
+    words = name.replace("_", " ")
+    if not isinstance(value, Mapping):
+        typer.echo(f"  {words}: {value}")
+        return
+    typer.echo(f"  {words}:")
+    for item, said in list(value.items())[:SHOWN]:
+        typer.echo(f"    {item}: {said}")
+    if len(value) > SHOWN:
+        typer.echo(f"    and {len(value) - SHOWN} more, see the tables")
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:

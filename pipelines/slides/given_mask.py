@@ -61,9 +61,10 @@ def _polygons(path: Path) -> Iterator[list[list[list[float]]]]:
         for feature in features:
             yield from _of_geometry(feature["geometry"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error) if isinstance(error, ValueError) else type(error).__name__
         raise SlideError(
-            f"{path}: not GeoJSON with polygons ({type(error).__name__})",
-            hint="export annotations from QuPath as GeoJSON (FeatureCollection, pixel coordinates)",
+            f"{path}: not GeoJSON with polygons only: {reason}",
+            hint="delete points and lines in QuPath, and export annotations as GeoJSON (FeatureCollection, pixels)",
         ) from error
 
 

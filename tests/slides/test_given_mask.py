@@ -73,6 +73,12 @@ def test_anything_else_is_refused_by_name(tmp_path, name, content):
         read_mask(tmp_path / name, THUMBNAIL, DIMENSIONS)
 
 
+def test_a_point_among_polygons_is_named_as_the_fault(tmp_path):
+    (tmp_path / "a.geojson").write_text('{"geometry": {"type": "Point", "coordinates": [1, 2]}}')
+    with pytest.raises(SlideError, match="a Point encloses no area"):
+        read_mask(tmp_path / "a.geojson", THUMBNAIL, DIMENSIONS)
+
+
 def test_the_mask_of_a_slide_bears_its_id(tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "a.b.png").touch()
