@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from fivecli import evaluate_descriptions
-from fivecli.options import CohortTable, Config, Device, Json, Overwrite
+from fivecli.options import Config, Device, DryRun, Json, OnlyFailed, Overwrite, Part
 from fivecli.screen import finish, progress, show_figures, show_table
 from pipelines.core.settings import DescribeReportsSettings as Defaults
 
@@ -69,16 +69,16 @@ def command(
     votes: Annotated[
         int, typer.Option(help="Samples of each report that vote; needs a --temperature.", min=1)
     ] = Defaults.votes,
-    cohort: CohortTable = None,
-    limit: Annotated[int | None, typer.Option(help="Describe only the first so many reports.", min=1)] = None,
-    shard: Annotated[str, typer.Option(help="Do part INDEX/COUNT of the reports, for job arrays.")] = "1/1",
-    only_failed: Annotated[bool, typer.Option("--only-failed", help="Do the reports that failed before.")] = False,
     html: Annotated[
         bool, typer.Option("--html", help="Write report.html: text and quotes beside the answers. Confidential.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count reports, tokens, time and cost; ask nothing.")
-    ] = False,
+    cohort: Annotated[
+        Path | None, typer.Option(exists=True, help="Cohort table (CSV, Parquet): work on its patients only.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Describe only the first so many reports.", min=1)] = None,
+    shard: Part = "1/1",
+    only_failed: OnlyFailed = False,
+    dry_run: DryRun = False,
     price_in: Annotated[float, typer.Option(help="Price of a million prompt tokens, for --dry-run.", min=0)] = 0.0,
     price_out: Annotated[float, typer.Option(help="Price of a million output tokens, for --dry-run.", min=0)] = 0.0,
     workers: Annotated[int, typer.Option(help="Requests on their way at a time.", min=1)] = 8,
@@ -101,21 +101,21 @@ def command(
     from pipelines.core.selection import Shard
     from pipelines.describe_reports import describe_reports, plan
     from pipelines.reports.backends.base import Engine
-    from pipelines.reports.choice import Choice
     from pipelines.reports.estimate import Prices
+    from pipelines.reports.selection import ReportSelection
 
     settings = Defaults(questions, backend, model, ungrounded, max_tokens, temperature, seed, votes)
-    choice = Choice(cohort, limit, Shard.parse(shard), only_failed)
+    selection = ReportSelection(cohort, only_failed, Shard.parse(shard), limit)
     if dry_run:
         prices = Prices(price_in, price_out)
-        show_figures(plan(reports, output, settings, choice=choice, prices=prices), as_json=as_json)
+        show_figures(plan(reports, output, settings, selection=selection, prices=prices), as_json=as_json)
         return
     with progress("describe", unit="reports") as on_result:
         summary = describe_reports(
             reports,
             output,
             settings,
-            choice=choice,
+            selection=selection,
             base_url=base_url,
             workers=workers,
             device=device,

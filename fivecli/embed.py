@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fivecli.options import CohortTable, Config, Json, Overwrite, StageDir
+from fivecli.options import CohortTable, Config, DryRun, Json, OnlyFailed, Overwrite, Part, StageDir
 from fivecli.screen import finish, progress, show_figures, show_table
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings import EmbedSettings as Defaults
@@ -81,18 +81,18 @@ def command(
         int, typer.Option(help="Quality of the pictures.", min=1, max=100)
     ] = PictureSettings.quality,
     batch_size: Annotated[int, typer.Option(help="Tiles encoded at once.", min=1)] = 64,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first: a minute that pays for many slides.")
+    ] = False,
+    cohort: CohortTable = None,
+    shard: Part = "1/1",
+    only_failed: OnlyFailed = False,
+    dry_run: DryRun = False,
     workers: Annotated[int, typer.Option(help="Threads that read tiles ahead, for each device.", min=1)] = 2,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; cuda:0,1 runs a process for each.")
     ] = "auto",
-    compile: Annotated[
-        bool, typer.Option("--compile", help="Compile the network first: a minute that pays for many slides.")
-    ] = False,
     stage_dir: StageDir = None,
-    cohort: CohortTable = None,
-    shard: Annotated[str, typer.Option(help="Do part INDEX/COUNT of the slides, for job arrays.")] = "1/1",
-    only_failed: Annotated[bool, typer.Option("--only-failed", help="Do the slides that failed before.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     config: Config = None,
@@ -105,8 +105,8 @@ def command(
 
     Example: five embed tiles -o features --encoder timm:resnet50 --device cuda
     """
-    from pipelines.core.selection import Shard
-    from pipelines.embed import Selection, embed, plan
+    from pipelines.core.selection import Selection, Shard
+    from pipelines.embed import embed, plan
 
     settings = _settings(encoder, weights, precision, dtype, allow_mismatch=allow_mismatch)
     selection = Selection(cohort, only_failed, Shard.parse(shard))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,10 +21,12 @@ def command(
         list[Path], typer.Argument(exists=True, help="Folders of five predict: one, or the runs of a cross-validation.")
     ],
     *,
-    level: Annotated[str, typer.Option(help="Count each slide or each patient.")] = EvaluateSettings.level,
+    level: Annotated[
+        Literal["slide", "patient"], typer.Option(help="Count each slide or each patient.")
+    ] = EvaluateSettings.level,  # type: ignore[assignment]
     split: Annotated[
-        str, typer.Option(help="test (takes in slides that the run has never seen), val or train.")
-    ] = EvaluateSettings.split,
+        Literal["test", "val", "train"], typer.Option(help="test takes in slides that the run has never seen.")
+    ] = EvaluateSettings.split,  # type: ignore[assignment]
     cohort: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Table of labels, in place of the recorded ones.")
     ] = None,

@@ -41,6 +41,11 @@ Config = Annotated[
 CohortTable = Annotated[
     Path | None, typer.Option("--cohort", exists=True, help="Cohort table (CSV, Parquet): work on its slides only.")
 ]
+Part = Annotated[
+    str, typer.Option("--shard", metavar="INDEX/COUNT", help="Do one part of so many only, for job arrays: 3/16.")
+]
+OnlyFailed = Annotated[bool, typer.Option("--only-failed", help="Do only what failed before.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make anew what other settings made.")]
 Workers = Annotated[int, typer.Option(help="Processes that work in parallel.", min=1)]
 StageDir = Annotated[

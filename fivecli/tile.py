@@ -7,7 +7,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from fivecli.options import CohortTable, Config, Device, Json, Overwrite, Ray, StageDir, Workers
+from fivecli.options import (
+    CohortTable,
+    Config,
+    Device,
+    DryRun,
+    Json,
+    OnlyFailed,
+    Overwrite,
+    Part,
+    Ray,
+    StageDir,
+    Workers,
+)
 from fivecli.screen import finish, progress, show_figures
 from pipelines.core.settings import TileSettings as Defaults
 
@@ -33,7 +45,6 @@ def command(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Weights of hest or grandqc (.safetensors, .ckpt, .pth)."),
     ] = None,
-    device: Device = "auto",
     tissue_mpp: Annotated[
         float, typer.Option(help="Microns per pixel of the thumbnail where tissue is found.")
     ] = Defaults.tissue_mpp,
@@ -70,13 +81,14 @@ def command(
             exists=True, file_okay=False, help="Folder of <slide_id>.geojson or .png that say where the tissue is."
         ),
     ] = None,
-    stage_dir: StageDir = None,
     cohort: CohortTable = None,
-    shard: Annotated[str, typer.Option(help="Do part INDEX/COUNT of the slides, for job arrays.")] = "1/1",
-    only_failed: Annotated[bool, typer.Option("--only-failed", help="Do the slides that failed before.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    shard: Part = "1/1",
+    only_failed: OnlyFailed = False,
+    dry_run: DryRun = False,
     workers: Workers = 1,
+    device: Device = "auto",
     ray: Ray = None,
+    stage_dir: StageDir = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     config: Config = None,
@@ -85,10 +97,8 @@ def command(
 
     Example: five tile slides/ -o tiles --target-mpp 0.5 --tile-size 224 --workers 4
     """
-    from pipelines.core.cohort import read_cohort, restricted
-    from pipelines.core.schemas import TILED_SLIDES
-    from pipelines.core.selection import Shard, failed_ids, only
-    from pipelines.tile import plan, tile
+    from pipelines.core.selection import Selection, Shard
+    from pipelines.tile import plan, selected_slides, tile
 
     settings = Defaults(
         tile_size=tile_size,
@@ -108,10 +118,7 @@ def command(
         min_contrast=min_contrast,
         keep_all=keep_all,
     )
-    todo = restricted(read_cohort(slides), cohort)
-    if only_failed:
-        todo = only(todo, failed_ids(TILED_SLIDES, output / "slides.parquet"))
-    todo = Shard.parse(shard).of(todo)
+    todo = selected_slides(slides, output, Selection(cohort, only_failed, Shard.parse(shard)))
     if dry_run:
         show_figures(plan(todo, output, settings, masks=masks, tissue_weights=tissue_weights), as_json=as_json)
         return

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from fivecli.options import Config, Device, Json, Overwrite
+from fivecli.options import Config, Device, DryRun, Json, Overwrite
 from fivecli.screen import finish, progress, show_figures
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings import TrainSettings as Defaults
@@ -127,9 +127,9 @@ def command(
     checkpoint_activations: Annotated[
         bool, _option("Compute activations twice to save memory.", LEARNING)
     ] = Defaults.checkpoint_activations,
-    device: Device = "auto",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, with steps and memory.")] = False,
+    dry_run: DryRun = False,
+    device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
     config: Config = None,
@@ -138,12 +138,12 @@ def command(
 
     Example: five train features --descriptions descriptions --cohort cohort.csv -o run
     """
-    from pipelines.train import TrainInputs, plan_training, train
+    from pipelines.train import TrainInputs, plan, train
 
     settings = Defaults(**{field.name: context.params[field.name] for field in fields(Defaults)})
     inputs = TrainInputs(features, cohort, descriptions, classes, init, splits)
     if dry_run:
-        show_figures(plan_training(inputs, settings), as_json=as_json)
+        show_figures(plan(inputs, settings), as_json=as_json)
         return
     with progress("train", "epochs") as on_result:
         summary = train(

@@ -22,12 +22,12 @@ from pipelines.findings.descriptions_report import FIRST_PAGE, write_description
 from pipelines.reports.asking import ask
 from pipelines.reports.backends import Engine, open_backend
 from pipelines.reports.case import Case
-from pipelines.reports.choice import Choice
 from pipelines.reports.estimate import Prices, estimate
 from pipelines.reports.instructions import messages
 from pipelines.reports.journal import Journal
 from pipelines.reports.records import Record, Recorder, figures, write_tables
 from pipelines.reports.report_table import Report
+from pipelines.reports.selection import EVERY_REPORT, ReportSelection
 
 MADE_BY = "five describe-reports"
 
@@ -37,7 +37,7 @@ def describe_reports(
     out: Path,
     settings: DescribeReportsSettings,
     *,
-    choice: Choice | None = None,
+    selection: ReportSelection = EVERY_REPORT,
     base_url: str | None = None,
     workers: int = 8,
     device: str = "auto",
@@ -54,6 +54,8 @@ def describe_reports(
 
     Parameters
     ----------
+    selection
+        Which reports of ``source`` to describe; the tables hold the others' earlier answers too.
     workers
         Requests on their way at a time (backend ``openai``).
     engine
@@ -62,12 +64,11 @@ def describe_reports(
         Write pages for people, which hold the text of the reports. Pages of an earlier run
         are brought up to date in any case.
     """
-    choice = choice or Choice()
-    every = choice.read(source)
-    run = _Run(source, out, settings, choice.shard, on_result)
+    every = selection.read(source)
+    run = _Run(source, out, settings, selection.shard, on_result)
     refuse_other_settings(out, MADE_BY, run.provenance, overwrite=overwrite)
     with ExitStack() as stack, Journal(out, run.shard_name) as run.journal:
-        chosen = choice.of(every, out)
+        chosen = selection.of(every, out)
         run.total = len(chosen)
         todo = run.settle_without_asking(chosen)
         if out.exists():
@@ -97,14 +98,13 @@ def plan(
     out: Path,
     settings: DescribeReportsSettings,
     *,
-    choice: Choice | None = None,
+    selection: ReportSelection = EVERY_REPORT,
     prices: Prices | None = None,
 ) -> dict[str, Any]:
     """Say what `describe_reports` would do, without a model and without writing."""
-    choice = choice or Choice()
-    run = _Run(source, out, settings, choice.shard)
+    run = _Run(source, out, settings, selection.shard)
     with Journal(out) as run.journal:
-        chosen = choice.of(choice.read(source), out)
+        chosen = selection.of(selection.read(source), out)
         todo = run.settle_without_asking(chosen)
         outcomes = list(run.outcomes.values())
         prompt = sum(len(message["content"]) for message in messages(run.questions, ""))

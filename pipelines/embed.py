@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pipelines.core.errors import SettingsError
 from pipelines.core.folder import update_table
 from pipelines.core.on_devices import OnDevices
 from pipelines.core.schemas import EMBEDDED_SLIDES, TILED_SLIDES
-from pipelines.core.selection import Shard, failed_ids
+from pipelines.core.selection import EVERYTHING, Selection, failed_ids
 from pipelines.core.settings import EmbedSettings, PictureSettings
 from pipelines.core.tiled_slide import TiledSlide
 from pipelines.encoders.feature_folder import FeatureFolder
@@ -26,23 +26,12 @@ from pipelines.slides.one_pass import ROWS, OnePass, Output, Reading
 from pipelines.slides.tile_pictures import PictureFolder
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which of the tiled slides to embed."""
-
-    cohort: Path | None = None
-    """Cohort table; only its slides."""
-    only_failed: bool = False
-    """Only those that an earlier run failed at."""
-    shard: Shard = field(default_factory=Shard)
-
-
 def embed(
     tiles: Path,
     out: Path,
     settings: EmbedSettings | Sequence[EmbedSettings],
     *,
-    selection: Selection = Selection(),
+    selection: Selection = EVERYTHING,
     pictures: PictureSettings | None = None,
     batch_size: int = 64,
     workers: int = 2,
@@ -62,6 +51,8 @@ def embed(
     ----------
     settings
         Of one encoder, or of several; of several, each has its folder ``out/<encoder>``.
+    selection
+        Which of the tiled slides to embed.
     pictures
         Also keep the tiles as pictures, in ``out/patches/<slide_id>.zip``.
     workers
@@ -103,7 +94,7 @@ def embed(
 
 
 def plan(
-    tiles: Path, out: Path, settings: EmbedSettings | Sequence[EmbedSettings], *, selection: Selection = Selection()
+    tiles: Path, out: Path, settings: EmbedSettings | Sequence[EmbedSettings], *, selection: Selection = EVERYTHING
 ) -> dict[str, Any]:
     """Say what `embed` would do, without loading an encoder and without writing.
 

@@ -8,18 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_batch, run_with
-from pipelines.core.cohort import CohortSlide
+from pipelines.core.cohort import CohortSlide, read_cohort, restricted
 from pipelines.core.errors import SettingsError
 from pipelines.core.files import file_fingerprint
 from pipelines.core.folder import claim_folder, update_table
 from pipelines.core.on_ray import OnRay
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILED_SLIDES
+from pipelines.core.selection import Selection, failed_ids, only
 from pipelines.core.settings import TileSettings
 from pipelines.core.settings.tile import NETWORK_METHODS
 from pipelines.slides.one_slide import Network, TileOneSlide, identity
 from pipelines.slides.slide_files import slide_files
 from pipelines.slides.staging import CopiesAhead, staging
+
+
+def selected_slides(source: Path, out: Path, selection: Selection) -> list[CohortSlide]:
+    """Return the slides of ``source`` (cohort table, folder, one slide file) that are to be tiled into ``out``.
+
+    Raises
+    ------
+    CohortError
+        ``source`` or the cohort table of ``selection`` cannot be used.
+    """
+    slides = restricted(read_cohort(source), selection.cohort)
+    if selection.only_failed:
+        slides = only(slides, failed_ids(TILED_SLIDES, out / "slides.parquet"))
+    return selection.shard.of(slides)
 
 
 def tile(

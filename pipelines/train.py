@@ -31,7 +31,7 @@ from pipelines.model.progress import Progress
 from pipelines.model.states import STATE
 from pipelines.model.training_run import TrainingRun, TrainInputs, prepare_run
 
-__all__ = ["TrainInputs", "plan_training", "train"]
+__all__ = ["TrainInputs", "plan", "train"]
 MADE_BY = "five train"
 
 
@@ -108,7 +108,7 @@ def train(
     return Summary(out, tuple(results), _figures(run, model, progress))
 
 
-def plan_training(inputs: TrainInputs, settings: TrainSettings) -> dict[str, Any]:
+def plan(inputs: TrainInputs, settings: TrainSettings) -> dict[str, Any]:
     """Return what `train` would do, without training: patients and slides by part, steps, model size, memory.
 
     Raises

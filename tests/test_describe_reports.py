@@ -14,8 +14,8 @@ from pipelines.core.schemas import ANSWERS, DESCRIBED_REPORTS
 from pipelines.core.selection import Shard
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.describe_reports import describe_reports, plan
-from pipelines.reports.choice import Choice
 from pipelines.reports.estimate import Prices
+from pipelines.reports.selection import ReportSelection
 from tests.reports.chat_server import PROMPT_TOKENS, chat_server, completion
 
 TEXTS = {
@@ -131,8 +131,9 @@ def test_a_changed_question_file_of_the_same_name_is_noticed(table, tmp_path):
 def test_a_cohort_and_a_limit_choose_reports(table, tmp_path):
     cohort = tmp_path / "cohort.csv"
     cohort.write_text("slide_id,patient_id\ns2,p2\ns4,p4\n")
-    assert set(outcomes(describe_reports(table, tmp_path / "a", RULES, choice=Choice(cohort=cohort)))) == {"r2", "r4"}
-    assert set(outcomes(describe_reports(table, tmp_path / "b", RULES, choice=Choice(limit=1)))) == {"r1"}
+    of_cohort, first = ReportSelection(cohort=cohort), ReportSelection(limit=1)
+    assert set(outcomes(describe_reports(table, tmp_path / "a", RULES, selection=of_cohort))) == {"r2", "r4"}
+    assert set(outcomes(describe_reports(table, tmp_path / "b", RULES, selection=first))) == {"r1"}
 
 
 def test_the_summary_tells_unknown_and_ungrounded_rates(table, tmp_path):
@@ -149,7 +150,7 @@ def test_a_server_answers_and_a_loose_quote_is_asked_for_once_more(table, tmp_pa
         return 200, completion(lung_reply(margins={"answer": "clear", "evidence": "margins are free"}))
 
     with chat_server(answer) as server:
-        describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, choice=Choice(limit=1))
+        describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, selection=ReportSelection(limit=1))
     row = answers(tmp_path / "out")["r1", "margins"]
     assert (row["value"], row["grounded"], row["evidence"]) == ("clear", True, "Margins are free")
     (report,) = reports_of(tmp_path / "out")
@@ -205,8 +206,8 @@ def test_a_second_run_into_the_same_folder_is_refused_while_the_first_one_goes_o
         assert mine
         with pytest.raises(ArtifactError, match="another run"):
             describe_reports(table, tmp_path / "out", RULES)
-        shard = Choice(shard=Shard(1, 2))
-        assert describe_reports(table, tmp_path / "out", RULES, choice=shard).counts["kept"] == 1
+        shard = ReportSelection(shard=Shard(1, 2))
+        assert describe_reports(table, tmp_path / "out", RULES, selection=shard).counts["kept"] == 1
 
 
 def test_other_settings_are_refused_before_a_model_is_loaded(table, tmp_path):
@@ -218,17 +219,17 @@ def test_other_settings_are_refused_before_a_model_is_loaded(table, tmp_path):
 REPLY = lung_reply()
 
 
-class TestChoice:
+class TestSelection:
     def test_shards_share_a_folder_and_the_last_one_writes_all(self, table, tmp_path):
         for index in (1, 2, 3):
-            describe_reports(table, tmp_path / "out", RULES, choice=Choice(shard=Shard(index, 3)))
+            describe_reports(table, tmp_path / "out", RULES, selection=ReportSelection(shard=Shard(index, 3)))
         describe_reports(table, tmp_path / "whole", RULES)
         assert answers(tmp_path / "out") == answers(tmp_path / "whole")
         assert [row["report_id"] for row in reports_of(tmp_path / "out")] == ["r1", "r2", "r3", "r4"]
 
     def test_a_later_run_on_fewer_reports_keeps_the_rows_of_the_others(self, table, tmp_path):
         describe_reports(table, tmp_path / "out", RULES)
-        describe_reports(table, tmp_path / "out", RULES, choice=Choice(limit=1))
+        describe_reports(table, tmp_path / "out", RULES, selection=ReportSelection(limit=1))
         assert len(answers(tmp_path / "out")) == 4 * 6
 
     def test_a_report_that_left_the_source_leaves_the_tables(self, table, tmp_path):
@@ -247,8 +248,8 @@ class TestChoice:
             describe_reports(table, tmp_path / "out", SERVER, base_url=server.url)
             broken = False
             write_table(table, {**TEXTS, "r5": "A new report of a tumor."})
-            failed = Choice(only_failed=True)
-            summary = describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, choice=failed)
+            failed = ReportSelection(only_failed=True)
+            summary = describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, selection=failed)
         assert outcomes(summary) == {"r2": "done"}
         statuses = {row["report_id"]: row["status"] for row in reports_of(tmp_path / "out")}
         assert statuses == {"r1": "ok", "r2": "ok", "r3": "empty", "r4": "ok"}
@@ -321,7 +322,7 @@ def test_samples_vote(table, tmp_path):
     settings = DescribeReportsSettings(backend="openai", model="fake", temperature=0.7, votes=3)
     with chat_server(answer) as server:
         summary = describe_reports(
-            table, tmp_path / "out", settings, base_url=server.url, choice=Choice(limit=1), workers=1
+            table, tmp_path / "out", settings, base_url=server.url, selection=ReportSelection(limit=1), workers=1
         )
     assert sorted(body["seed"] for body in server.bodies) == [0, 1, 2]
     row = answers(tmp_path / "out")["r1", "pleural_invasion"]
@@ -377,7 +378,7 @@ class TestPlan:
 
     def test_what_was_done_is_measured_and_left_out(self, table, tmp_path):
         with chat_server(lambda _: (200, completion(REPLY))) as server:
-            describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, choice=Choice(limit=1))
+            describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, selection=ReportSelection(limit=1))
         figures = plan(table, tmp_path / "out", SERVER, prices=Prices(2.0, 5.0))
         assert (figures["kept_reports"], figures["reports_to_ask_about"]) == (1, 2)
         # three prompts of about the same length, PROMPT_TOKENS each
@@ -390,7 +391,7 @@ class TestPlan:
     def test_repeated_requests_are_part_of_what_was_measured(self, table, tmp_path):
         loose = lung_reply(margins={"answer": "clear", "evidence": "made up"})
         with chat_server(lambda _: (200, completion(loose))) as server:
-            describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, choice=Choice(limit=1))
+            describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, selection=ReportSelection(limit=1))
         figures = plan(table, tmp_path / "out", SERVER)
         assert figures["prompt_tokens"] == pytest.approx(2 * 2 * PROMPT_TOKENS, rel=0.02)
         assert figures["output_tokens"] == 2 * 2 * 20

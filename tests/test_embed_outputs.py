@@ -17,9 +17,9 @@ from pipelines.core.batch import Outcome
 from pipelines.core.errors import ChangedSettingsError, EncoderError, SettingsError
 from pipelines.core.feature_file import read_bag, read_info
 from pipelines.core.schemas import EMBEDDED_SLIDES
-from pipelines.core.selection import Shard
+from pipelines.core.selection import Selection, Shard
 from pipelines.core.settings import EmbedSettings, PictureSettings
-from pipelines.embed import Selection, embed, plan
+from pipelines.embed import embed, plan
 from pipelines.slides import tile_stream
 from pipelines.slides.slide import Slide
 from tests.embedding import STAND_INS, TISSUE, kept_corners, tile_slides, use_stand_ins

@@ -1,4 +1,4 @@
-"""Which items of a batch to work on: a shard of them, only the failed ones, or all."""
+"""Which items of a batch to work on: those of a cohort, the failed ones, a shard, or all."""
 
 from __future__ import annotations
 
@@ -38,6 +38,21 @@ class Shard:
     def of(self, items: Sequence[T]) -> list[T]:
         """Return every ``count``-th item, so that the shards are disjoint and together are all."""
         return list(items[self.index - 1 :: self.count])
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which items of a batch to work on; all without a word."""
+
+    cohort: Path | None = None
+    """Cohort table; only its slides, or the reports of its patients."""
+    only_failed: bool = False
+    """Only those that an earlier run failed at."""
+    shard: Shard = Shard()
+    """A part of them, for job arrays."""
+
+
+EVERYTHING = Selection()
 
 
 def failed_ids(artifact: TableArtifact, path: Path, key: str = "slide_id") -> set[str]:

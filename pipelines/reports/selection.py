@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.core.cohort import read_cohort
 from pipelines.core.schemas import DESCRIBED_REPORTS
-from pipelines.core.selection import Shard, failed_ids, only
+from pipelines.core.selection import Selection, failed_ids, only
 from pipelines.reports.report_table import Report, read_reports
 
 
 @dataclass(frozen=True)
-class Choice:
+class ReportSelection(Selection):
     """Which reports of the source to work on; all without a word."""
 
-    cohort: Path | None = None
-    """Those of the patients in this cohort table."""
     limit: int | None = None
-    """The first so many."""
-    shard: Shard = field(default_factory=Shard)
-    """A part of them, for job arrays."""
-    only_failed: bool = False
-    """Those that failed in an earlier run."""
+    """Only the first so many, before they are dealt to shards."""
 
     def read(self, source: Path) -> list[Report]:
         """Read the reports of the cohort's patients; all reports without a cohort."""
@@ -34,7 +28,10 @@ class Choice:
         return [report for report in reports if report.patient_id in patients]
 
     def of(self, reports: Sequence[Report], out: Path) -> list[Report]:
-        """Return the chosen ones of the reports that `read` returned."""
+        """Return the selected ones of the reports that `read` returned."""
         if self.only_failed:
             reports = only(reports, failed_ids(DESCRIBED_REPORTS, out / "reports.parquet", "report_id"), "report_id")
         return self.shard.of(reports[: self.limit])
+
+
+EVERY_REPORT = ReportSelection()
