@@ -56,11 +56,19 @@ def evaluate_descriptions(
     CohortError
         The table has no id or no column of a question, holds another value, or nothing that
         was described.
+    ArtifactError
+        The folder holds no descriptions.
     """
+    answers = ANSWERS.read_rows(descriptions / "answers.parquet")
     questions = load_questions(descriptions / "questions.yaml").questions
     key, rows = _read_gold(gold)
-    given = _given(ANSWERS.read_rows(descriptions / "answers.parquet"), key, questions)
+    given = _given(answers, key, questions)
     judged = [row for row in rows if row[key] in given]
+    if not judged:
+        raise CohortError(
+            f"{gold}: none of its {len(rows)} values of {key} is among the {len(given)} described",
+            hint=f"name them as in {descriptions / 'answers.parquet'}",
+        )
     found = []
     for question in questions:
         column = f"{settings.column_prefix}{question.id}"
@@ -150,7 +158,8 @@ def _compare(
         if not reference:
             continue
         answers = given[row[key]]
-        triples.append((_reference(question, reference, column, gold), answers.words[question.id], answers.patient))
+        where = f"{gold}: column {column} of {key} {row[key]!r}"
+        triples.append((_reference(question, reference, where), answers.words[question.id], answers.patient))
     if not triples:
         return None
     references, words, patients = zip(*triples, strict=True)
@@ -166,14 +175,14 @@ def _compare(
     )
 
 
-def _reference(question: Question, text: str, column: str, gold: Path) -> str:
-    """Return a reference answer as a category of the question."""
+def _reference(question: Question, text: str, where: str) -> str:
+    """Return a reference answer as a category of the question; what is none may be text of a report."""
     word = text.lower()
     if not question.answers:
         return UNKNOWN if word == UNKNOWN else STATED
     if word not in question.answers:
         raise CohortError(
-            f"{gold}: column {column}: {text[:40]!r} is not an answer to {question.id}",
+            f"{where}: not an answer to {question.id}",
             hint=f"use {', '.join(question.answers)}, or leave the cell empty where nothing was judged",
         )
     return word

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fivecli.app import app
-from pipelines.core.errors import ArtifactError, BackendError, ChangedSettingsError, SettingsError
+from pipelines.core.errors import ArtifactError, BackendError, ChangedSettingsError, FiveError, SettingsError
 from pipelines.core.locks import item_lock
 from pipelines.core.questions import load_questions
 from pipelines.core.schemas import ANSWERS, DESCRIBED_REPORTS
@@ -458,9 +458,23 @@ def test_pages_written_once_never_disagree_with_the_tables(table, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["--votes", "3"], "backend rules"), (["--votes", "3", "--backend", "openai"], "temperature 0")],
+    [
+        (["--votes", "3"], "backend rules"),
+        (["--votes", "3", "--temperature", "1", "--backend", "local"], "backend local"),
+        (["--votes", "3", "--backend", "openai", "--model", "m"], "temperature 0"),
+    ],
 )
 def test_samples_that_would_be_the_same_are_refused(table, tmp_path, options, said):
     result = run(table, "-o", tmp_path / "out", *options)
     assert isinstance(result.exception, SettingsError)
     assert said in result.exception.message
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(["--model", "m"], "uses no model"), (["--base-url", "http://127.0.0.1:9/v1"], "no server")]
+)
+def test_an_option_for_a_language_model_without_its_backend_is_refused(table, tmp_path, options, said):
+    result = run(table, "-o", tmp_path / "out", *options)
+    assert isinstance(result.exception, FiveError)
+    assert said in result.exception.message
+    assert not (tmp_path / "out").exists()

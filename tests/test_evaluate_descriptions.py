@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fivecli.app import app
-from pipelines.core.errors import CohortError, SettingsError
+from pipelines.core.errors import ArtifactError, CohortError, SettingsError
 from pipelines.core.settings import DescribeReportsSettings, EvaluateDescriptionsSettings
 from pipelines.describe_reports import describe_reports
 from pipelines.evaluate_descriptions import evaluate_descriptions
@@ -84,9 +84,9 @@ def test_columns_may_have_a_prefix_and_values_capitals(descriptions, tmp_path):
     ("text", "said"),
     [
         ("margins\nclear\n", "no column report_id or patient_id"),
-        ("report_id,margins\nr1,free\n", "'free' is not an answer to margins"),
+        ("report_id,margins\nr1,secret words\n", "column margins of report_id 'r1': not an answer to margins"),
         ("report_id,margin\nr1,clear\n", "no reference answer to any question"),
-        ("report_id,margins\nr99,clear\n", "no reference answer to any question"),
+        ("report_id,margins\nr99,clear\n", "none of its 1 values of report_id is among the 4 described"),
         ("report_id,margins\nr1,clear\n r1,involved\n", "report_id 'r1' stands twice"),
         ("report_id,margins\n", "no column"),
     ],
@@ -96,7 +96,14 @@ def test_a_table_that_cannot_be_used_is_named_with_the_reason(descriptions, tmp_
     with pytest.raises(CohortError, match=said) as caught:
         evaluate_descriptions(descriptions, gold(tmp_path, text), NO_INTERVALS)
     assert "gold.csv" in caught.value.message
+    assert "secret" not in caught.value.message + caught.value.hint
     assert caught.value.hint
+
+
+def test_a_folder_without_descriptions_is_told_from_a_missing_question_set(tmp_path):
+    with pytest.raises(ArtifactError, match=r"answers\.parquet") as caught:
+        evaluate_descriptions(tmp_path, gold(tmp_path, "report_id,margins\nr1,clear\n"), NO_INTERVALS)
+    assert "five describe-reports" in caught.value.hint
 
 
 def run(*arguments):

@@ -41,11 +41,16 @@ class DescribeReportsSettings(Settings):
         require(self.max_tokens > 0, f"max_tokens: {self.max_tokens} is not positive")
         require(self.temperature >= 0, f"temperature: {self.temperature} is negative")
         require(self.votes >= 1, f"votes: {self.votes} is not positive")
+        require(
+            not self.model or self.backend != "rules",
+            f"model: backend rules uses no model, but {self.model!r} is named",
+            hint="add --backend local, openai or vllm",
+        )
         if self.votes > 1:
             require(
-                self.backend != "rules",
-                f"votes: {self.votes} samples of backend rules are all the same",
-                hint="leave --votes out, or choose a language model",
+                self.backend != "rules" and (self.backend != "local" or bool(self.model)),
+                f"votes: {self.votes} samples of backend {self.backend} without a language model are all the same",
+                hint="leave --votes out, or name a language model",
             )
             require(
                 self.temperature > 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines.core.errors import BackendError
 from pipelines.core.questions import QuestionSet
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.reports.backends.base import Backend, Engine, Reply, Request, Sampling
@@ -23,8 +24,14 @@ def open_backend(
     Raises
     ------
     BackendError
-        Its package is missing, its model is not named or cannot be loaded.
+        Its package is missing, its model is not named or cannot be loaded, or a server is named for
+        a backend that asks none.
     """
+    if base_url and settings.backend != "openai":
+        raise BackendError(
+            f"backend {settings.backend}: asks no server, but one is named",
+            hint="add --backend openai, or leave --base-url out",
+        )
     if settings.backend == "openai":
         from pipelines.reports.backends.openai import OpenAIBackend
 
