@@ -29,7 +29,7 @@ def write_descriptions_report(folder: Path, texts: Mapping[str, str], questions:
     """Write ``report.html`` (and ``report-002.html``... for many reports) into a folder of descriptions.
 
     Each page stands alone: styles and the script of its filters are inside, nothing is loaded.
-    Every page shows the rates of all reports and how many reports of each page match the
+    Every page shows the rates over all reports that were described and how many reports of each page match the
     filters. All text is escaped.
 
     Parameters
@@ -50,9 +50,10 @@ def write_descriptions_report(folder: Path, texts: Mapping[str, str], questions:
     pages = list(_pages(reports, texts))
     names = [FIRST_PAGE, *(f"report-{number:03d}.html" for number in range(2, len(pages) + 1))]
     every = [answer for rows in answers.values() for answer in rows]
+    described = [answer for row in reports if row["status"] == "ok" for answer in answers[row["report_id"]]]
     shared = {
         "questions": questions,
-        "rates": [_rates(name, every) for name in questions.ids],
+        "rates": [_rates(name, described) for name in questions.ids],
         "voted": any(answer["agreement"] is not None for answer in every),
         "answer_words": sorted({_word(answer) for answer in every}),
         "n_reports": len(reports),
@@ -109,7 +110,7 @@ def _quote(answer: Row) -> str:
 
 
 def _rates(question: str, answers: Iterable[Row]) -> dict[str, Any]:
-    rows = [a for a in answers if a["question_id"] == question and a["status"] != "failed"]
+    rows = [a for a in answers if a["question_id"] == question]
     n = max(len(rows), 1)
     agreements = [a["agreement"] for a in rows if a["agreement"] is not None]
     return {

@@ -168,6 +168,18 @@ def test_the_rates_of_all_reports_stand_at_the_top(tmp_path):
     assert re.findall(r"([\d.]+) %", row) == ["66.7", "33.3", "0.0"]
 
 
+@pytest.mark.parametrize("status", ["empty", "failed"])
+def test_the_rates_leave_out_reports_that_were_not_described(tmp_path, status):
+    rows = [{"report_id": n, "patient_id": "p", "status": s, "n_parts": 1} for n, s in (("r1", "ok"), ("r2", status))]
+    answers = [answer("r1"), answer("r2", status="failed" if status == "failed" else "unknown", value=None)]
+    ANSWERS.write(tmp_path / "answers.parquet", answers, WORK)
+    DESCRIBED_REPORTS.write(tmp_path / "reports.parquet", rows, WORK)
+    (page,) = write_descriptions_report(tmp_path, {"r1": "Margins clear.", "r2": ""}, LUNG)
+    line = next(row for row in page.read_text().split("<tr>") if "margins</td>" in row)
+    assert ">1</td>" in line
+    assert "100.0 %" not in line
+
+
 def test_a_report_that_speaks_to_a_model_is_marked(tmp_path):
     source, _ = read(write(tmp_path, {"r1": "text"}, [answer("r1")], addresses_model=True)[0])
     assert "speaks to a language model</span>" in source
