@@ -15,7 +15,7 @@ from pipelines.core.files import cannot_write
 
 LEASE_SECONDS = 60
 """A holder that has not touched its lock for so long is taken for dead."""
-GLANCE_SECONDS = 0.2
+GLANCE_SECONDS = 0.05
 """Long enough to clear the lock of a dead process, too short to wait for a living one."""
 
 
