@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_with
+from pipelines.core.batch.on_devices import OnDevices
 from pipelines.core.cohort import read_cohort
 from pipelines.core.devices import pick_devices
 from pipelines.core.errors import SettingsError
 from pipelines.core.folder import update_table
-from pipelines.core.on_devices import OnDevices
 from pipelines.core.schemas import EMBEDDED_SLIDES, TILED_SLIDES
 from pipelines.core.selection import EVERYTHING, Selection, failed_ids
 from pipelines.core.settings import EmbedSettings, PictureSettings

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_batch, run_with
+from pipelines.core.batch.on_ray import OnRay
 from pipelines.core.cohort import CohortSlide, read_cohort, restricted
 from pipelines.core.errors import SettingsError
 from pipelines.core.files import file_fingerprint
 from pipelines.core.folder import claim_folder, update_table
-from pipelines.core.on_ray import OnRay
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILED_SLIDES
 from pipelines.core.selection import Selection, failed_ids, only

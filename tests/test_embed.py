@@ -107,7 +107,7 @@ def test_slides_that_another_process_held_for_a_while_are_embedded_in_the_end(
     def item_lock(path, **_):
         yield not (path.name == "d__a.lock" and held and held.pop())
 
-    monkeypatch.setattr("pipelines.core.batch.item_lock", item_lock)
+    monkeypatch.setattr("pipelines.core.batch.isolation.item_lock", item_lock)
     embed(tiles, tmp_path / "features", EmbedSettings())
     rows = {row["slide_id"]: row for row in EMBEDDED_SLIDES.read_rows(tmp_path / "features/slides.parquet")}
     assert rows["d/a"]["n_tiles"] == len(kept_corners(tiles, "d/a"))
@@ -124,7 +124,7 @@ def test_what_another_process_made_meanwhile_is_kept(tiles, tmp_path, mean_colou
         shutil.copy(tmp_path / "other/d/a.h5", out / "d/a.h5")  # made between our look and our turn
         yield True
 
-    monkeypatch.setattr("pipelines.core.batch.item_lock", item_lock)
+    monkeypatch.setattr("pipelines.core.batch.isolation.item_lock", item_lock)
     outcomes = {result.item_id: result.outcome for result in embed(tiles, out, EmbedSettings()).results}
     assert outcomes == {"d/a": Outcome.KEPT, "blank": Outcome.EMPTY}
 

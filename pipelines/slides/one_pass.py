@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.batch import Outcome, Result, Work
+from pipelines.core.batch.on_devices import Items
 from pipelines.core.errors import FiveError, SlideError
-from pipelines.core.on_devices import Items
 from pipelines.core.tiled_slide import TiledSlide
 from pipelines.slides.staging import staging
 from pipelines.slides.tile_stream import SlideTiles, TileBatch, TileStream, kept_tiles

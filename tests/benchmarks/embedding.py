@@ -121,7 +121,7 @@ class FixedRate:
 def run_stage(tiled: Tiled, out: Path, encoder: object, threads: int, batch: int = 64) -> None:
     """Embed with a loaded encoder, as the stage does."""
     from pipelines.core.batch import run_with
-    from pipelines.core.on_devices import OnDevices
+    from pipelines.core.batch.on_devices import OnDevices
     from pipelines.core.provenance import Provenance
     from pipelines.core.settings import EmbedSettings
     from pipelines.encoders.feature_folder import FeatureFolder, FeatureOutput

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.core import batch
 from pipelines.core.batch import Outcome, Result, Summary, run_batch
 from pipelines.core.errors import SlideError
 from pipelines.core.locks import item_lock
@@ -112,7 +111,7 @@ def test_items_are_prepared_before_their_turn_and_released_whatever_became_of_th
 
 
 def test_an_item_that_another_process_makes_is_left_to_it(tmp_path, work, monkeypatch):
-    monkeypatch.setattr(batch, "LEASE_SECONDS", 0.01)
+    monkeypatch.setattr("pipelines.core.batch.run.LEASE_SECONDS", 0.01)
     with item_lock(tmp_path / ".locks/a.lock") as mine:
         assert mine
         results = run(["a", "b"], work, tmp_path)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.batch import Outcome, Result, run_with
+from pipelines.core.batch.on_devices import OnDevices
 from pipelines.core.errors import EncoderError, FiveError
-from pipelines.core.on_devices import OnDevices
 
 NAMES = [f"item-{number}" for number in range(6)]
 

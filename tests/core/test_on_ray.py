@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.batch import Outcome, Result, run_with
+from pipelines.core.batch.on_ray import OnRay
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import SettingsError, SlideError
-from pipelines.core.on_ray import OnRay
 from pipelines.core.schemas import TILES
 from pipelines.core.settings import TileSettings
 from pipelines.tile import tile

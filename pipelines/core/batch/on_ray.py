@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.core.batch import Isolation, Named, Result, Work, failed
+from pipelines.core.batch.isolation import Isolation, Named, Work, failed
+from pipelines.core.batch.results import Result
 from pipelines.core.errors import FiveError, SettingsError
 
 AHEAD = 2

@@ -14,7 +14,8 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipelines.core.batch import Isolation, Named, Result, Work, failed
+from pipelines.core.batch.isolation import Isolation, Named, Work, failed
+from pipelines.core.batch.results import Result
 from pipelines.core.errors import FiveError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ Start = Callable[[str, Items], AbstractContextManager[Work]]
 
 @dataclass(frozen=True)
 class OnDevices:
-    """Runs a batch on ``devices``; a runner of `run_batch`, whose ``work`` it gets from ``start``.
+    """Runs a batch on ``devices``; a runner of `run_with`, whose work ``start`` gives.
 
     With one device everything runs in this process. With several, a process that dies fails
     only the item that it was at, after one more try in another; its other items go back to the queue.
