@@ -30,7 +30,11 @@ def show_error(error: FiveError) -> None:
 @contextmanager
 def progress(what: str, unit: str = "slides") -> Iterator[OnResult]:
     """Yield a function to call after each item: a bar on a terminal, a line now and then in a log."""
-    yield from _bar(what, unit) if sys.stderr.isatty() else _lines(what, unit)
+    try:
+        yield from _bar(what, unit) if sys.stderr.isatty() else _lines(what, unit)
+    except KeyboardInterrupt:
+        typer.echo(f"{what}: interrupted; the same command goes on from here", err=True)
+        raise
 
 
 def _bar(what: str, unit: str) -> Iterator[OnResult]:
@@ -124,7 +128,7 @@ def show_figures(figures: Mapping[str, Any], *, as_json: bool = False) -> None:
         typer.echo(json.dumps(figures))
         return
     for name, value in figures.items():
-        typer.echo(f"{name.replace('_', ' ')}: {value}")
+        typer.echo(f"{name.replace('_', ' ')}: {'not known' if value is None else value}")
 
 
 def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -161,7 +161,8 @@ class Slide:
             rgb[area] = small
             readable[area] = 1
         if errors and not readable.any():
-            raise SlideError(f"{self.path}: no part of the slide can be read: {errors[0].message}", hint=DAMAGED)
+            reason = errors[0].message.removeprefix(f"{self.path}: ")
+            raise SlideError(f"{self.path}: no part of the slide can be read: {reason}", hint=DAMAGED)
         shape = _edge(columns, factor * pixel[0] / mpp), _edge(rows, factor * pixel[1] / mpp)
         downsample = (
             columns * factor * width / level_width / shape[0],

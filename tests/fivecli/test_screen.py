@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from fivecli.screen import FAILED_ITEMS, finish
+from fivecli.screen import FAILED_ITEMS, finish, progress
 from pipelines.core.batch import Outcome, Result, Summary
 
 DONE = Result("a", Outcome.DONE)
@@ -22,3 +22,9 @@ def test_failed_items_end_with_an_exit_code_of_their_own():
     with pytest.raises(typer.Exit) as ended:
         finish(Summary(Path("out"), (DONE, Result("b", Outcome.FAILED, error="b: damaged"))))
     assert ended.value.exit_code == FAILED_ITEMS
+
+
+def test_who_interrupts_a_run_is_told_how_to_go_on(capsys):
+    with pytest.raises(KeyboardInterrupt), progress("tile"):
+        raise KeyboardInterrupt
+    assert "interrupted; the same command goes on" in capsys.readouterr().err
