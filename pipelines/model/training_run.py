@@ -21,7 +21,7 @@ from pipelines.model.build import build_model
 from pipelines.model.checkpoint import WEIGHTS, load_model, read_config
 from pipelines.model.descriptions import patient_answers
 from pipelines.model.feature_cohort import FeatureCohort, read_feature_cohort
-from pipelines.model.run_splits import run_splits
+from pipelines.model.splits import run_splits
 from pipelines.model.tasks import Task, class_task, description_task
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
-from pipelines.model.site_splits import site_folds, site_groups, site_share
 from pipelines.model.splits import make_splits
+from pipelines.model.splits.site_splits import site_folds, site_groups, site_share
 
 
 def slides_of(rows):

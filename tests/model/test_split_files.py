@@ -6,8 +6,7 @@ from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import ArtifactError, CohortError, SettingsError
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import SPLITS
-from pipelines.model.split_files import read_splits
-from pipelines.model.splits import make_splits
+from pipelines.model.splits import make_splits, read_splits
 
 SLIDES = [CohortSlide(f"s{k}", patient_id=f"0{k // 2}", label="AB"[k // 2 % 2]) for k in range(16)]
 """Two slides a patient, eight patients 00 to 07, labels in turn."""

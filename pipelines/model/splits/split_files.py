@@ -12,7 +12,7 @@ from pipelines.core.cohort import CohortSlide, read_rows
 from pipelines.core.errors import CohortError
 from pipelines.core.schemas import SPLITS
 from pipelines.core.settings import require
-from pipelines.model.splits import SPLIT_NAMES, make_splits
+from pipelines.model.splits.patient_splits import SPLIT_NAMES, make_splits
 
 
 def read_splits(

@@ -10,8 +10,8 @@ from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
 from pipelines.core.schemas import SPLITS
 from pipelines.core.settings.train import TrainSettings
-from pipelines.model.split_files import read_splits
-from pipelines.model.splits import make_splits
+from pipelines.model.splits.patient_splits import make_splits
+from pipelines.model.splits.split_files import read_splits
 
 
 def run_splits(

@@ -19,7 +19,7 @@ import numpy as np
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
 from pipelines.core.settings import require
-from pipelines.model.site_splits import site_folds, site_groups, site_share
+from pipelines.model.splits.site_splits import site_folds, site_groups, site_share
 
 SPLIT_NAMES = ("train", "val", "test")
 _ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
