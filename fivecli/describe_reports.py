@@ -88,7 +88,8 @@ def command(
         float, typer.Option(help="Backend vllm: share of each GPU's memory to take.", min=0.05, max=1)
     ] = 0.9,
     context: Annotated[
-        int | None, typer.Option(help="Backend vllm: most tokens of a report and its reply; the model's own if unset.")
+        int | None,
+        typer.Option(help="Backend vllm: most tokens of a report and its reply; the model's own if unset.", min=1),
     ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -132,6 +133,8 @@ def command(
 
 
 def _show_questions(rates: dict[str, dict[str, Any]]) -> None:
+    if any(rate["unknown_rate"] is None for rate in rates.values()):
+        return  # no report was described
     header = ["question", "unknown", "quote not found", "parts disagree", "agreement of samples"]
     rows = [
         (

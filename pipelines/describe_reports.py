@@ -86,7 +86,8 @@ def describe_reports(
         finally:
             if run.claimed:
                 run.write_tables(every)
-    found = figures(run.records.values(), run.questions.ids)
+    asked = [record for name, record in run.records.items() if run.outcomes[name] in (Outcome.DONE, Outcome.FAILED)]
+    found = figures(run.records.values(), run.questions.ids, asked)
     if html or (out / FIRST_PAGE).exists():
         texts = {report.report_id: report.text for report in every}
         found["page"] = str(write_descriptions_report(out, texts, run.questions)[0])

@@ -173,6 +173,7 @@ def test_a_failed_report_does_not_stop_the_others_and_is_tried_again_by_the_next
         broken = False
         again = describe_reports(table, tmp_path / "out", SERVER, base_url=server.url)
     assert outcomes(again) == {"r1": "kept", "r2": "done", "r3": "empty", "r4": "kept"}
+    assert again.figures["prompt_tokens"] == PROMPT_TOKENS  # of this run, not of the earlier one
 
 
 def test_a_run_that_loses_its_server_keeps_what_it_has(table, tmp_path):
@@ -428,6 +429,7 @@ def test_failed_reports_give_exit_code_3_and_no_report_text_is_shown(table, tmp_
         result = run(table, "-o", tmp_path / "out", "--backend", "openai", "--model", "m", "--base-url", server.url)
     assert result.exit_code == 3
     assert "r1: the reply is not JSON" in result.stderr
+    assert "margins" not in result.stdout  # no rates where nothing was described
     assert SECRET not in result.output
 
 

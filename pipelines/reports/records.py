@@ -104,17 +104,19 @@ def write_tables(folder: Path, records: Iterable[Record], provenance: Provenance
     )
 
 
-def figures(records: Iterable[Record], questions: Sequence[str]) -> dict[str, Any]:
-    """Return rates by question over the reports described, and the tokens spent.
+def figures(records: Iterable[Record], questions: Sequence[str], asked: Iterable[Record]) -> dict[str, Any]:
+    """Return rates by question over the reports described, and the tokens spent on those that were ``asked`` about.
 
     By question: the share of unknown answers, of quotes not found, of answers that parts of a
-    report contradict, and the mean agreement of the samples (None with one sample).
+    report contradict, and the mean agreement of the samples (None with one sample). All are None
+    where no report was described.
     """
     every = list(records)
     done = [record for record in every if record["status"] == "ok"]
     answers = [answer for record in done for answer in record["answers"]]
     rates = {name: _rates([a for a in answers if a["question_id"] == name]) for name in questions}
-    tokens = {key: sum(record.get(key) or 0 for record in every) for key in ("prompt_tokens", "output_tokens")}
+    spent = list(asked)
+    tokens = {key: sum(record.get(key) or 0 for record in spent) for key in ("prompt_tokens", "output_tokens")}
     return {
         "questions": rates,
         "reports_in_parts": sum(record["n_parts"] > 1 for record in done),
@@ -124,11 +126,13 @@ def figures(records: Iterable[Record], questions: Sequence[str]) -> dict[str, An
 
 
 def _rates(answers: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    n = max(len(answers), 1)
+    def share(n: int) -> float | None:
+        return round(n / len(answers), 4) if answers else None
+
     agreements = [answer["agreement"] for answer in answers if answer["agreement"] is not None]
     return {
-        "unknown_rate": round(sum(answer["status"] == UNKNOWN for answer in answers) / n, 4),
-        "ungrounded_rate": round(sum(not answer["grounded"] for answer in answers) / n, 4),
-        "conflict_rate": round(sum(answer["conflict"] is not None for answer in answers) / n, 4),
+        "unknown_rate": share(sum(answer["status"] == UNKNOWN for answer in answers)),
+        "ungrounded_rate": share(sum(not answer["grounded"] for answer in answers)),
+        "conflict_rate": share(sum(answer["conflict"] is not None for answer in answers)),
         "agreement": round(sum(agreements) / len(agreements), 4) if agreements else None,
     }
