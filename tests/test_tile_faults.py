@@ -55,6 +55,14 @@ def children(pid):
     return [int(child) for child in listed if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
+def is_running(pid):
+    """Tell whether the process is there and does not just wait to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def wait_for_tables(out, number, process):
     """Return when ``number`` slides are there, or the run is over."""
     while process.is_alive() and len(list(out.glob("site */[0-9]*.parquet"))) < number:
@@ -116,6 +124,23 @@ def test_a_run_killed_at_a_random_moment_is_finished_by_the_next(slides, tmp_pat
     assert not summary.failures
     tile(slides, tmp_path / "undisturbed", SETTINGS)
     assert artifacts(out) == artifacts(tmp_path / "undisturbed")
+
+
+@needs_kill
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
+def test_the_workers_of_a_killed_run_end_with_it(slides, tmp_path):
+    process = SPAWN.Process(target=run_in, args=(slides, tmp_path / "out", 2))
+    process.start()
+    wait_for_tables(tmp_path / "out", 3, process)
+    workers = children(process.pid)
+    process.kill()
+    process.join()
+    deadline = time.monotonic() + 20
+    while (left := [pid for pid in workers if is_running(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(workers) == 2
+    assert not left
 
 
 @needs_kill

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -64,7 +66,8 @@ def _one_pool(
     from concurrent.futures.process import BrokenProcessPool
 
     running: dict[Future[Result], Named] = {}
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         named = next(todo, None)
         while named or running:
             try:
@@ -77,3 +80,16 @@ def _one_pool(
             except BrokenProcessPool:
                 return [*running.values(), *([named] if named else [])]
     return []
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it has; a killed one leaves it waiting for items for ever."""
+    import multiprocessing
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
