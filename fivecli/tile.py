@@ -120,7 +120,8 @@ def command(
     )
     todo = selected_slides(slides, output, Selection(cohort, only_failed, Shard.parse(shard)))
     if dry_run:
-        show_figures(plan(todo, output, settings, masks=masks, tissue_weights=tissue_weights), as_json=as_json)
+        planned = plan(todo, output, settings, masks=masks, tissue_weights=tissue_weights, overwrite=overwrite)
+        show_figures(planned, as_json=as_json)
         return
     with progress("tile") as on_result:
         summary = tile(

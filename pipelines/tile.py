@@ -12,15 +12,18 @@ from pipelines.core.batch.on_ray import OnRay
 from pipelines.core.cohort import CohortSlide, read_cohort, restricted
 from pipelines.core.errors import SettingsError
 from pipelines.core.files import file_fingerprint
-from pipelines.core.folder import claim_folder, update_table
+from pipelines.core.folder import claim_folder, refuse_other_settings, update_table
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILED_SLIDES
 from pipelines.core.selection import Selection, failed_ids, only
 from pipelines.core.settings import TileSettings
 from pipelines.core.settings.tile import NETWORK_METHODS
+from pipelines.slides.given_mask import find_mask
 from pipelines.slides.one_slide import Network, TileOneSlide, identity
 from pipelines.slides.slide_files import slide_files
 from pipelines.slides.staging import CopiesAhead, staging
+
+MADE_BY = "five tile"
 
 
 def selected_slides(source: Path, out: Path, selection: Selection) -> list[CohortSlide]:
@@ -76,11 +79,11 @@ def tile(
     ChangedSettingsError
         ``out`` was made with other settings, and ``overwrite`` is False.
     """
-    network = _network(settings, tissue_weights, device)
-    provenance = Provenance.of(settings)
-    claim_folder(out, "five tile", provenance, overwrite=overwrite)
     if ray is not None and stage_dir is not None:
         raise SettingsError("--stage-dir is a folder of this machine", hint="leave it out with --ray")
+    network = _network(settings, tissue_weights, device)
+    provenance = Provenance.of(settings)
+    claim_folder(out, MADE_BY, provenance, overwrite=overwrite)
     with staging(stage_dir) as stage:
         results = _run(slides, TileOneSlide(out, settings, masks, stage, network), workers, ray, on_result)
     rows = [
@@ -89,8 +92,10 @@ def tile(
         if result.outcome is not Outcome.BUSY
     ]
     update_table(TILED_SLIDES, out / "slides.parquet", rows, "slide_id", provenance)
-    figures = {"tiles": sum(row.get("n_tiles") or 0 for row in rows), "conflicts_of_mpp": _conflicts(rows)}
-    return Summary(out, tuple(results), {name: value for name, value in figures.items() if value != {}})
+    figures: dict[str, Any] = {"tiles": sum(row.get("n_tiles") or 0 for row in rows)}
+    if conflicts := {row["slide_id"]: row["mpp_conflict"] for row in rows if row.get("mpp_conflict")}:
+        figures["conflicts_of_mpp"] = conflicts
+    return Summary(out, tuple(results), figures | _with_mask(slides, masks))
 
 
 def _run(
@@ -111,8 +116,16 @@ def plan(
     *,
     masks: Path | None = None,
     tissue_weights: Path | None = None,
+    overwrite: bool = False,
 ) -> dict[str, int | float]:
-    """Say what `tile` would do, without opening a slide and without writing."""
+    """Say what `tile` would do, without opening a slide and without writing.
+
+    Raises
+    ------
+    ChangedSettingsError
+        As `tile` does.
+    """
+    refuse_other_settings(out, MADE_BY, Provenance.of(settings), overwrite=overwrite)
     network = Network(tissue_weights, file_fingerprint(tissue_weights)) if tissue_weights else None
     work = TileOneSlide(out, settings, masks, network=network)
     found = [slide for slide in slides if slide.path is not None and slide.path.is_file()]
@@ -123,7 +136,7 @@ def plan(
         "current": len(found) - len(todo),
         "to_do": len(todo),
         "gigabytes_to_do": round(sum(_size(slide.path) for slide in todo if slide.path) / 1e9, 3),
-    }
+    } | _with_mask(slides, masks)
 
 
 def _network(settings: TileSettings, weights: Path | None, device: str) -> Network | None:
@@ -148,5 +161,8 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in slide_files(path))
 
 
-def _conflicts(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    return {row["slide_id"]: row["mpp_conflict"] for row in rows if row.get("mpp_conflict")}
+def _with_mask(slides: Sequence[CohortSlide], masks: Path | None) -> dict[str, int]:
+    """Return how many slides have a mask of their own, so that a folder with other names is noticed."""
+    if masks is None:
+        return {}
+    return {"slides_with_mask": sum(find_mask(masks, slide.slide_id) is not None for slide in slides)}

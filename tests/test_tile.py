@@ -19,7 +19,7 @@ from pipelines.core.schemas import TILED_SLIDES, TILES
 from pipelines.core.settings import TileSettings
 from pipelines.slides import open_slide
 from pipelines.synthetic.slide_file import write_pyramidal_slide
-from pipelines.tile import tile
+from pipelines.tile import plan, tile
 from tests.slide_files import destroy_tile, tissue_drawing, write_lossless_slide
 
 SETTINGS = TileSettings(tile_size=112)
@@ -348,6 +348,7 @@ def test_a_given_mask_decides_where_tissue_is_and_an_edited_one_is_noticed(slide
     other = replace(slide, slide_id="without mask")
     summary = tile([slide, other], tmp_path / "out", SETTINGS, masks=masks)
     assert [result.row["n_tiles"] for result in summary.results] == [4, 20]
+    assert summary.figures["slides_with_mask"] == 1
     assert outcomes(tile([slide], tmp_path / "out", SETTINGS, masks=masks)) == [Outcome.KEPT]
     write_ring(masks / "a.geojson", [[224, 112], [336, 112], [336, 336], [224, 336], [224, 112]])
     [edited] = tile([slide], tmp_path / "out", SETTINGS, masks=masks).results
@@ -369,6 +370,14 @@ def test_a_dry_run_counts_and_writes_nothing(slide, tmp_path):
         "to_do": 1,
     }
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_refuses_what_the_run_would_refuse(slide, tmp_path):
+    tile([slide], tmp_path / "out", SETTINGS)
+    other = replace(SETTINGS, overlap=8)
+    with pytest.raises(ChangedSettingsError, match="overlap 0 -> 8"):
+        plan([slide], tmp_path / "out", other)
+    assert plan([slide], tmp_path / "out", other, overwrite=True)["to_do"] == 1
 
 
 def test_shards_share_the_slides_and_failed_ones_can_be_tried_alone(slide, tmp_path):
