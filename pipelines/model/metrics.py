@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.bootstrap import draw_patients, interval
+
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
 """Names of what `measure` returns, in its order."""
-LEAST_USABLE = 0.9
-"""Share of the resamples that must define a figure for it to get an interval."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def measure(
     present = np.bincount(labels, minlength=len(classes)) > 0
     if not present.any():
         return [Figure(name, None, note="nothing to count") for name in FIGURES]
-    weights = _resample_weights(patients, resamples, seed)
+    times, patient_of = draw_patients(patients, resamples, seed)
+    weights = times[:, patient_of].astype(np.float64)  # (R, N): how often each prediction is in each resample
     values = np.vstack(
         [_figures(labels, predicted, scores, w) for w in (np.ones((1, len(labels))), weights)]
     )  # (1 + R, 4)
@@ -104,23 +105,14 @@ def _figure(
     value, drawn = float(values[0]), values[1:]
     absent = [c for c, there in zip(classes, present, strict=True) if not there]
     note = f"no label is {', '.join(absent)}" if absent and name != "accuracy" else ""
-    usable = drawn[np.isfinite(drawn)]
     if len(drawn) == 0:
         return Figure(name, value, note=note)
-    if len(usable) < LEAST_USABLE * len(drawn):
+    found = interval(drawn)
+    if found is None:
         return Figure(name, value, note=f"no interval: {n_patients} patients are too few")
-    if np.ptp(usable) == 0:
+    if np.nanmin(drawn) == np.nanmax(drawn):
         return Figure(name, value, note="no interval: all resamples agree")
-    low, high = np.percentile(usable, [2.5, 97.5])
-    return Figure(name, value, float(low), float(high), note)
-
-
-def _resample_weights(patients: Sequence[str], resamples: int, seed: int) -> NDArray[np.float64]:
-    """Return (R, N): how often each prediction is in each resample."""
-    names, patient_of = np.unique(np.asarray(patients, str), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    return times[:, patient_of].astype(np.float64)
+    return Figure(name, value, *found, note)
 
 
 def _figures(

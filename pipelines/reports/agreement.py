@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_USABLE = 0.9
-"""Share of the resamples that must define a figure for it to get an interval."""
+from pipelines.core.bootstrap import draw_patients, interval
 
 
 @dataclass(frozen=True)
@@ -98,11 +97,10 @@ def _tables(
     cells: NDArray[np.integer], n_categories: int, patients: Sequence[str], resamples: int, seed: int
 ) -> NDArray[np.float64]:
     """Return (1 + R, C, C) confusion tables: of the data, then of each resample."""
-    names, patient_of = np.unique(np.asarray(patients, str), return_inverse=True)
-    per_patient = np.zeros((len(names), n_categories**2))
+    times, patient_of = draw_patients(patients, resamples, seed)
+    per_patient = np.zeros((times.shape[1], n_categories**2))
     np.add.at(per_patient, (patient_of, cells), 1)
-    times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    weights = np.vstack([np.ones((1, len(names))), times])
+    weights = np.vstack([np.ones((1, times.shape[1])), times])
     return (weights @ per_patient).reshape(-1, n_categories, n_categories)
 
 
@@ -121,11 +119,6 @@ def _figures(tables: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _figure(values: NDArray[np.float64]) -> Figure:
-    value, drawn = values[0], values[1:]
-    usable = drawn[np.isfinite(drawn)]
-    if not np.isfinite(value):
+    if not np.isfinite(values[0]):
         return Figure(None)
-    if len(drawn) == 0 or len(usable) < LEAST_USABLE * len(drawn):
-        return Figure(float(value))
-    low, high = np.percentile(usable, [2.5, 97.5])
-    return Figure(float(value), float(low), float(high))
+    return Figure(float(values[0]), *(interval(values[1:]) or ()))
