@@ -13,7 +13,7 @@ from pipelines.reports.exchange import MAX_ATTEMPTS, Exchange
 from pipelines.reports.instructions import messages
 from pipelines.reports.report_table import Report
 
-CHARACTERS_PER_TOKEN = 3.5
+FEWEST_CHARACTERS_PER_TOKEN = 3.5
 """Of English text, on the safe side, where only the server can count; a part that is too long is cut again."""
 
 
@@ -69,4 +69,4 @@ def _tokens(request: Request, backend: Backend) -> int:
     counted = backend.count_tokens(request)
     if counted is not None:
         return counted
-    return int(sum(len(message["content"]) for message in request.messages) / CHARACTERS_PER_TOKEN)
+    return int(sum(len(message["content"]) for message in request.messages) / FEWEST_CHARACTERS_PER_TOKEN)

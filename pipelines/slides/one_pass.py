@@ -99,9 +99,8 @@ class OnePass:
                 with suppress(IndexError):  # no further slide
                     tiles = to_read(number) if reading.stage_dir else None
                     if tiles is not None:
-                        copier.submit(
-                            stage.fetch, tiles.path, tiles.slide_id
-                        )  # what goes wrong is told when it is read
+                        # what goes wrong is told when the copy is read
+                        copier.submit(stage.fetch, tiles.path, tiles.slide_id)
 
             with TileStream(to_read, batch_size=reading.batch_size, threads=reading.threads, stage=stage) as stream:
                 yield _OneSlide(outputs, stream, items, copy_ahead, stage.drop)

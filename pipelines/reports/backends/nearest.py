@@ -9,15 +9,13 @@ the words found.
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.devices import pick_device
 from pipelines.core.questions import Question, QuestionSet
-from pipelines.reports.backends.base import Reply, Request
+from pipelines.reports.backends.reader import ReportReader
 from pipelines.reports.backends.rules import RulesBackend, phrase_entry, silent
 from pipelines.reports.clause_reader import Finding
 from pipelines.reports.sentences import clauses
@@ -37,13 +35,10 @@ AFFIRMED = ("{}: present", "{}: yes", "{}: positive", "{}: identified", "there i
 DENIED = ("{}: absent", "{}: no", "{}: none", "{}: not identified", "negative for {}", "no evidence of {}")
 
 
-class NearestBackend:
+class NearestBackend(ReportReader):
     """Answers questions by the wording nearest to the clause that speaks on them."""
 
     model = NAME
-    repeatable = True
-    batch_size = 64
-    context = None
 
     def __init__(self, questions: QuestionSet, *, device: str = "auto") -> None:
         self._finder = RulesBackend(questions)
@@ -52,17 +47,6 @@ class NearestBackend:
             question.id: {value: self._encoder(wordings(question, value)) for value in question.values}
             for question in questions.questions
         }
-
-    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
-        """Yield the answers to each request in order."""
-        for index, request in enumerate(requests):
-            started = time.perf_counter()
-            text = json.dumps(self.answer(request.report_text), ensure_ascii=False)
-            yield index, Reply(text, seconds=time.perf_counter() - started)
-
-    def count_tokens(self, request: Request) -> int | None:
-        """Return 0: clauses are read, not conversations."""
-        return 0
 
     def answer(self, report_text: str) -> dict[str, dict[str, str]]:
         """Return answer and evidence by question id."""

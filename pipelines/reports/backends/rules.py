@@ -6,40 +6,24 @@ evidence is the clause that decided, so every answer is grounded by construction
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from pipelines.core.questions import UNKNOWN, Question, QuestionSet
 from pipelines.core.vocabulary import Language
-from pipelines.reports.backends.base import Reply, Request
+from pipelines.reports.backends.reader import ReportReader
 from pipelines.reports.clause_reader import ClauseReader
 from pipelines.reports.phrase_finder import find_phrase
 from pipelines.reports.sentences import Clause, clauses
 
 
-class RulesBackend:
+class RulesBackend(ReportReader):
     """Answers questions by the ``rules`` of the question file."""
 
     model = "rules"
-    repeatable = True
-    batch_size = 64
-    context = None
 
     def __init__(self, questions: QuestionSet) -> None:
         self.questions = questions
         self.readers = {q.id: ClauseReader(q, questions.language) for q in questions.questions}
-
-    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
-        """Yield the answers to each request in order."""
-        for index, request in enumerate(requests):
-            started = time.perf_counter()
-            text = json.dumps(self.answer(request.report_text), ensure_ascii=False)
-            yield index, Reply(text, seconds=time.perf_counter() - started)
-
-    def count_tokens(self, request: Request) -> int | None:
-        """Return 0: nothing is sent to a model."""
-        return 0
 
     def answer(self, report_text: str) -> dict[str, dict[str, str]]:
         """Return answer and evidence by question id."""

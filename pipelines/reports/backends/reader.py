@@ -1,0 +1,33 @@
+"""What the backends without a language model have in common: they read the report, not a conversation."""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+from pipelines.reports.backends.base import Reply, Request
+
+
+class ReportReader(ABC):
+    """A `Backend` that answers all questions about a text at once, always in the same way."""
+
+    repeatable = True
+    batch_size = 64
+    context = None
+
+    @abstractmethod
+    def answer(self, report_text: str) -> dict[str, dict[str, str]]:
+        """Return answer and evidence by question id."""
+
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        """Yield the answers to each request in order."""
+        for index, request in enumerate(requests):
+            started = time.perf_counter()
+            text = json.dumps(self.answer(request.report_text), ensure_ascii=False)
+            yield index, Reply(text, seconds=time.perf_counter() - started)
+
+    def count_tokens(self, request: Request) -> int | None:
+        """Return 0: nothing is sent to a language model."""
+        return 0
