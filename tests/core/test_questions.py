@@ -72,10 +72,7 @@ def test_answers_become_phrases():
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("kind: presence", "kind: yesno", "questions.pleura.kind"),
         ("      absent: {meaning: pleura free, phrase: pleura free}\n", "", "present and absent"),
-        ("prompt: pleural invasion", "promt: pleural invasion", "questions.pleura.promt"),
-        ("id: pleura", "id: Pleura!", "questions.Pleura!.id"),
         ("title: My questions\n", "", "title"),
         ("phrase: pleura free}", "phrase: ''}", "questions.pleura.values.absent.phrase"),
     ],

@@ -1,6 +1,5 @@
 """Files of the hub: the cache first, one attempt, then which file to put where."""
 
-import time
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -37,13 +36,11 @@ def raising(error):
 
 
 def test_an_unreachable_hub_is_asked_once_and_the_error_says_which_file_to_bring(asked):
-    started = time.perf_counter()
     with pytest.raises(
         EncoderError, match=r"pytorch_model\.bin of https://huggingface\.co/MahmoodLab/UNI2-h"
     ) as caught:
         find_weights(find_preset("uni2-h"))
     assert asked == ["pytorch_model.bin"]
-    assert time.perf_counter() - started < 2
     for words in ("accept the licence", "--weights", "hf download MahmoodLab/UNI2-h pytorch_model.bin"):
         assert words in caught.value.hint
     assert "models--MahmoodLab--UNI2-h" in caught.value.hint
