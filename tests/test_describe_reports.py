@@ -10,7 +10,7 @@ from pipelines.core.selection import Shard
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.describe_reports import describe_reports
 from pipelines.reports.selection import ReportSelection
-from tests.describing import REPLY, RULES, SERVER, TEXTS, answers, lung_reply, outcomes, reports_of, write_table
+from tests.describing import REPLY, RULES, SECRET, SERVER, TEXTS, answers, lung_reply, outcomes, reports_of, write_table
 from tests.reports.chat_server import PROMPT_TOKENS, chat_server, completion
 
 

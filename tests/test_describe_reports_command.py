@@ -11,7 +11,7 @@ from pipelines.core.settings import DescribeReportsSettings
 from pipelines.describe_reports import describe_reports, plan
 from pipelines.reports.estimate import Prices
 from pipelines.reports.selection import ReportSelection
-from tests.describing import REPLY, RULES, SERVER, TEXTS, lung_reply, write_table
+from tests.describing import REPLY, RULES, SECRET, SERVER, TEXTS, lung_reply, write_table
 from tests.reports.chat_server import PROMPT_TOKENS, chat_server, completion
 
 
