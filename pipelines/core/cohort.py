@@ -81,7 +81,7 @@ def read_cohort(source: Path) -> list[CohortSlide]:
         if "slide_id" not in names and "path" not in names:
             raise CohortError(
                 f"{source}: no slide_id and no path column",
-                hint=f"name one of {', '.join(ALIASES['slide_id'] + ALIASES['path'])}",
+                hint=f"separate columns by commas, and name one {', '.join(ALIASES['slide_id'] + ALIASES['path'])}",
             )
         slides = _named_by_file([_slide(row, names, source, line) for line, row in enumerate(rows, start=2)], source)
     if not slides:
@@ -216,7 +216,10 @@ def _mpp(text: str | None, source: Path, line: int) -> float | None:
     except ValueError:
         mpp = float("nan")
     if not 0 < mpp < float("inf"):
-        raise CohortError(f"{source}: line {line}: mpp {text!r} is not a positive number")
+        raise CohortError(
+            f"{source}: line {line}: mpp {text!r} is not a positive number",
+            hint="write microns per pixel like 0.25, and nothing where they are not known",
+        )
     return mpp
 
 
@@ -225,9 +228,9 @@ def _refuse_repeats(slides: Sequence[CohortSlide], source: Path) -> None:
     for slide in slides:
         if slide.slide_id in seen:
             raise CohortError(f"{source}: slide_id {slide.slide_id!r} stands twice", hint="make the ids unique")
-        if slide.slide_id.startswith("/") or ".." in slide.slide_id.split("/"):
+        if {"", ".", ".."} & set(slide.slide_id.split("/")):
             raise CohortError(
-                f"{source}: slide_id {slide.slide_id!r} would leave the output folder",
+                f"{source}: slide_id {slide.slide_id!r} is no path within the output folder",
                 hint="give the slides ids of their own in a column 'slide_id'",
             )
         if slide.slide_id == RESERVED_ID:

@@ -58,7 +58,10 @@ def test_a_byte_order_mark_from_a_spreadsheet_is_no_part_of_a_name(tmp_path):
         ("slide_id,mpp\na,-1\n", "line 2: mpp '-1'"),
         ("name,colour\na,red\n", "no slide_id and no path"),
         ("slide_id\n", "no slide_id and no path|no slides found"),
-        ("slide_id\n../../etc/x\n", "would leave the output folder"),
+        ("slide_id\n../../etc/x\n", "no path within the output folder"),
+        ("slide_id\n/etc/x\n", "no path within the output folder"),
+        ("slide_id\na//b\n", "no path within the output folder"),
+        ("slide_id\na/\n", "no path within the output folder"),
         ("slide_id\nslides\n", "name of the summary tables"),
     ],
 )
