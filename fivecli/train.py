@@ -90,6 +90,9 @@ def command(
         Literal["exact", "linear", "auto"], _option("Cost of attention; auto: linear beyond 8,192 tiles.", MODEL)
     ] = Defaults.attention,  # type: ignore[assignment]
     padded_length: Annotated[int, _option("Tiles padded to (released padding).", MODEL)] = Defaults.padded_length,
+    tile_pooling: Annotated[
+        Literal["log-mean-exp", "mean"], _option("Tiles that no prompt weighs.", MODEL)
+    ] = Defaults.tile_pooling,  # type: ignore[assignment]
     cross_residual: Annotated[bool, _option("Residuals in cross-attention.", MODEL)] = Defaults.cross_residual,
     diagnosis_prompts: Annotated[int, _option("Learnable prompts.", MODEL)] = Defaults.diagnosis_prompts,
     prompt_tokens: Annotated[int, _option("Soft tokens of each; 0: a vector.", MODEL)] = Defaults.prompt_tokens,

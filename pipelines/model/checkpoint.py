@@ -24,7 +24,7 @@ from pipelines.model.bag_model import BagModel, ModelSpec
 from pipelines.model.build import build_model
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
-VERSION = 1
+VERSION = 2
 
 
 def learned_state(model: BagModel) -> dict[str, Tensor]:

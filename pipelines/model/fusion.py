@@ -139,12 +139,21 @@ class PatchFusion(nn.Module):
 
     S tiles of all bags together, B bags, P prompts, D channels. The arithmetic is that of the
     published network; ``cross_residual`` adds the two residual connections that it lacks in the
-    cross-attention block.
+    cross-attention block, and ``sharpness`` puts `log_mean_exp` in place of the mean of the tiles.
     """
 
-    def __init__(self, width: int, *, cross_residual: bool, pad_key: bool, exact_up_to: int | None = None) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        cross_residual: bool,
+        pad_key: bool,
+        exact_up_to: int | None = None,
+        sharpness: float | None = None,
+    ) -> None:
         super().__init__()
         self.cross_residual = cross_residual
+        self.sharpness = sharpness
         self.self_norm = nn.LayerNorm(width)
         self.self_attention = Attention(width, exact_up_to=exact_up_to)
         self.self_mlp_norm = nn.LayerNorm(width)
@@ -177,7 +186,7 @@ class PatchFusion(nn.Module):
 
     def pool(self, mixed: Tensor, positions: Tensor, lengths: Sequence[int], prompts: Tensor) -> Tensor:
         """Return the bag embeddings, (B, D), of tiles (S, D) that `mix` returned."""
-        pooled = torch.stack([bag.mean(dim=0) for bag in mixed.split(list(lengths))])  # (B, D)
+        pooled = torch.stack([self._pooled(bag) for bag in mixed.split(list(lengths))])  # (B, D)
         found = self.cross_attention.across(self.prompt_norm(prompts), self.tile_norm(mixed + positions), lengths)
         if self.cross_residual:
             found = found + prompts
@@ -186,6 +195,9 @@ class PatchFusion(nn.Module):
             found = self.cross_mlp(self.cross_mlp_norm(found))  # (B, P, D)
         bags: Tensor = self.project(torch.cat([found.mean(dim=1), pooled], dim=-1))
         return bags
+
+    def _pooled(self, tiles: Tensor) -> Tensor:
+        return tiles.mean(dim=0) if self.sharpness is None else log_mean_exp(tiles, self.sharpness)
 
     def mix(self, tiles: Tensor, positions: Tensor, lengths: Sequence[int], pads: Pads | None = None) -> Tensor:
         """Return the tiles after self-attention within their bag, (S, D)."""
@@ -202,6 +214,14 @@ class PatchFusion(nn.Module):
     def attention(self, mixed: Tensor, positions: Tensor, prompts: Tensor) -> Tensor:
         """Return what each prompt (P, D) looks at in one bag (N, D) that `mix` returned: (P, N), rows sum to 1."""
         return self.cross_attention.weights(self.prompt_norm(prompts), self.tile_norm(mixed + positions))
+
+
+def log_mean_exp(tiles: Tensor, sharpness: float) -> Tensor:
+    """Return the smooth maximum of the tiles (N, D), (D,): the logarithm of the mean of exp(k x), over k.
+
+    Sharpness k: towards 0 it is their mean, towards infinity their maximum.
+    """
+    return (torch.logsumexp(sharpness * tiles, dim=0) - math.log(len(tiles))) / sharpness
 
 
 class Mlp(nn.Module):

@@ -12,7 +12,6 @@ Its constants were chosen on a cohort of other patients than those reported.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -23,10 +22,11 @@ from torch.nn import functional
 from pipelines.core.settings.train import ModelSettings
 from pipelines.model.bag_model import BagModel, ModelSpec
 from pipelines.model.bags import TileBag
+from pipelines.model.fusion import log_mean_exp
 from pipelines.model.text import TextEncoder
 
 SHARPNESS = 2.0
-"""Of the log-mean-exp over scaled tiles: 0 would be their mean, infinity their maximum."""
+"""Of the log-mean-exp over scaled tiles."""
 
 
 class LinearFive(BagModel):
@@ -110,7 +110,7 @@ class LinearFive(BagModel):
 
     def pooled(self, bag: TileBag) -> Tensor:
         """Return the log-mean-exp of the scaled tiles, (C,)."""
-        return log_mean_exp(self.scaled(bag.features.to(self.device)))
+        return log_mean_exp(self.scaled(bag.features.to(self.device)), SHARPNESS)
 
     def vectors(self, pooled: Tensor) -> Tensor:
         """Return pooled slides (B, C), centred and with a mean square of about 1."""
@@ -123,8 +123,3 @@ class LinearFive(BagModel):
     def attend(self, bag: TileBag, prompts: Tensor) -> tuple[Tensor, Tensor]:
         """Return the vector of one bag, (1, W + C + 1), and no maps."""
         return self.encode_bags([bag], prompts), self.to_text.new_empty(0, len(bag.features))
-
-
-def log_mean_exp(tiles: Tensor) -> Tensor:
-    """Return the smooth maximum of the tiles (N, C), (C,): log of the mean of exp(2 x), over 2."""
-    return (torch.logsumexp(SHARPNESS * tiles, dim=0) - math.log(len(tiles))) / SHARPNESS

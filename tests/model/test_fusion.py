@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.model.fusion import Attention, Pads, PatchFusion
+from pipelines.model.fusion import Attention, Pads, PatchFusion, log_mean_exp
 
 WIDTH, LENGTHS = 128, [5, 1, 9]
 
@@ -81,6 +81,25 @@ def test_a_full_bag_has_no_pad_in_its_attention(inputs):
     fusion = PatchFusion(WIDTH, cross_residual=False, pad_key=True)
     with_none = fusion(tiles, positions, [len(tiles)], prompts, Pads(torch.zeros(1, WIDTH), [0]))
     torch.testing.assert_close(with_none, fusion(tiles, positions, [len(tiles)], prompts))
+
+
+def test_log_mean_exp_lies_between_mean_and_maximum_by_its_formula():
+    tiles = torch.tensor([[0.0, 3.0], [1.0, 3.0]])
+    assert log_mean_exp(tiles, 2.0).tolist() == pytest.approx([math.log((1 + math.exp(2.0)) / 2) / 2, 3.0], rel=1e-6)
+    torch.testing.assert_close(log_mean_exp(tiles.repeat(100, 1), 2.0), log_mean_exp(tiles, 2.0))  # no sum
+
+
+@pytest.mark.parametrize(("sharpness", "expected"), [(None, 0.01), (4.0, math.log((99 + math.exp(4.0)) / 100) / 4)])
+def test_one_tile_of_a_hundred_counts_little_in_the_mean_and_more_in_the_log_mean_exp(sharpness, expected):
+    fusion = PatchFusion(WIDTH, cross_residual=True, pad_key=False, sharpness=sharpness)
+    tiles = torch.zeros(100, WIDTH)
+    tiles[7] = 1.0
+    with torch.no_grad():
+        fusion.project.weight.copy_(torch.eye(WIDTH).repeat(1, 2))
+        fusion.project.weight[:, :WIDTH] = 0  # the prompts' half
+        fusion.project.bias.zero_()
+        pooled = fusion.pool(tiles, torch.zeros_like(tiles), [100], torch.eye(WIDTH)[:3])
+    torch.testing.assert_close(pooled, torch.full((1, WIDTH), expected))
 
 
 def test_attention_of_every_prompt_sums_to_one(inputs):

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,7 @@ from pipelines.model.bag_model import ModelSpec
 from pipelines.model.bags import BagFile, TileBag
 from pipelines.model.batches import Data
 from pipelines.model.linear_fit import BIAS_PENALTY, CLASS_PENALTY, TEXT_PENALTY, fit_linear_five
-from pipelines.model.linear_five import LinearFive, log_mean_exp
+from pipelines.model.linear_five import LinearFive
 from pipelines.model.objectives import ClassMatching, DescriptionMatching
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
@@ -61,13 +59,6 @@ def two_kinds(n, seed=0):
     labels = [("round", "spindle")[number % 2] for number in range(n)]
     vectors[:, 0] += torch.tensor([2.0 if label == "round" else -2.0 for label in labels])
     return Bags(vectors), {f"s{number}": label for number, label in enumerate(labels)}
-
-
-def test_log_mean_exp_lies_between_mean_and_maximum_by_its_formula():
-    tiles = torch.tensor([[0.0, 3.0], [1.0, 3.0]])
-    expected = [math.log((1 + math.exp(2.0)) / 2) / 2, 3.0]
-    assert log_mean_exp(tiles).tolist() == pytest.approx(expected, rel=1e-6)
-    torch.testing.assert_close(log_mean_exp(tiles.repeat(100, 1)), log_mean_exp(tiles))  # not a sum: no matter how many
 
 
 def descriptions(labels):

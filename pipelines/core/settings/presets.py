@@ -12,6 +12,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "positions": "sequence",
         "padding": "released",
         "attention": "exact",
+        "tile_pooling": "mean",
         "cross_residual": False,
         "text_model": "emilyalsentzer/Bio_ClinicalBERT",
         "text_dropout": 0.1,

@@ -41,6 +41,9 @@ class ModelSettings(Settings):
     """Self-attention among tiles: ``exact`` (released), of a cost that grows with the square of the bag;
     ``linear``, where keys and values are averaged over 1,024 stretches of the feature file; ``auto``: linear
     in bags of more than 8,192 tiles."""
+    tile_pooling: str = "log-mean-exp"
+    """How the tiles that no prompt weighs stand for the slide: ``log-mean-exp``, channel by channel between their
+    mean and their maximum, so that a few tiles of tumor are not lost among hundreds of others; ``mean`` (released)."""
     cross_residual: bool = True
     """Keep the prompt beside what it attended to, so that gradients reach prompts from the first step;
     False (released): no residual connection."""
@@ -78,6 +81,7 @@ class ModelSettings(Settings):
         _one_of(self, "positions", ("grid", "sequence", "none"))
         _one_of(self, "padding", ("masked", "released"))
         _one_of(self, "attention", ("exact", "linear", "auto"))
+        _one_of(self, "tile_pooling", ("log-mean-exp", "mean"))
         _one_of(self, "tuning", ("lora", "frozen"))
         _one_of(self, "text_pooling", ("masked", "released"))
         require(self.width > 0 and self.width % HEAD_WIDTH == 0, f"width: {self.width} is not a multiple of 64")
