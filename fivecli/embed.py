@@ -41,7 +41,8 @@ def _settings(
         name, file = (name, file) if equals and name in encoders else (encoders[0], text)
         if name in files or (len(encoders) > 1 and file == text):
             raise SettingsError(
-                f"--weights {text}: not clear which encoder's", hint=f"write --weights {encoders[-1]}=FILE"
+                f"--weights {text}: not clear which encoder's",
+                hint=f"write ENCODER=FILE, such as --weights {encoders[0]}={file}",
             )
         files[name] = Path(file)
     found = [Defaults(name, files.get(name), precision, dtype, allow_mismatch) for name in encoders]

@@ -21,7 +21,7 @@ from pipelines.core.schemas import EMBEDDED_SLIDES, TILED_SLIDES
 from pipelines.core.selection import EVERYTHING, Selection, failed_ids
 from pipelines.core.settings import EmbedSettings, PictureSettings
 from pipelines.core.tiled_slide import TiledSlide
-from pipelines.encoders.feature_folder import FeatureFolder
+from pipelines.encoders.feature_folder import FeatureFolder, refuse_mismatch
 from pipelines.slides.one_pass import ROWS, OnePass, Output, Reading
 from pipelines.slides.tile_pictures import PictureFolder
 
@@ -71,11 +71,8 @@ def embed(
     ArtifactError
         ``tiles`` is not the output of ``five tile``, or a folder belongs to other settings.
     """
-    folders = _feature_folders(out, settings, compile=compile)
+    folders = _feature_folders(tiles, out, settings, compile=compile)
     rows, n_left_out = _selected(tiles, selection, folders)
-    for folder in folders:
-        for tile_size, mpp in sorted({(row["tile_size"], row["target_mpp"]) for row in rows if row["status"] == "ok"}):
-            folder.refuse_mismatch(tile_size, mpp)
     outputs: list[FeatureFolder | PictureFolder] = [*folders]
     if pictures:
         outputs.append(PictureFolder(out / "patches", pictures, workers))
@@ -99,9 +96,9 @@ def plan(
     """Say what `embed` would do, without loading an encoder and without writing.
 
     Seconds are told where an earlier run of the same encoders has shown how many tiles a
-    second this takes.
+    second this takes. What `embed` would refuse before it reads a slide is refused here too.
     """
-    folders = _feature_folders(out, settings)
+    folders = _feature_folders(tiles, out, settings)
     rows, n_left_out = _selected(tiles, selection, folders)
     slides = [TiledSlide.of(row, tiles) for row in rows]
     todo = {slide.slide_id for slide in slides if not all(folder.is_current(slide) for folder in folders)}
@@ -128,8 +125,13 @@ def _rate(table: Path) -> float:
 
 
 def _feature_folders(
-    out: Path, settings: EmbedSettings | Sequence[EmbedSettings], *, compile: bool = False
+    tiles: Path, out: Path, settings: EmbedSettings | Sequence[EmbedSettings], *, compile: bool = False
 ) -> list[FeatureFolder]:
+    """Return the folder of each encoder; one trained for other tiles is refused before its weights are sought."""
+    rows = TILED_SLIDES.read_rows(tiles / "slides.parquet")
+    for tile_size, mpp in sorted({(row["tile_size"], row["target_mpp"]) for row in rows if row["status"] == "ok"}):
+        for each in [settings] if isinstance(settings, EmbedSettings) else settings:
+            refuse_mismatch(each, tile_size, mpp)
     if isinstance(settings, EmbedSettings):
         return [FeatureFolder.of(out, settings, compile=compile)]
     names = [re.sub(r"[^\w.-]+", "-", each.encoder).strip("-.") for each in settings]

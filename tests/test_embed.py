@@ -15,7 +15,7 @@ from pipelines.core.errors import ArtifactError, ChangedSettingsError, EncoderEr
 from pipelines.core.feature_file import read_bag
 from pipelines.core.schemas import EMBEDDED_SLIDES
 from pipelines.core.settings import EmbedSettings
-from pipelines.embed import embed
+from pipelines.embed import embed, plan
 from pipelines.encoders.presets import PRESETS, Preset
 from pipelines.tile import tile
 from tests.embedding import STAND_INS, TILING, TISSUE, kept_corners, use_stand_ins
@@ -169,10 +169,10 @@ def test_useless_features_fail_the_slide_and_say_so(tiles, tmp_path, mean_colour
 def test_tiles_the_encoder_was_not_trained_for_need_a_word(tiles, tmp_path, monkeypatch):
     picky = Preset("picky", "test_resnet", 0, tile_sizes=(224,), mpps=(0.25,))
     monkeypatch.setattr("pipelines.encoders.feature_folder.find_preset", lambda name: picky)
-    monkeypatch.setattr("pipelines.encoders.encoder.encoder_fingerprint", lambda *_: "none")
-    with pytest.raises(EncoderError, match=r"trained for 224 px; tiles have 0\.5 microns per pixel") as caught:
-        embed(tiles, tmp_path / "features", EmbedSettings())
-    assert "--allow-mismatch" in caught.value.hint
+    for stage in (embed, plan):  # and that without weights, which are not on this machine
+        with pytest.raises(EncoderError, match=r"trained for 224 px; tiles have 0\.5 microns per pixel") as caught:
+            stage(tiles, tmp_path / "features", EmbedSettings())
+        assert "--allow-mismatch" in caught.value.hint
 
 
 def test_a_folder_without_tiles_names_the_command_to_run(tmp_path):

@@ -42,6 +42,17 @@ ROW_NOTE = "five.row"
 """Attribute of a feature file that holds the slide's row of `EMBEDDED_SLIDES` as JSON."""
 
 
+def refuse_mismatch(settings: EmbedSettings, tile_size: int, mpp: float) -> None:
+    """Raise `EncoderError` if the encoder was not trained for such tiles and the settings do not allow it."""
+    preset = find_preset(settings.encoder)
+    mismatches = [] if settings.allow_mismatch else preset.mismatches(tile_size, mpp)
+    if mismatches:
+        raise EncoderError(
+            f"{preset.name}: {'; '.join(mismatches)}",
+            hint="tile again with --tile-size and --target-mpp for this encoder, or pass --allow-mismatch",
+        )
+
+
 @dataclass(frozen=True)
 class FeatureFolder:
     """Where the features of one encoder go and how they are made; an output of `pipelines.embed`."""
@@ -76,15 +87,6 @@ class FeatureFolder:
     def claim(self) -> None:
         """Take the folder for these settings, whatever it was made with."""
         claim_folder(self.folder, MADE_BY, self.provenance, overwrite=True)
-
-    def refuse_mismatch(self, tile_size: int, mpp: float) -> None:
-        """Raise `EncoderError` if the encoder was not trained for such tiles and the settings do not allow it."""
-        mismatches = [] if self.settings.allow_mismatch else self.preset.mismatches(tile_size, mpp)
-        if mismatches:
-            raise EncoderError(
-                f"{self.preset.name}: {'; '.join(mismatches)}",
-                hint="tile again with --tile-size and --target-mpp for this encoder, or pass --allow-mismatch",
-            )
 
     def path(self, slide: TiledSlide) -> Path:
         """Return the feature file of ``slide``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,9 @@ def _load_transformers(preset: Preset, state: State, path: Path) -> nn.Module:
 def _load_script(preset: Preset) -> nn.Module:
     path = Path(preset.architecture)
     try:
-        network: nn.Module = torch.jit.load(path, map_location="cpu")
+        with warnings.catch_warnings():  # torch announces another format; these files are what people have
+            warnings.simplefilter("ignore", FutureWarning)
+            network: nn.Module = torch.jit.load(path, map_location="cpu")
     except (RuntimeError, ValueError) as error:
         raise EncoderError(
             f"{path}: not a TorchScript file",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,9 @@ def read_weights(path: Path) -> State:
         if path.suffix == ".safetensors":
             tensors: State = load_file(path)
             return tensors
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # on pickles of another protocol, which are read or refused here
+            warnings.simplefilter("ignore", UserWarning)
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise EncoderError(
             f"{path}: refused, it holds other things than tensors and could run code",

@@ -49,7 +49,7 @@ def test_a_file_with_code_in_it_is_refused_and_not_run(tmp_path, how):
     if how == "torch":
         torch.save({"w": Bomb(victim)}, path)
     else:
-        path.write_bytes(pickle.dumps(Bomb(victim), protocol=2))
+        path.write_bytes(pickle.dumps(Bomb(victim), protocol=4))
     with pytest.raises(EncoderError, match=r"evil\.pth"):
         read_weights(path)
     assert not victim.exists()
