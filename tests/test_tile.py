@@ -1,43 +1,27 @@
 """The stage: slides in, tables, outlines and pictures out; bad slides recorded, good work kept."""
 
 import json
-import multiprocessing
-import os
-import signal
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from fivecli.app import app
 from pipelines.core.batch import Outcome
 from pipelines.core.cohort import CohortSlide, read_cohort
 from pipelines.core.errors import ChangedSettingsError
-from pipelines.core.schemas import TILED_SLIDES, TILES
-from pipelines.core.settings import TileSettings
+from pipelines.core.schemas import TILES
 from pipelines.slides import open_slide
 from pipelines.synthetic.slide_file import write_pyramidal_slide
-from pipelines.tile import plan, tile
+from pipelines.tile import tile
 from tests.slide_files import destroy_tile, tissue_drawing, write_lossless_slide
-
-SETTINGS = TileSettings(tile_size=112)
-TISSUE = tissue_drawing(672, 896, [(112, 560, 224, 784)])  # 4 x 5 tiles of 112 px at 0.5 mpp
+from tests.tiling import SETTINGS, TISSUE, outcomes, rows_of
 
 
 @pytest.fixture
 def slide(tmp_path):
     write_lossless_slide(tmp_path / "slides" / "a.tif", TISSUE, 0.5)
     return CohortSlide("a", tmp_path / "slides" / "a.tif", patient_id="P1")
-
-
-def rows_of(out):
-    return {row["slide_id"]: row for row in TILED_SLIDES.read_rows(out / "slides.parquet")}
-
-
-def outcomes(summary):
-    return [result.outcome for result in summary.results]
 
 
 def test_the_kept_tiles_are_those_on_tissue(slide, tmp_path):
@@ -263,28 +247,6 @@ def test_processes_make_the_same_files_as_one_process(slide, tmp_path):
             assert (one / picture).read_bytes() == (two / picture).read_bytes()
 
 
-def _tile_until_killed(slide, out):
-    """Kill this process, as power loss would, when the table of the slide is half written."""
-
-    def kill(*_arguments, **_options):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    TILES.__class__.write = kill
-    tile([slide], out, SETTINGS)
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_killed_run_leaves_nothing_half_written_and_the_next_one_finishes(slide, tmp_path):
-    process = multiprocessing.get_context("spawn").Process(target=_tile_until_killed, args=(slide, tmp_path / "out"))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    assert not list((tmp_path / "out").glob("*.parquet"))
-    assert outcomes(tile([slide], tmp_path / "out", SETTINGS)) == [Outcome.DONE]
-    tile([slide], tmp_path / "undisturbed", SETTINGS)
-    assert TILES.read(tmp_path / "out" / "a.parquet").equals(TILES.read(tmp_path / "undisturbed" / "a.parquet"))
-
-
 def test_what_is_kept_can_be_read_at_the_size_asked_for(slide, tmp_path):
     tile([slide], tmp_path / "out", SETTINGS)
     row = rows_of(tmp_path / "out")["a"]
@@ -292,52 +254,6 @@ def test_what_is_kept_can_be_read_at_the_size_asked_for(slide, tmp_path):
     with open_slide(row["path"], row["mpp_x"]) as opened:
         pixels = opened.read_tile(first["x"], first["y"], row["tile_size_level0"], row["tile_size"])
     assert np.array_equal(pixels, TISSUE[112:224, 224:336])
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, ["tile", *map(str, arguments)])
-
-
-def test_the_command_reports_failures_and_leaves_with_3(slide, tmp_path):
-    write_lossless_slide(tmp_path / "slides" / "b.tif", TISSUE, None)
-    result = run(tmp_path / "slides", "-o", tmp_path / "out", "--tile-size", "112")
-    assert result.exit_code == 3
-    assert "b.tif" in result.stderr
-    assert "--mpp" in result.stderr
-    assert rows_of(tmp_path / "out")["a"]["n_tiles"] == 20
-
-
-def test_the_command_takes_a_single_slide_and_prints_json(slide, tmp_path):
-    result = run(slide.path, "-o", tmp_path / "out", "--tile-size", "112", "--json")
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["tiles"] == 20
-
-
-def test_the_command_takes_a_cohort_of_some_slides_of_a_folder(slide, tmp_path):
-    write_lossless_slide(tmp_path / "slides" / "b.tif", TISSUE, None)
-    (tmp_path / "cohort.csv").write_text("slide_id,patient_id,mpp\nb,P7,0.5\n")
-    result = run(tmp_path / "slides", "--cohort", tmp_path / "cohort.csv", "-o", tmp_path / "out")
-    assert result.exit_code == 0, result.output
-    [row] = rows_of(tmp_path / "out").values()
-    assert (row["slide_id"], row["patient_id"], row["mpp_source"]) == ("b", "P7", "cohort")
-
-
-def test_flags_win_over_the_configuration_file_and_that_over_defaults(slide, tmp_path):
-    (tmp_path / "tile.yaml").write_text("tile-size: 56\noverlap: 8\n")
-    result = run(slide.path, "-o", tmp_path / "out", "--config", tmp_path / "tile.yaml", "--tile-size", "112")
-    assert result.exit_code == 0, result.output
-    made = TILES.provenance(tmp_path / "out" / "a.parquet").settings
-    assert (made["tile_size"], made["overlap"], made["target_mpp"]) == (112, 8, 0.5)
-
-
-def test_every_setting_is_a_flag_with_the_default_of_its_class():
-    from inspect import signature
-
-    from fivecli.tile import command
-
-    found = {name: parameter.default for name, parameter in signature(command).parameters.items()}
-    for name, value in TileSettings().as_dict().items():
-        assert found[name] == value
 
 
 def test_a_given_mask_decides_where_tissue_is_and_an_edited_one_is_noticed(slide, tmp_path):
@@ -357,36 +273,3 @@ def test_a_given_mask_decides_where_tissue_is_and_an_edited_one_is_noticed(slide
 
 def write_ring(path, ring):
     path.write_text(json.dumps([{"geometry": {"type": "Polygon", "coordinates": [ring]}}]))
-
-
-def test_a_dry_run_counts_and_writes_nothing(slide, tmp_path):
-    (tmp_path / "cohort.csv").write_text("slide_id,path\na,slides/a.tif\ngone,slides/gone.tif\n")
-    result = run(tmp_path / "cohort.csv", "-o", tmp_path / "out", "--dry-run", "--json")
-    found = json.loads(result.stdout)
-    assert {name: found[name] for name in ("slides", "without_file", "current", "to_do")} == {
-        "slides": 2,
-        "without_file": 1,
-        "current": 0,
-        "to_do": 1,
-    }
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_dry_run_refuses_what_the_run_would_refuse(slide, tmp_path):
-    tile([slide], tmp_path / "out", SETTINGS)
-    other = replace(SETTINGS, overlap=8)
-    with pytest.raises(ChangedSettingsError, match="overlap 0 -> 8"):
-        plan([slide], tmp_path / "out", other)
-    assert plan([slide], tmp_path / "out", other, overwrite=True)["to_do"] == 1
-
-
-def test_shards_share_the_slides_and_failed_ones_can_be_tried_alone(slide, tmp_path):
-    write_lossless_slide(tmp_path / "slides" / "b.tif", TISSUE, None)
-    slides, out = tmp_path / "slides", tmp_path / "out"
-    assert run(slides, "-o", out, "--shard", "1/2").exit_code == 0
-    assert list(rows_of(out)) == ["a"]
-    assert run(slides, "-o", out, "--shard", "2/2").exit_code == 3
-    write_lossless_slide(tmp_path / "slides" / "b.tif", TISSUE, 0.5)
-    result = run(slides, "-o", out, "--only-failed", "--json")
-    assert json.loads(result.stdout)["counts"]["done"] == 1
-    assert rows_of(out)["b"]["status"] == "ok"

@@ -23,9 +23,8 @@ from pipelines.slides.one_slide import TileOneSlide
 from pipelines.synthetic.slide_file import write_pyramidal_slide
 from pipelines.tile import tile
 from tests.slide_files import destroy_tile, tissue_drawing, write_lossless_slide
+from tests.tiling import SETTINGS, TISSUE
 
-SETTINGS = TileSettings(tile_size=112)
-TISSUE = tissue_drawing(672, 896, [(112, 560, 224, 784)])
 SPAWN = multiprocessing.get_context("spawn")
 needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 
