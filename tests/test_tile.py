@@ -271,5 +271,16 @@ def test_a_given_mask_decides_where_tissue_is_and_an_edited_one_is_noticed(slide
     assert (edited.outcome, edited.row["n_tiles"]) == (Outcome.DONE, 2)
 
 
+def test_outlines_edited_where_they_were_written_are_never_written_over(slide, tmp_path):
+    out = tmp_path / "out"
+    tile([slide], out, SETTINGS)
+    drawn = out / "tissue" / "a.geojson"
+    write_ring(drawn, [[230, 112], [448, 120], [440, 336], [224, 336], [230, 112]])
+    before = drawn.read_bytes()
+    assert outcomes(tile([slide], out, SETTINGS, masks=out / "tissue")) == [Outcome.DONE]
+    assert drawn.read_bytes() == before
+    assert outcomes(tile([slide], out, SETTINGS, masks=out / "tissue")) == [Outcome.KEPT]
+
+
 def write_ring(path, ring):
     path.write_text(json.dumps([{"geometry": {"type": "Polygon", "coordinates": [ring]}}]))

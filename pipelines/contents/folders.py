@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from pipelines.contents.contents import CAN_BE, Contents
 from pipelines.contents.tables import table_contents
 from pipelines.core.errors import ArtifactError
 from pipelines.core.files import LEFTOVER
-from pipelines.core.folder import CLAIM
+from pipelines.core.folder import CLAIM, read_claim
 from pipelines.core.locks import LEASE_SECONDS
 
 SUMMARIES = tuple(
@@ -29,15 +28,10 @@ def folder_contents(path: Path) -> Contents:
     ArtifactError
         Not the output folder of a stage, or its ``five.json`` or a summary table is damaged.
     """
-    claim = path / CLAIM
-    if not claim.is_file():
+    if not (path / CLAIM).is_file():
         raise ArtifactError(f"{path}: not the output folder of a stage (it has no {CLAIM})", hint=CAN_BE)
-    try:
-        made = json.loads(claim.read_text(encoding="utf-8"))
-        facts = {"made_by": made["made_by"], "five_version": made["five_version"]}
-        settings = made["settings"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{claim}: damaged", hint="delete it and run the stage again") from error
+    facts = read_claim(path)
+    settings = facts.pop("settings")
     files, totals = _files(path)
     counts: dict[str, Any] = {}
     lists: dict[str, Any] = {"files": files}

@@ -48,10 +48,11 @@ def refuse_other_settings(folder: Path, made_by: str, provenance: Provenance, *,
     ChangedSettingsError
         The folder holds another stage's output, or was made with other settings and
         ``overwrite`` is False. The message shows the difference.
+    ArtifactError
+        The mark is damaged.
     """
-    claim = folder / CLAIM
-    if claim.exists():
-        earlier = json.loads(claim.read_text(encoding="utf-8"))
+    if (folder / CLAIM).exists():
+        earlier = read_claim(folder)
         if earlier["made_by"] != made_by:
             raise ChangedSettingsError(
                 f"{folder}: this folder holds the output of `{earlier['made_by']}`", hint="choose another -o folder"
@@ -62,6 +63,22 @@ def refuse_other_settings(folder: Path, made_by: str, provenance: Provenance, *,
                 f"{folder}: made with other settings: {changed}",
                 hint="choose another -o folder, or pass --overwrite to make it anew",
             )
+
+
+def read_claim(folder: Path) -> dict[str, Any]:
+    """Return ``made_by``, ``five_version`` and ``settings`` of the stage that ``folder`` is the output of.
+
+    Raises
+    ------
+    ArtifactError
+        The mark is damaged.
+    """
+    claim = folder / CLAIM
+    try:
+        found = json.loads(claim.read_text(encoding="utf-8"))
+        return {name: found[name] for name in ("made_by", "five_version", "settings")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{claim}: damaged", hint="delete it and run the stage again") from error
 
 
 def difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:

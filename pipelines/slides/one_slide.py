@@ -130,8 +130,11 @@ class TileOneSlide:
         tiles = tile_table(grid, tissue, quality, keep_all=settings.keep_all)
 
         polygons = outlines(mask, thumbnail.downsample)
-        with replacing(self.out / "tissue" / f"{cohort_slide.slide_id}.geojson") as part:
-            write_tissue_geojson(part, polygons)
+        outline_file = self.out / "tissue" / f"{cohort_slide.slide_id}.geojson"
+        given = self._mask(cohort_slide)
+        if given is None or given.resolve() != outline_file.resolve():  # never over what somebody drew
+            with replacing(outline_file) as part:
+                write_tissue_geojson(part, polygons)
         qc = self.out / "qc"
         write_picture(qc / f"{cohort_slide.slide_id}.jpg", overview(thumbnail, polygons, grid, quality.reason))
         write_picture(qc / f"{cohort_slide.slide_id}.dropped.jpg", contact_sheet(slide, grid, quality, settings))

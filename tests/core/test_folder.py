@@ -36,6 +36,14 @@ def test_the_folder_of_another_stage_is_never_overwritten(tmp_path):
         claim_folder(tmp_path, "five embed", SMALL, overwrite=True)
 
 
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_damaged_mark_is_named_with_its_remedy(tmp_path, content):
+    (tmp_path / "five.json").write_text(content)
+    with pytest.raises(ArtifactError, match=r"five\.json: damaged") as caught:
+        claim_folder(tmp_path, "five tile", SMALL)
+    assert "delete it" in caught.value.hint
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match="cannot write here"):
