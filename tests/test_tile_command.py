@@ -10,7 +10,6 @@ from fivecli.app import app
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import ChangedSettingsError
 from pipelines.core.schemas import TILES
-from pipelines.core.settings import TileSettings
 from pipelines.tile import plan, tile
 from tests.slide_files import write_lossless_slide
 from tests.tiling import SETTINGS, TISSUE, rows_of
@@ -56,16 +55,6 @@ def test_flags_win_over_the_configuration_file_and_that_over_defaults(slide, tmp
     assert result.exit_code == 0, result.output
     made = TILES.provenance(tmp_path / "out" / "a.parquet").settings
     assert (made["tile_size"], made["overlap"], made["target_mpp"]) == (112, 8, 0.5)
-
-
-def test_every_setting_is_a_flag_with_the_default_of_its_class():
-    from inspect import signature
-
-    from fivecli.tile import command
-
-    found = {name: parameter.default for name, parameter in signature(command).parameters.items()}
-    for name, value in TileSettings().as_dict().items():
-        assert found[name] == value
 
 
 def test_a_dry_run_counts_and_writes_nothing(slide, tmp_path):
