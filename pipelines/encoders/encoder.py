@@ -124,11 +124,22 @@ class Encoder:
     def check(self) -> None:
         """Encode two grey tiles: learns ``dim`` and finds a network that does not work before a slide is read."""
         size = self.preset.resize
-        features = self(np.full((2, size, size, 3), 128, np.uint8))
+        try:
+            features = self(np.full((2, size, size, 3), 128, np.uint8))
+        except EncoderError:
+            raise
+        except Exception as error:  # a network may fail in any way, most of all a user's own
+            why = (str(error).strip().splitlines() or [""])[-1]
+            raise EncoderError(
+                f"{self.preset.name}: encoding a grey tile of {size} pixels failed: {type(error).__name__}: {why}",
+                hint="check that the network takes pixels (B, 3, S, S) of this edge, and the installed versions",
+            ) from error
         if features.ndim != 2 or (self.dim and features.shape[1] != self.dim):
             raise EncoderError(
                 f"{self.preset.name}: features have shape {features.shape[1:]}, expected ({self.dim},)",
-                hint="the installed timm or transformers may differ from the one it was described for",
+                hint="set `width` of the class to that"
+                if self.preset.builder == "python"
+                else "the installed timm or transformers may differ from the one it was described for",
             )
         if not np.isfinite(features).all():
             raise EncoderError(

@@ -105,3 +105,26 @@ def test_features_of_another_width_than_the_class_says_are_refused(own):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(EncoderError, match=r"gone\.py: no such file"):
         find_preset(str(tmp_path / "gone.py"))
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "hint"),
+    [
+        (
+            "return batch.mean(dim=(2, 3)) / (1 // 0)",
+            "of 64 pixels failed: ZeroDivisionError",
+            "check that the network",
+        ),
+        ("return batch.mean(dim=(1, 2, 3))", r"features have shape \(\)", "`width` of the class"),
+        (
+            "return batch.mean(dim=3).flatten(1)",
+            r"features have shape \(192,\), expected \(3,\)",
+            "`width` of the class",
+        ),
+    ],
+)
+def test_a_network_that_does_not_do_what_the_class_says_is_found_before_a_slide_is_read(own, line, said, hint):
+    text = BRIGHTNESS.replace("return batch.mean(dim=(2, 3))", line)
+    with pytest.raises(EncoderError, match=said) as caught:
+        load_encoder(find_preset(own(text)))
+    assert hint in caught.value.hint
