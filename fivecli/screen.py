@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import typer
@@ -37,6 +38,36 @@ def progress(what: str, unit: str = "slides") -> Iterator[OnResult]:
         raise
 
 
+class _Pace:
+    """How fast items are done; those that an earlier run made come first and do not count."""
+
+    def __init__(self) -> None:
+        self.done = self._made = 0
+        self._started = self.now = time.monotonic()
+
+    def add(self, result: Result) -> None:
+        self.done += 1
+        self.now = time.monotonic()
+        if self._made or result.outcome is not Outcome.KEPT:
+            self._made += 1
+        else:
+            self._started = self.now
+
+    @property
+    def per_second(self) -> float:
+        """Items a second, 0 while all were kept."""
+        return self._made / max(self.now - self._started, 1e-9)
+
+    def words(self, unit: str, total: int | None) -> str:
+        """Return rate and time left for a line of a log, or an empty string."""
+        if not self._made:
+            return ""
+        rate = f", {self.per_second:.2f} {unit}/s"
+        if total is None or self.done >= total:
+            return rate
+        return f"{rate}, {timedelta(seconds=round((total - self.done) / self.per_second))} left"
+
+
 def _bar(what: str, unit: str) -> Iterator[OnResult]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -45,14 +76,12 @@ def _bar(what: str, unit: str) -> Iterator[OnResult]:
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), rate, TimeRemainingColumn(), note)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None, rate="", note="")
-        started, done = time.monotonic(), 0
+        pace = _Pace()
 
         def advance(result: Result) -> None:
-            nonlocal done
-            done += 1
-            per_second = done / max(time.monotonic() - started, 1e-9)
-            said = result.row.get("note", "")
-            bar.update(task, advance=1, total=result.total, rate=f"{per_second:.2f} {unit}/s", note=said)
+            pace.add(result)
+            rate = f"{pace.per_second:.2f} {unit}/s" if pace.per_second else ""
+            bar.update(task, advance=1, total=result.total, rate=rate, note=result.row.get("note", ""))
             if result.outcome is Outcome.FAILED:
                 bar.console.print(f"failed: {result.error}", style="red", markup=False)
 
@@ -60,21 +89,20 @@ def _bar(what: str, unit: str) -> Iterator[OnResult]:
 
 
 def _lines(what: str, unit: str, *, every: float = 10.0) -> Iterator[OnResult]:
-    started = last = time.monotonic()
-    done = 0
+    pace = _Pace()
+    last = pace.now
 
     def advance(result: Result) -> None:
-        nonlocal last, done
-        done += 1
+        nonlocal last
+        pace.add(result)
         if result.outcome is Outcome.FAILED:
             typer.echo(f"failed: {result.error}", err=True)
-        now = time.monotonic()
-        if now - last >= every or done == result.total:
-            last = now
-            rate = done / max(now - started, 1e-9)
-            left = f", {(result.total - done) / rate:.0f} s left" if result.total and done < result.total else ""
+        if pace.now - last >= every or pace.done == result.total:
+            last = pace.now
             note = f"; {result.row['note']}" if "note" in result.row else ""
-            typer.echo(f"{what}: {done}/{result.total or '?'} {unit}, {rate:.2f} {unit}/s{left}{note}", err=True)
+            typer.echo(
+                f"{what}: {pace.done}/{result.total or '?'} {unit}{pace.words(unit, result.total)}{note}", err=True
+            )
 
     yield advance
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from fivecli import screen
 from fivecli.screen import FAILED_ITEMS, finish, progress
 from pipelines.core.batch import Outcome, Result, Summary
 
@@ -28,3 +29,17 @@ def test_who_interrupts_a_run_is_told_how_to_go_on(capsys):
     with pytest.raises(KeyboardInterrupt), progress("tile"):
         raise KeyboardInterrupt
     assert "interrupted; the same command goes on" in capsys.readouterr().err
+
+
+def test_a_log_tells_pace_and_time_left_without_what_an_earlier_run_made(capsys, monkeypatch):
+    clock = iter(range(0, 1000, 20))  # every item takes 20 s
+    monkeypatch.setattr(screen.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(screen.sys.stderr, "isatty", lambda: False)
+    with progress("tile") as on_result:
+        for outcome in (Outcome.KEPT, Outcome.DONE, Outcome.KEPT):
+            on_result(Result("a", outcome, total=1003))
+    assert capsys.readouterr().err.splitlines() == [
+        "tile: 1/1003 slides",
+        "tile: 2/1003 slides, 0.05 slides/s, 5:33:40 left",
+        "tile: 3/1003 slides, 0.05 slides/s, 5:33:20 left",
+    ]
