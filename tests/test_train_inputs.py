@@ -57,6 +57,16 @@ def test_a_cohort_without_any_features_is_refused(cohort, settings, tmp_path):
         train(pretrain_inputs(cohort), tmp_path / "run", settings)
 
 
+def test_of_a_run_with_several_encoders_one_folder_must_be_named(cohort, settings, tmp_path):
+    both = tmp_path / "features"
+    both.mkdir()
+    for name in ("uni", "virchow"):
+        shutil.copytree(cohort.features, both / name)
+    with pytest.raises(ArtifactError, match="several encoders") as caught:
+        train(replace(pretrain_inputs(cohort), features=both), tmp_path / "run", settings)
+    assert f"{both / 'uni'}, {both / 'virchow'}" in caught.value.hint
+
+
 def test_nan_features_stop_training_and_name_the_slides(cohort, settings, tmp_path):
     for number in range(12):
         write_bag(cohort.features, f"s{number:02d}", np.full((5, DIM), np.nan))

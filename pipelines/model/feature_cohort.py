@@ -49,10 +49,16 @@ def read_feature_cohort(features: Path, cohort: Path | None) -> FeatureCohort:
     Raises
     ------
     ArtifactError
-        Two files come from different encoders, or no slide has tiles.
+        Two files come from different encoders, no slide has tiles, or the folder holds those of several encoders.
     CohortError
         The cohort cannot be read.
     """
+    encoders = sorted(table.parent for table in features.glob("*/slides.parquet"))
+    if encoders and not (features / "slides.parquet").exists():
+        raise ArtifactError(
+            f"{features}: features of several encoders, each in its folder",
+            hint=f"name one of {', '.join(map(str, encoders))}",
+        )
     rows = EMBEDDED_SLIDES.read_rows(features / "slides.parquet")
     patients = {row["slide_id"]: row["patient_id"] for row in rows}
     if cohort is None:
