@@ -61,20 +61,17 @@ class FeatureInfo:
 
 @dataclass(frozen=True)
 class Bag:
-    """All tile features of one slide.
+    """Tile features of one slide, all or some.
 
     N tiles, D channels.
     """
 
-    info: FeatureInfo
     features: NDArray[Any]
     """(N, D), float16 or float32."""
     coords: NDArray[np.int64]
     """(N, 2), x then y of the top-left corner, level-0 pixels."""
     tile_size_level0: int
     """Edge of a tile, level-0 pixels."""
-    n_total: int
-    """Tiles of the slide, also where only some rows were read."""
 
 
 class FeatureWriter:
@@ -144,11 +141,9 @@ def read_bag(path: Path, rows: NDArray[np.integer[Any]] | None = None) -> Bag:
     """
     with _open(path) as h5:
         return Bag(
-            info=_info(h5, path),
             features=_rows(h5["features"], path, rows),
             coords=_rows(h5["coords"], path, rows),
             tile_size_level0=int(h5["coords"].attrs["patch_size_level0"]),
-            n_total=int(h5["features"].shape[0]),
         )
 
 
