@@ -47,6 +47,12 @@ def test_links_between_pages_lead_somewhere(page):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_places_in_the_code_that_the_docs_name_exist(page):
+    for place in re.findall(r"`((?:pipelines|fivecli|tests|docs|core)/[\w/.-]*)`", page.read_text(encoding="utf-8")):
+        assert any((root / place).exists() for root in (ROOT, ROOT / "pipelines")), f"{page.name}: {place}"
+
+
 def test_the_question_set_that_the_docs_show_answers_a_report(tmp_path):
     page = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
     (tmp_path / "questions.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, flags=re.DOTALL)[1])
