@@ -115,6 +115,28 @@ def test_a_lasting_failure_becomes_an_error_without_the_words_of_the_server(stat
     assert said in reply.error
 
 
+def test_a_refusal_is_told_by_the_names_that_the_server_gives():
+    error = {"message": SECRET, "code": "unsupported_value", "param": "temperature"}
+    assert ask(lambda _: (400, {"error": error}))[0].error.endswith("(HTTP 400): unsupported_value temperature")
+    assert "longer" in ask(lambda _: (400, {"error": {"message": SECRET, "code": SECRET}}))[0].error
+
+
+def test_a_server_that_calls_the_limit_of_tokens_otherwise_gets_it_so():
+    error = {"message": "Use 'max_completion_tokens'.", "code": "unsupported_parameter", "param": "max_tokens"}
+    together = threading.Barrier(4)
+
+    def answer(body):
+        if "max_tokens" in body:
+            together.wait(timeout=10)  # all four are on their way under the old name
+            return 400, {"error": error}
+        return 200, completion("{}")
+
+    with chat_server(answer) as server:
+        replies = dict(backend(server.url, workers=4).complete([REQUEST] * 5))
+    assert {reply.text for reply in replies.values()} == {"{}"}
+    assert server.bodies[-1]["max_completion_tokens"] == 77
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

@@ -24,6 +24,8 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 """Where the API key comes from; servers of your own mostly need none."""
 MAX_RETRIES = 4
 """Repeats by the official client after 429, 5xx and lost connections, with growing pauses."""
+OLD_LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
+"""Names of the most tokens of a reply: what all servers understand, and what reasoning models of OpenAI insist on."""
 
 TOO_LONG = re.compile(r"context.{0,20}(length|size|window|exceed)|exceed\w*.{0,20}context|too (long|many tokens)", re.I)
 """In the words of vLLM, llama.cpp, Ollama and hosted services: the conversation does not fit the model."""
@@ -54,6 +56,7 @@ class OpenAIBackend:
         logging.getLogger("openai").setLevel(logging.WARNING)  # below that it logs whole requests
         self.model = settings.model
         self.max_tokens = settings.max_tokens
+        self._limit = OLD_LIMIT
         self.sampling = Sampling(settings.temperature, settings.seed)
         self.workers = workers
         self.batch_size = max(64, 16 * workers)
@@ -94,6 +97,7 @@ class OpenAIBackend:
     def _ask(self, request: Request) -> Reply:
         openai = _openai()
         sampling = request.sampling or self.sampling
+        limit = self._limit
         started = time.perf_counter()
         try:
             completion = self._client.chat.completions.create(
@@ -101,7 +105,7 @@ class OpenAIBackend:
                 messages=request.messages,
                 temperature=sampling.temperature,
                 seed=sampling.seed,
-                max_tokens=self.max_tokens,
+                **{limit: self.max_tokens},
                 response_format={
                     "type": "json_schema",
                     "json_schema": {"name": "findings", "strict": True, "schema": self._schema},
@@ -119,9 +123,13 @@ class OpenAIBackend:
                 f"{self._server}: the server refuses model {self.model!r} (HTTP {error.status_code})",
                 hint=f"check --model, --base-url (most end in /v1) and the key in {KEY_VARIABLE}",
             ) from None
-        except openai.APIStatusError as error:  # its message may repeat the report, so only the number is kept
+        except openai.APIStatusError as error:
+            if error.code == "unsupported_parameter" and error.param == OLD_LIMIT == limit:
+                self._limit = NEW_LIMIT
+                return self._ask(request)
+            # its message may repeat the report, so only number and names are kept
             return Reply(
-                error=_status_sentence(error.status_code),
+                error=_status_sentence(error),
                 seconds=time.perf_counter() - started,
                 too_long=error.status_code in (400, 413) and bool(TOO_LONG.search(f"{error.code} {error}"[:400])),
             )
@@ -160,9 +168,12 @@ def _reply(completion: Any, seconds: float) -> Reply:
     return replace(reply, text=choice.message.content or "")
 
 
-def _status_sentence(status: int) -> str:
+def _status_sentence(error: Any) -> str:
+    status = error.status_code
     if status == 400:
-        return "the server rejected the request (HTTP 400); the report may be longer than the model accepts"
+        names = [name for name in (error.code, error.param) if re.fullmatch(r"[a-z][a-z_]{2,39}", str(name))]
+        why = f": {' '.join(names)}" if names else "; the report may be longer than the model accepts"
+        return f"the server rejected the request (HTTP 400){why}"
     if status == 429:
         return "the server stayed too busy (HTTP 429); try fewer --workers"
     return f"the server failed (HTTP {status})"
