@@ -122,7 +122,7 @@ def tiny(monkeypatch, tmp_path):
     load_network.cache_clear()
 
 
-@pytest.mark.parametrize("wrong", ["shape", "names", "text", "pickle"])
+@pytest.mark.parametrize("wrong", ["shape", "names", "text", "junk", "pickle"])
 def test_other_weights_are_one_clear_error_before_any_slide_is_read(tiny, tmp_path, wrong):
     path = tmp_path / "wrong.pth"
     state = Pinkness().state_dict()
@@ -132,6 +132,8 @@ def test_other_weights_are_one_clear_error_before_any_slide_is_read(tiny, tmp_pa
         torch.save({"state_dict": {"other": torch.zeros(1)}}, path)
     elif wrong == "text":
         path.write_text("not weights")
+    elif wrong == "junk":
+        path.write_text("junk\n")  # a letter that asks the unpickler for what it has not stored: KeyError
     else:
         torch.save(TileSettings(), path)  # an object, which only unpickling would make
     with pytest.raises(SettingsError, match=r"wrong\.pth"):
