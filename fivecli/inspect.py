@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 def command(
     path: Annotated[
-        Path, typer.Argument(exists=True, help="A slide, a table, a feature or attention file, or a folder of a stage.")
+        Path,
+        typer.Argument(
+            exists=True, help="A slide, a table, a feature or attention file, outlines, or a folder of a stage."
+        ),
     ],
     *,
     as_json: Json = False,

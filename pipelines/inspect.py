@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.contents import CAN_BE, Contents, folder_contents, hdf5_contents, table_contents
+from pipelines.contents import CAN_BE, Contents, folder_contents, geojson_contents, hdf5_contents, table_contents
 from pipelines.core.cohort import SLIDE_SUFFIXES
 from pipelines.core.errors import ArtifactError, MissingMppError, SlideError
 from pipelines.core.files import file_fingerprint
@@ -41,6 +41,8 @@ def inspect(path: Path) -> Contents:
         return table_contents(path)
     if head == b"\x89HDF\r\n\x1a\n" or path.suffix in (".h5", ".hdf5"):
         return hdf5_contents(path)
+    if path.suffix == ".geojson":
+        return geojson_contents(path)
     return _slide(path)
 
 

@@ -261,3 +261,23 @@ def test_a_parquet_file_of_others_is_refused(tmp_path):
 def test_torch_is_not_loaded():
     code = "import sys, pipelines.inspect; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class TestOutlines:
+    def test_polygons_holes_and_their_area_are_told(self, tmp_path):
+        square = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
+        hole = [[2, 2], [2, 4], [5, 4], [5, 2], [2, 2]]
+        tissue = {"geometry": {"type": "Polygon", "coordinates": [square, hole]}}
+        tissue["properties"] = {"classification": {"name": "Tissue"}}
+        point = {"geometry": {"type": "Point", "coordinates": [1, 1]}, "properties": {}}
+        (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [tissue, point]}))
+        found = inspect(tmp_path / "a.geojson")
+        assert found.facts == {"features": 2, "polygons": 1, "holes": 1, "corners": 8, "area_in_pixels": 94}
+        assert found.counts == {"class": [{"class": "Tissue", "n": 1}, {"class": None, "n": 1}]}
+        assert "94" in run(tmp_path / "a.geojson")
+
+    @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"features": [{"geometry": null}]}'])
+    def test_other_json_is_refused_by_name(self, tmp_path, content):
+        (tmp_path / "a.geojson").write_text(content)
+        with pytest.raises(ArtifactError, match="not GeoJSON"):
+            inspect(tmp_path / "a.geojson")

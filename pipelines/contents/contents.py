@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.core.provenance import Provenance
 
-CAN_BE = "give a slide, a Parquet table, a feature or attention file, or a folder that five wrote"
+CAN_BE = "give a slide, a Parquet table, a feature or attention file, outlines (.geojson), or a folder that five wrote"
 
 
 @dataclass(frozen=True)
