@@ -23,6 +23,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 """Column names that are understood, lower-cased; the first is ours."""
 
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
+"""What JSON may hold and no file can."""
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -153,7 +155,9 @@ def _file_report(path: Path, folder: Path) -> Report:
 def _row_report(row: Mapping[str, Any], names: Mapping[str, str], source: Path, number: int) -> Report:
     def value(name: str) -> str:
         found = row.get(names[name]) if name in names else None
-        return "" if found is None else str(found)
+        if isinstance(found, (list, dict)):
+            raise CohortError(f"{source}: report {number}: its {names[name]} is not text", hint="write one string")
+        return "" if found is None else _HALF_A_CHARACTER.sub("\ufffd", str(found))
 
     patient_id = value("patient_id").strip()
     report_id = value("report_id").strip() or patient_id

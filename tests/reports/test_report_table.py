@@ -28,6 +28,12 @@ def test_json_lines(tmp_path):
     assert read_reports(path) == EXPECTED
 
 
+def test_half_a_character_is_replaced_as_no_file_could_hold_it(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"report_id": "1", "text": "Margin \\ud800free."}')
+    assert read_reports(path)[0].text == "Margin \ufffdfree."
+
+
 def test_a_folder_of_text_files(tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "a.txt").write_text("Margin free.")
@@ -89,6 +95,7 @@ def test_a_report_of_two_hundred_pages_is_read_whole(tmp_path):
         ("r.csv", "report_id,text\n", "no reports"),
         ("r.csv", "report_id,text\n,secret words\n", "report 1 has no id"),
         ("r.jsonl", '{"report_id": 1, "text": "a"}\nsecret words\n', "line 2 is not"),
+        ("r.jsonl", '{"report_id": 1, "text": ["secret words"]}\n', "report 1: its text is not text"),
     ],
 )
 def test_what_cannot_be_used_is_named_and_no_text_repeated(tmp_path, name, content, said):
