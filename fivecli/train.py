@@ -109,9 +109,7 @@ def command(
     patience: Annotated[int, _option("Epochs without gain before stopping.", LEARNING)] = Defaults.patience,
     batch_size: Annotated[int, _option("Slides in a batch.", LEARNING)] = Defaults.batch_size,
     accumulation: Annotated[int, _option("Batches per weight update.", LEARNING)] = Defaults.accumulation,
-    lr: Annotated[
-        float | None, _option("Peak learning rate, tile side. [default: 3e-4; 3e-5 for finetune --init]", LEARNING)
-    ] = Defaults.lr,
+    lr: Annotated[float, _option("Peak learning rate, tile side.", LEARNING)] = Defaults.lr,
     lr_text: Annotated[
         float | None, _option("Peak learning rate, text side. [default: 3e-4; 0 for finetune --init]", LEARNING)
     ] = Defaults.lr_text,

@@ -119,7 +119,7 @@ def test_fine_tuning_a_run_leaves_its_text_side_as_it_was(cohort, settings, tmp_
     assert {name for name in before if name.startswith(("text.", "prompts."))} <= still
     assert "fusion.project.weight" not in still
     config = yaml.safe_load((tmp_path / "second" / "config.yaml").read_text())
-    assert (config["training"]["lr"], config["training"]["lr_text"]) == (3e-5, 0.0)
+    assert (config["training"]["lr"], config["training"]["lr_text"]) == (3e-4, 0.0)
 
 
 def test_a_patient_of_the_first_training_cannot_be_held_out_in_the_second(cohort, settings, tmp_path):

@@ -120,7 +120,7 @@ def prepare_run(inputs: TrainInputs, settings: TrainSettings) -> TrainingRun:
 
 
 def _with_settings_of_init(settings: TrainSettings, init: Path | None) -> TrainSettings:
-    settings = settings.with_rates(is_tuned=init is not None)
+    settings = settings.with_text_rate(is_tuned=init is not None)
     if init is None:
         return settings
     earlier, _, _ = read_config(init)

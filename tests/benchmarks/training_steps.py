@@ -199,7 +199,7 @@ def measure_memory(numbers: Sequence[int]) -> dict[str, float]:
     """
     n_tiles, twice = numbers
     settings = TrainSettings(tile_ratio=1.0, max_tiles=n_tiles, checkpoint_activations=bool(twice))
-    settings = settings.with_rates(is_tuned=False)
+    settings = settings.with_text_rate(is_tuned=False)
     model = make_model(settings.text_model)
     slides = [BagFile(f"s{number}", Path(), n_tiles) for number in range(SLIDES)]
     answers = descriptions(60)

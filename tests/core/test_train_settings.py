@@ -22,15 +22,15 @@ def test_the_model_part_is_exactly_the_fields_of_the_model():
 @pytest.mark.parametrize(
     ("values", "is_tuned", "rates"),
     [
-        ({"regime": "finetune"}, True, (3e-5, 0.0)),
+        ({"regime": "finetune"}, True, (3e-4, 0.0)),
         ({"regime": "finetune"}, False, (3e-4, 3e-4)),
         ({"regime": "pretrain"}, True, (3e-4, 3e-4)),
         ({"regime": "finetune", "lr": 0.5, "lr_text": 0.25}, True, (0.5, 0.25)),
         (PRESETS["released"], False, (3e-5, 3e-6)),
     ],
 )
-def test_learning_rates_that_are_not_given_follow_from_what_is_trained(values, is_tuned, rates):
-    settings = TrainSettings(**values).with_rates(is_tuned=is_tuned)
+def test_the_rate_of_the_text_side_follows_from_what_is_trained(values, is_tuned, rates):
+    settings = TrainSettings(**values).with_text_rate(is_tuned=is_tuned)
     assert (settings.lr, settings.lr_text) == rates
 
 

@@ -44,7 +44,7 @@ def loss(model, bags, rng):
 def test_the_line_through_two_small_batches_gives_the_memory_of_the_largest(checkpointed, tiles):
     slides = [BagFile("a", None, 100), BagFile("b", None, 1000), BagFile("c", None, 500)]
     data = SimpleNamespace(train=slides, val=[], reader=_Reader())
-    settings = TrainSettings(batch_size=2, tile_ratio=0.5, checkpoint_activations=checkpointed).with_rates(
+    settings = TrainSettings(batch_size=2, tile_ratio=0.5, checkpoint_activations=checkpointed).with_text_rate(
         is_tuned=False
     )
     found = footprint(_Square(), SimpleNamespace(loss=loss), data, settings)

@@ -11,8 +11,8 @@ from pipelines.core.settings.base import Settings, require
 BASELINES = ("mean", "max", "abmil", "clam-sb", "transmil", "dsmil")
 HEAD_WIDTH = 64
 """Channels of one attention head, as in the published network."""
-RATES, FINETUNING_RATES = (3e-4, 3e-4), (3e-5, 0.0)
-"""Peak learning rates of tile side and text side: of a new model, and of a trained one that is fine-tuned."""
+TEXT_RATE, FINETUNING_TEXT_RATE = 3e-4, 0.0
+"""Peak learning rates of the text side: of a new model, and of a trained one that is fine-tuned."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,8 @@ class TrainSettings(ModelSettings):
     """Slides that are compared with each other's texts in a step."""
     accumulation: int = 1
     """Batches whose gradients are added up before the weights change."""
-    lr: float | None = None
-    """Peak learning rate of everything that sees tiles (released: 3e-5). None is 3e-4, or 3e-5 where a trained
-    run is fine-tuned: at 3e-4 a few dozen slides are learnt by heart within five epochs."""
+    lr: float = 3e-4
+    """Peak learning rate of everything that sees tiles (released: 3e-5)."""
     lr_text: float | None = None
     """Peak learning rate of adapters, text projection and learnable prompts (released: 3e-6, at which they
     hardly move within the few hundred steps of a small cohort). None is 3e-4, or 0 where a trained run is
@@ -170,18 +169,17 @@ class TrainSettings(ModelSettings):
     seed: int = 0
     """Decides splits, order, sampling and initial weights."""
 
-    def with_rates(self, *, is_tuned: bool) -> TrainSettings:
-        """Return these settings with the learning rates that None stands for.
+    def with_text_rate(self, *, is_tuned: bool) -> TrainSettings:
+        """Return these settings with the learning rate of the text side that None stands for.
 
         Parameters
         ----------
         is_tuned
             A trained run is fine-tuned.
         """
-        lr, lr_text = FINETUNING_RATES if is_tuned and self.regime == "finetune" else RATES
-        return replace(
-            self, lr=lr if self.lr is None else self.lr, lr_text=lr_text if self.lr_text is None else self.lr_text
-        )
+        if self.lr_text is not None:
+            return self
+        return replace(self, lr_text=FINETUNING_TEXT_RATE if is_tuned and self.regime == "finetune" else TEXT_RATE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
