@@ -59,6 +59,13 @@ def test_a_password_in_the_url_is_not_shown(monkeypatch):
     assert "127.0.0.1" in caught.value.message
 
 
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "http://[bad", "http://", "ftp://host/v1", "/v1"])
+def test_what_is_no_url_is_told_before_anything_is_sent(url):
+    with pytest.raises(BackendError, match="not the URL of a server") as caught:
+        backend(url)
+    assert "http://127.0.0.1:8000/v1" in caught.value.hint
+
+
 def test_reports_for_this_machine_do_not_go_through_a_proxy(monkeypatch):
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)

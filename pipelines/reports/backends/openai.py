@@ -52,6 +52,7 @@ class OpenAIBackend:
             )
         if not settings.model:
             raise BackendError("backend openai: no model named", hint="pass --model with the name the server knows")
+        host = _host(base_url)
         openai = _openai()
         logging.getLogger("openai").setLevel(logging.WARNING)  # below that it logs whole requests
         self.model = settings.model
@@ -63,7 +64,7 @@ class OpenAIBackend:
         self._schema = answer_schema(questions, bounded=False)
         self._server = re.sub(r"//[^/@]*@", "//", base_url)  # as shown, without a password
         key = os.environ.get(KEY_VARIABLE) or "none"
-        network = openai.DefaultHttpxClient(trust_env=not _is_this_machine(base_url), timeout=timeout)
+        network = openai.DefaultHttpxClient(trust_env=not _is_this_machine(host), timeout=timeout)
         self._client = openai.OpenAI(
             api_key=key, base_url=base_url, timeout=timeout, max_retries=max_retries, http_client=network
         )
@@ -140,9 +141,20 @@ class OpenAIBackend:
         return _reply(completion, time.perf_counter() - started)
 
 
-def _is_this_machine(url: str) -> bool:
+def _host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return parts.hostname
+    except ValueError:
+        pass
+    raise BackendError(
+        "backend openai: --base-url is not the URL of a server", hint="write it like http://127.0.0.1:8000/v1"
+    )
+
+
+def _is_this_machine(host: str) -> bool:
     """Tell whether a server is on loopback, where a proxy of the environment would carry reports away."""
-    host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback
     except ValueError:
