@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from pipelines.core.schemas import ANSWERS, PREDICTIONS
-from pipelines.core.settings import PredictSettings, TrainSettings
+from pipelines.core.settings import PredictSettings
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
 from tests.synthetic_features import ANSWERS_OF, DIM, PROVENANCE, QUESTIONS, Cohort, write_bag, write_cohort
+from tests.training_runs import small_settings
 
 OTHER = {"round": "spindle", "spindle": "round"}
 SPLIT = ["train"] * 8 + ["val"] * 2 + ["test"] * 2
@@ -57,9 +58,7 @@ def spoiled(cohort, folder, split):
 
 @pytest.fixture
 def settings(tiny_bert):
-    return TrainSettings(
-        text_model=str(tiny_bert), width=64, diagnosis_prompts=2, prompt_tokens=2, epochs=2, lr=1e-3, lr_text=1e-3
-    )
+    return small_settings(tiny_bert, epochs=2)
 
 
 def trained(cohort, regime, settings, run):

@@ -13,6 +13,7 @@ from pipelines.core.settings import TrainSettings
 from pipelines.model import loop
 from pipelines.train import TrainInputs, train
 from tests.synthetic_features import write_cohort
+from tests.training_runs import small_settings
 
 pytestmark = pytest.mark.slow
 
@@ -25,10 +26,7 @@ def cohort(tmp_path_factory):
 @pytest.fixture(scope="module")
 def settings(tiny_bert):
     """Return settings of which an epoch has 5 batches: two updates of 2 and a left-over one of 1."""
-    return TrainSettings(
-        text_model=str(tiny_bert), width=64, diagnosis_prompts=2, prompt_tokens=2, epochs=3, lr=1e-3, lr_text=1e-3,
-        batch_size=3, accumulation=2, test_fraction=0.2, val_fraction=0.2,
-    )  # fmt: skip
+    return small_settings(tiny_bert, batch_size=3, accumulation=2, test_fraction=0.2, val_fraction=0.2)
 
 
 def launched(processes, cohort, settings, out):
