@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.core.errors import ArtifactError, BackendError, ChangedSettingsError
+from pipelines.core.errors import ArtifactError, BackendError, ChangedSettingsError, CohortError
 from pipelines.core.locks import item_lock
 from pipelines.core.questions import load_questions
 from pipelines.core.schemas import DESCRIBED_REPORTS
@@ -91,6 +91,15 @@ def test_a_cohort_and_a_limit_choose_reports(table, tmp_path):
     of_cohort, first = ReportSelection(cohort=cohort), ReportSelection(limit=1)
     assert set(outcomes(describe_reports(table, tmp_path / "a", RULES, selection=of_cohort))) == {"r2", "r4"}
     assert set(outcomes(describe_reports(table, tmp_path / "b", RULES, selection=first))) == {"r1"}
+
+
+def test_a_cohort_of_other_patients_is_an_error(table, tmp_path):
+    cohort = tmp_path / "cohort.csv"
+    cohort.write_text("slide_id\ns2\n")
+    with pytest.raises(CohortError, match="none of its 1 patients") as caught:
+        describe_reports(table, tmp_path / "out", RULES, selection=ReportSelection(cohort=cohort))
+    assert "patient_id" in caught.value.hint
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_summary_tells_unknown_and_ungrounded_rates(table, tmp_path):
