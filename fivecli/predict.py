@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fivecli.options import CohortTable, Config, Device, Json, Overwrite
+from fivecli.options import CohortTable, Config, Device, DryRun, Json, Overwrite, Part
 from fivecli.screen import finish, progress, show_figures, show_table
 from pipelines.core.settings import PredictSettings as Defaults
 
@@ -31,8 +31,8 @@ def command(
     attention: Annotated[bool, typer.Option(help="Write what each prompt looks at.")] = Defaults.attention,
     heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Draw what the questions look at.")] = Defaults.heatmaps,
     cohort: CohortTable = None,
-    shard: Annotated[str, typer.Option(help="Do part INDEX/COUNT of the slides, for job arrays.")] = "1/1",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    shard: Part = "1/1",
+    dry_run: DryRun = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from pipelines.core.settings.train import ModelSettings
 from pipelines.model.bag_model import BagModel, ModelSpec
 from pipelines.model.bags import TileBag
-from pipelines.model.fusion import Pads, PatchFusion, in_blocks
+from pipelines.model.fusion import Pads, TileFusion, in_blocks
 from pipelines.model.positions import grid_encoding, sequence_encoding
 from pipelines.model.prompts import Prompts
 from pipelines.model.text import TextEncoder
@@ -42,7 +42,7 @@ class FiveModel(BagModel):
         same = spec.feature_dim == settings.width
         self.input: nn.Module = nn.Identity() if same else nn.Linear(spec.feature_dim, settings.width)
         released = settings.padding == "released"
-        self.fusion = PatchFusion(
+        self.fusion = TileFusion(
             settings.width,
             cross_residual=settings.cross_residual,
             pad_key=released,

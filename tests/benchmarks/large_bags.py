@@ -66,8 +66,8 @@ def compare(run: Path, features: Path) -> None:
     import torch
 
     from pipelines.core.classes import load_classes
+    from pipelines.model.attention import Attention
     from pipelines.model.checkpoint import load_model
-    from pipelines.model.fusion import Attention
 
     model = load_model(run)
     classes = load_classes(run / "classes.yaml")

@@ -26,7 +26,7 @@ from pipelines.model.bags import BagFile, BagReader, TileBag
 from pipelines.model.batches import Data
 from pipelines.model.five import SHARPNESS, FiveModel
 from pipelines.model.footprint import footprint
-from pipelines.model.fusion import PatchFusion
+from pipelines.model.fusion import TileFusion
 from pipelines.model.objectives import DescriptionMatching
 
 WIDTH, PROMPTS, PADDED = 512, 20, 16384
@@ -79,7 +79,7 @@ def _memory(name: str) -> int:
 
 def visual_step(n_tiles: int) -> Callable[[], object]:
     """Return forward and backward pass of the visual side on one bag, everything in it learning."""
-    fusion = PatchFusion(WIDTH, cross_residual=True, pad_key=False, sharpness=SHARPNESS)
+    fusion = TileFusion(WIDTH, cross_residual=True, pad_key=False, sharpness=SHARPNESS)
     tiles = random_bag(n_tiles).features.float()
     positions, prompts = torch.zeros_like(tiles), functional.normalize(torch.randn(PROMPTS, WIDTH), dim=-1)
 

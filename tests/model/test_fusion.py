@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.model.fusion import Attention, Pads, PatchFusion, log_mean_exp
+from pipelines.model.attention import Attention
+from pipelines.model.fusion import Pads, TileFusion, log_mean_exp
 
 WIDTH, LENGTHS = 128, [5, 1, 9]
 
@@ -53,14 +54,14 @@ def test_one_weighted_pad_key_equals_many_equal_pads(inputs):
 
 @pytest.mark.parametrize("cross_residual", [True, False])
 def test_a_bag_does_not_depend_on_the_bags_beside_it(inputs, cross_residual):
-    fusion, (tiles, positions, prompts) = PatchFusion(WIDTH, cross_residual=cross_residual, pad_key=False), inputs
+    fusion, (tiles, positions, prompts) = TileFusion(WIDTH, cross_residual=cross_residual, pad_key=False), inputs
     together = fusion(tiles, positions, LENGTHS, prompts)
     for row, (x, p) in enumerate(zip(tiles.split(LENGTHS), positions.split(LENGTHS), strict=True)):
         torch.testing.assert_close(fusion(x, p, [len(x)], prompts)[0], together[row])
 
 
 def test_the_order_of_tiles_does_not_matter(inputs):
-    fusion, (tiles, positions, prompts) = PatchFusion(WIDTH, cross_residual=True, pad_key=False), inputs
+    fusion, (tiles, positions, prompts) = TileFusion(WIDTH, cross_residual=True, pad_key=False), inputs
     order = torch.randperm(len(tiles))
     expected = fusion(tiles, positions, [len(tiles)], prompts)
     torch.testing.assert_close(fusion(tiles[order], positions[order], [len(tiles)], prompts), expected)
@@ -68,17 +69,17 @@ def test_the_order_of_tiles_does_not_matter(inputs):
 
 def test_the_released_bag_embedding_depends_on_the_padding_and_ours_does_not(inputs):
     tiles, positions, prompts = inputs
-    released = PatchFusion(WIDTH, cross_residual=False, pad_key=True)
+    released = TileFusion(WIDTH, cross_residual=False, pad_key=True)
     few, many = (
         released(tiles, positions, [len(tiles)], prompts, Pads(torch.zeros(1, WIDTH), [count])) for count in (1, 1000)
     )
     assert not torch.allclose(few, many, atol=1e-3)
-    assert PatchFusion(WIDTH, cross_residual=False, pad_key=False).pad is None
+    assert TileFusion(WIDTH, cross_residual=False, pad_key=False).pad is None
 
 
 def test_a_full_bag_has_no_pad_in_its_attention(inputs):
     tiles, positions, prompts = inputs
-    fusion = PatchFusion(WIDTH, cross_residual=False, pad_key=True)
+    fusion = TileFusion(WIDTH, cross_residual=False, pad_key=True)
     with_none = fusion(tiles, positions, [len(tiles)], prompts, Pads(torch.zeros(1, WIDTH), [0]))
     torch.testing.assert_close(with_none, fusion(tiles, positions, [len(tiles)], prompts))
 
@@ -91,7 +92,7 @@ def test_log_mean_exp_lies_between_mean_and_maximum_by_its_formula():
 
 @pytest.mark.parametrize(("sharpness", "expected"), [(None, 0.01), (4.0, math.log((99 + math.exp(4.0)) / 100) / 4)])
 def test_one_tile_of_a_hundred_counts_little_in_the_mean_and_more_in_the_log_mean_exp(sharpness, expected):
-    fusion = PatchFusion(WIDTH, cross_residual=True, pad_key=False, sharpness=sharpness)
+    fusion = TileFusion(WIDTH, cross_residual=True, pad_key=False, sharpness=sharpness)
     tiles = torch.zeros(100, WIDTH)
     tiles[7] = 1.0
     with torch.no_grad():
@@ -104,14 +105,14 @@ def test_one_tile_of_a_hundred_counts_little_in_the_mean_and_more_in_the_log_mea
 
 def test_attention_of_every_prompt_sums_to_one(inputs):
     tiles, positions, prompts = inputs
-    fusion = PatchFusion(WIDTH, cross_residual=True, pad_key=False)
+    fusion = TileFusion(WIDTH, cross_residual=True, pad_key=False)
     weights = fusion.attention(fusion.mix(tiles, positions, [len(tiles)]), positions, prompts)
     assert weights.shape == (3, sum(LENGTHS))
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(3))
 
 
 def test_quickgelu_lies_between_the_two_linear_layers():
-    mlp = PatchFusion(64, cross_residual=True, pad_key=False).self_mlp
+    mlp = TileFusion(64, cross_residual=True, pad_key=False).self_mlp
     x = torch.randn(64)
     hidden = mlp.up.weight @ x + mlp.up.bias
     expected = mlp.down.weight @ torch.tensor([h / (1 + math.exp(-1.702 * h)) for h in hidden.tolist()]) + mlp.down.bias
@@ -119,7 +120,7 @@ def test_quickgelu_lies_between_the_two_linear_layers():
 
 
 def few_stretches(monkeypatch, count):
-    monkeypatch.setattr("pipelines.model.fusion.STRETCHES", count)
+    monkeypatch.setattr("pipelines.model.attention.STRETCHES", count)
 
 
 def test_linear_attention_is_exact_where_the_tiles_of_a_stretch_are_alike(monkeypatch):
@@ -175,7 +176,7 @@ def test_gradients_flow_through_linear_attention(monkeypatch):
 
 def test_blocks_bound_the_memory_and_change_nothing(monkeypatch, inputs):
     tiles, positions, prompts = inputs
-    fusion = PatchFusion(WIDTH, cross_residual=True, pad_key=False)
+    fusion = TileFusion(WIDTH, cross_residual=True, pad_key=False)
     with torch.no_grad():
         expected = fusion(tiles, positions, LENGTHS, prompts)
         monkeypatch.setattr("pipelines.model.fusion.BLOCK", 4)

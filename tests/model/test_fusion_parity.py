@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.model.fusion import Pads, PatchFusion
+from pipelines.model.fusion import Pads, TileFusion
 from pipelines.model.positions import sequence_encoding
 
 NUMBERS = Path(__file__).parents[1] / "data" / "fusion_parity.npz"
@@ -36,7 +36,7 @@ class Case:
         pad_progress = torch.tensor(self.lengths) / e["patch_pub_cnt"]
         self.positions = sequence_encoding(real, width)
         self.pads = Pads(sequence_encoding(pad_progress, width), [padded - n for n in self.lengths])
-        self.fusion = PatchFusion(width, cross_residual=False, pad_key=True)
+        self.fusion = TileFusion(width, cross_residual=False, pad_key=True)
         self.fusion.load_state_dict({k.removeprefix("state/"): v for k, v in e.items() if k.startswith("state/")})
 
     def run(self):
@@ -79,7 +79,7 @@ def test_gradients_of_weights_are_those_of_the_published_network(case):
 
 def test_every_weight_of_ours_is_compared(numbers):
     compared = {key.removeprefix("sampled/grad/") for key in numbers if key.startswith("sampled/grad/")}
-    assert compared == {name for name, _ in PatchFusion(64, cross_residual=False, pad_key=True).named_parameters()}
+    assert compared == {name for name, _ in TileFusion(64, cross_residual=False, pad_key=True).named_parameters()}
 
 
 def test_the_sequence_encoding_is_that_of_the_published_network(numbers):
