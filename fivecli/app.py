@@ -55,9 +55,9 @@ app.add_typer(demo.app, name="demo")
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback signature
     if wanted:
-        from pipelines.core.provenance import five_version
+        from pipelines import __version__
 
-        typer.echo(f"five-wsi {five_version()}")
+        typer.echo(f"five-wsi {__version__}")
         raise typer.Exit
 
 

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipelines import __version__
 from pipelines.core.batch import OnResult, Outcome, Result, Summary
 from pipelines.core.errors import ArtifactError, ReportError
 from pipelines.core.files import file_fingerprint
 from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.locks import LEASE_SECONDS, item_lock
-from pipelines.core.provenance import Provenance, five_version
+from pipelines.core.provenance import Provenance
 from pipelines.core.questions import QuestionSet, load_questions, write_questions
 from pipelines.core.selection import Shard
 from pipelines.core.settings import DescribeReportsSettings
@@ -137,7 +138,7 @@ class _Run:
         self.on_result = on_result
         self.questions: QuestionSet = load_questions(settings.questions)
         recorded = {**settings.as_dict(), "question_set": self.questions.fingerprint}
-        self.provenance = Provenance(recorded, file_fingerprint(source), five_version())
+        self.provenance = Provenance(recorded, file_fingerprint(source), __version__)
         self.recorder = Recorder(self.questions, recorded)
         self.shard_name = f"{shard.index}-of-{shard.count}" if shard.count > 1 else ""
         self.total = 0

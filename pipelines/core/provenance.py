@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from pipelines import __version__
 from pipelines.core.files import canonical_json, fingerprint
 from pipelines.core.settings import Settings
-
-
-@cache
-def five_version() -> str:
-    """Return the installed version of the program."""
-    try:
-        return version("five-wsi")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @dataclass(frozen=True)
@@ -35,7 +25,7 @@ class Provenance:
     @classmethod
     def of(cls, settings: Settings, input_fingerprint: str = "") -> Provenance:
         """Return the provenance of an artifact about to be made."""
-        return cls(settings.as_dict(), input_fingerprint, five_version())
+        return cls(settings.as_dict(), input_fingerprint, __version__)
 
     @property
     def settings_fingerprint(self) -> str:

@@ -11,8 +11,8 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
+from pipelines import __version__
 from pipelines.core.files import replacing
-from pipelines.core.provenance import five_version
 from pipelines.core.questions import UNKNOWN, QuestionSet
 from pipelines.core.schemas import ANSWERS, DESCRIBED_REPORTS
 
@@ -60,7 +60,7 @@ def write_descriptions_report(folder: Path, texts: Mapping[str, str], questions:
         "statuses": Counter(row["status"] for row in reports),
         "settings": {name.replace("_", " "): value for name, value in provenance.settings.items() if value != ""},
         "pages": [{"name": name, "matches": _matches(page, answers)} for name, page in zip(names, pages, strict=True)],
-        "version": five_version(),
+        "version": __version__,
     }
     template = _template()
     for name, page in zip(names, pages, strict=True):

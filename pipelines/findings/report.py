@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pipelines import __version__
 from pipelines.core.files import replacing
-from pipelines.core.provenance import five_version
 from pipelines.core.schemas import PREDICTIONS
 
 REPORT = "report.html"
@@ -42,7 +42,7 @@ def write_report(predictions: Path, *, facts: Mapping[str, Any], title: str = "P
         facts={**facts, **settings},
         classes=[name.removeprefix("prob_") for name in (rows[0] if rows else ()) if name.startswith("prob_")],
         slides=[_slide(number, row, predictions) for number, row in enumerate(rows)],
-        version=five_version(),
+        version=__version__,
     )
     with replacing(predictions / REPORT) as part:
         part.write_text(text, encoding="utf-8")
