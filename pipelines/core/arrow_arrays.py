@@ -13,6 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
+"""Arrow names -> NumPy names, where they differ."""
+
 
 def arrow_array(
     values: Sequence[Any] | NDArray[Any], kind: pa.DataType, *, valid: NDArray[np.bool_] | None = None
@@ -46,7 +49,7 @@ def _buffers(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> list[pa
         texts = [b"" if text is None else text.encode() for text in values]
         offsets = np.cumsum([0, *map(len, texts)], dtype=np.int32)
         return [pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
-    dtype = np.dtype(kind.to_pandas_dtype())
+    dtype = np.dtype(FLOATS.get(str(kind), str(kind)))  # `to_pandas_dtype` imports pandas too, in some versions
     zero = dtype.type(0)
     found = (
         values
