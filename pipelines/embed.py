@@ -71,8 +71,9 @@ def embed(
     ArtifactError
         ``tiles`` is not the output of ``five tile``, or a folder belongs to other settings.
     """
-    folders = _feature_folders(tiles, out, settings, compile=compile)
-    rows, n_left_out = _selected(tiles, selection, folders)
+    tiled = TILED_SLIDES.read_rows(tiles / "slides.parquet")
+    folders = _feature_folders(tiled, out, settings, compile=compile)
+    rows, n_left_out = _selected(tiled, selection, folders)
     outputs: list[FeatureFolder | PictureFolder] = [*folders]
     if pictures:
         outputs.append(PictureFolder(out / "patches", pictures, workers))
@@ -98,8 +99,9 @@ def plan(
     Seconds are told where an earlier run of the same encoders has shown how many tiles a
     second this takes. What `embed` would refuse before it reads a slide is refused here too.
     """
-    folders = _feature_folders(tiles, out, settings)
-    rows, n_left_out = _selected(tiles, selection, folders)
+    tiled = TILED_SLIDES.read_rows(tiles / "slides.parquet")
+    folders = _feature_folders(tiled, out, settings)
+    rows, n_left_out = _selected(tiled, selection, folders)
     slides = [TiledSlide.of(row, tiles) for row in rows]
     todo = {slide.slide_id for slide in slides if not all(folder.is_current(slide) for folder in folders)}
     n_tiles = sum(row["n_tiles"] or 0 for row in rows if row["slide_id"] in todo)
@@ -125,11 +127,14 @@ def _rate(table: Path) -> float:
 
 
 def _feature_folders(
-    tiles: Path, out: Path, settings: EmbedSettings | Sequence[EmbedSettings], *, compile: bool = False
+    tiled: Sequence[Mapping[str, Any]],
+    out: Path,
+    settings: EmbedSettings | Sequence[EmbedSettings],
+    *,
+    compile: bool = False,
 ) -> list[FeatureFolder]:
     """Return the folder of each encoder; one trained for other tiles is refused before its weights are sought."""
-    rows = TILED_SLIDES.read_rows(tiles / "slides.parquet")
-    for tile_size, mpp in sorted({(row["tile_size"], row["target_mpp"]) for row in rows if row["status"] == "ok"}):
+    for tile_size, mpp in sorted({(row["tile_size"], row["target_mpp"]) for row in tiled if row["status"] == "ok"}):
         for each in [settings] if isinstance(settings, EmbedSettings) else settings:
             refuse_mismatch(each, tile_size, mpp)
     if isinstance(settings, EmbedSettings):
@@ -140,9 +145,11 @@ def _feature_folders(
     return [FeatureFolder.of(out / name, each, compile=compile) for name, each in zip(names, settings, strict=True)]
 
 
-def _selected(tiles: Path, selection: Selection, folders: Sequence[FeatureFolder]) -> tuple[list[dict[str, Any]], int]:
+def _selected(
+    tiled: Sequence[Mapping[str, Any]], selection: Selection, folders: Sequence[FeatureFolder]
+) -> tuple[list[Mapping[str, Any]], int]:
     """Return the rows of the slides to embed, and how many were left out because tiling failed."""
-    rows = {row["slide_id"]: row for row in TILED_SLIDES.read_rows(tiles / "slides.parquet")}
+    rows: dict[str, Mapping[str, Any]] = {row["slide_id"]: row for row in tiled}
     if selection.cohort is not None:
         wanted = [slide.slide_id for slide in read_cohort(selection.cohort)]
         rows = {name: rows.get(name, {"slide_id": name, "status": "missing"}) for name in wanted}
@@ -151,8 +158,8 @@ def _selected(tiles: Path, selection: Selection, folders: Sequence[FeatureFolder
         failed = set().union(*(failed_ids(EMBEDDED_SLIDES, folder.folder / "slides.parquet") for folder in folders))
         chosen = [row for row in chosen if row["slide_id"] in failed]
     chosen = selection.shard.of(chosen)
-    tiled = [row for row in chosen if row["status"] in ("ok", "empty")]
-    return tiled, len(chosen) - len(tiled)
+    usable = [row for row in chosen if row["status"] in ("ok", "empty")]
+    return usable, len(chosen) - len(usable)
 
 
 def _run(
@@ -189,7 +196,8 @@ def _records(folder: FeatureFolder, made: Iterable[tuple[TiledSlide, Result]]) -
         row = result.row.get(ROWS, {}).get(encoder)
         if row is None and result.outcome is not Outcome.BUSY:
             identity = {"slide_id": slide.slide_id, "patient_id": slide.patient_id, "encoder": encoder}
-            row = folder.kept_row(slide) if folder.is_current(slide) else {**identity, **result.row}
+            is_kept = result.outcome is Outcome.KEPT or folder.is_current(slide)
+            row = folder.kept_row(slide) if is_kept else {**identity, **result.row}
         if row is not None:
             yield {name: value for name, value in row.items() if name in EMBEDDED_SLIDES.schema.names}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ class _TableWriter:
             self.rows.append(result.row["prediction"])
         if time.monotonic() - self.written > TABLE_SECONDS:
             self.flush()
-        self.on_result(Result(result.item_id, result.outcome, result.row, result.error, self.total))
+        self.on_result(replace(result, total=self.total))
 
     def flush(self) -> None:
         """Write what has come since the last time; rows of other processes stay."""

@@ -15,6 +15,7 @@ from pipelines.core.errors import ArtifactError
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TABLES
 from pipelines.core.tables import TableArtifact
+from pipelines.core.tiled_slide import ROW_NOTE
 
 COUNTED: dict[str, tuple[tuple[str, ...], ...]] = {
     "tiled_slides": (("status",), ("mpp_source",), ("vendor",)),
@@ -70,7 +71,7 @@ def table_contents(path: Path) -> Contents:
         "rows": n_rows,
         **provenance_facts(provenance),
     }
-    row = json.loads(notes.get("five.row", "{}"))
+    row = json.loads(notes.get(ROW_NOTE, "{}"))
     facts |= {name: row[name] for name in TILED_FACTS if artifact.name == "tiles" and name in row}
     columns = [
         {

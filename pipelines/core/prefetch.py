@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -31,3 +33,22 @@ def prefetch(
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@dataclass
+class Waiting:
+    """How long values that come from elsewhere are waited for."""
+
+    waited: float = 0.0
+    """Seconds."""
+
+    def over(self, values: Iterable[Value]) -> Iterator[Value]:
+        """Yield ``values``, timing how long each lets its user wait."""
+        iterator, end = iter(values), object()
+        while True:
+            before = time.perf_counter()
+            value = next(iterator, end)
+            self.waited += time.perf_counter() - before
+            if value is end:
+                return
+            yield value  # type: ignore[misc]

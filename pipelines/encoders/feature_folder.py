@@ -28,7 +28,7 @@ from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILES
 from pipelines.core.settings import EmbedSettings
-from pipelines.core.tiled_slide import TiledSlide
+from pipelines.core.tiled_slide import ROW_NOTE, TiledSlide
 from pipelines.encoders.presets import Preset, find_preset
 from pipelines.encoders.sanity import FeatureSanity
 
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 MADE_BY = "five embed"
 MAGNIFICATION_1X_MPP = 10.0
 """Microns per pixel that the field calls 1x, so that 0.5 is 20x."""
-ROW_NOTE = "five.row"
-"""Attribute of a feature file that holds the slide's row of `EMBEDDED_SLIDES` as JSON."""
 
 
 def refuse_mismatch(settings: EmbedSettings, tile_size: int, mpp: float) -> None:

@@ -7,18 +7,16 @@ was killed and resumed, or that several processes share, computes the same batch
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.prefetch import prefetch
+from pipelines.core.prefetch import Waiting, prefetch
 from pipelines.core.settings.train import TrainSettings
 from pipelines.model.bags import BagFile, BagReader, TileBag
 
-Value = TypeVar("Value")
 READ_AHEAD = 2
 """Batches that are read while another is computed on."""
 
@@ -48,12 +46,12 @@ class Data:
     """Places in ``train`` of the slides of each class; empty without classes."""
 
 
-class Stopwatch:
+class Stopwatch(Waiting):
     """Seconds spent, and those among them spent waiting for data."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.started = time.perf_counter()
-        self.waited = 0.0
 
     @property
     def seconds(self) -> float:
@@ -102,20 +100,10 @@ def read_ahead(
         rng = batch.rng(0)
         return [reader.training(slide, settings.tile_ratio, settings.max_tiles, rng) for slide in batch.slides]
 
-    yield from _timed(prefetch(read, batches, threads=1, ahead=READ_AHEAD), watch)
+    yield from watch.over(prefetch(read, batches, threads=1, ahead=READ_AHEAD))
 
 
 def read_evaluation(slides: Sequence[BagFile], reader: BagReader, most: int, watch: Stopwatch) -> Iterator[TileBag]:
     """Yield the bags of slides with at most ``most`` tiles each, read ahead."""
     bags = prefetch(lambda slide: reader.evaluation(slide, most), slides, threads=1, ahead=READ_AHEAD)
-    yield from _timed(bags, watch)
-
-
-def _timed(values: Generator[Value, None, None], watch: Stopwatch) -> Iterator[Value]:
-    while True:
-        before = time.perf_counter()
-        value = next(values, None)
-        watch.waited += time.perf_counter() - before
-        if value is None:
-            return
-        yield value
+    yield from watch.over(bags)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +124,7 @@ def _with_settings_of_init(settings: TrainSettings, init: Path | None) -> TrainS
     if init is None:
         return settings
     earlier, _, _ = read_config(init)
-    asked = {field.name: getattr(settings, field.name) for field in fields(ModelSettings)}
-    asked = {name: value for name, value in asked.items() if value != getattr(ModelSettings, name)}
+    asked = {name: value for name, value in settings.of_model.items() if value != getattr(ModelSettings, name)}
     changed = difference({name: earlier.of_model[name] for name in asked}, asked)
     if changed:
         raise SettingsError(

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from pipelines.core.batch import Outcome, Result, Work
 from pipelines.core.batch.on_devices import Items
 from pipelines.core.errors import FiveError, SlideError
+from pipelines.core.prefetch import Waiting
 from pipelines.core.tiled_slide import TiledSlide
 from pipelines.slides.staging import staging
-from pipelines.slides.tile_stream import SlideTiles, TileBatch, TileStream, kept_tiles
+from pipelines.slides.tile_stream import SlideTiles, TileStream, kept_tiles
 
 ROWS = "rows"
 """Where a result keeps the rows that its outputs give, by the name of the output."""
@@ -107,26 +108,6 @@ class OnePass:
 
 
 @dataclass
-class _Clock:
-    """How long pixels are waited for, and how many there were not."""
-
-    waiting: float = 0.0
-    """Seconds."""
-    unreadable: int = 0
-
-    def waited(self, batches: Iterator[TileBatch]) -> Iterator[TileBatch]:
-        """Yield ``batches``, timing how long each lets the outputs wait."""
-        while True:
-            started = time.perf_counter()
-            batch = next(batches, None)
-            self.waiting += time.perf_counter() - started
-            if batch is None:
-                return
-            self.unreadable += batch.n_unreadable
-            yield batch
-
-
-@dataclass
 class _OneSlide:
     """Makes the outputs of one slide after the other, in the order of ``items``."""
 
@@ -145,20 +126,21 @@ class _OneSlide:
             return Result(slide.slide_id, Outcome.KEPT)
         started = time.perf_counter()
         tiles, row = kept_tiles(slide.table)
-        n_tiles, clock = len(tiles.coords), _Clock()
+        n_tiles, n_unreadable, waiting = len(tiles.coords), 0, Waiting()
         self.copy_ahead(self.number + 1)
         with ExitStack() as stack:
             stack.callback(self.drop_copy, slide.slide_id)
             sinks = {output.name: stack.enter_context(output.writing(slide, row, n_tiles)) for output in todo}
-            for batch in clock.waited(self.stream.batches(self.number)):
+            for batch in waiting.over(self.stream.batches(self.number)):
+                n_unreadable += batch.n_unreadable
                 for sink in sinks.values():
                     sink.add(batch.pixels, batch.coords)
-            if n_tiles and clock.unreadable == n_tiles:
+            if n_tiles and n_unreadable == n_tiles:
                 raise SlideError(
                     f"{slide.slide_id}: none of its {n_tiles} tiles can be read",
                     hint="the slide file may be damaged or incomplete: copy it again",
                 )
             seconds = time.perf_counter() - started
-            figures = {"n_unreadable": clock.unreadable, "read_seconds": clock.waiting, "seconds": seconds}
+            figures = {"n_unreadable": n_unreadable, "read_seconds": waiting.waited, "seconds": seconds}
             rows = {name: found for name, sink in sinks.items() if (found := sink.finish(figures))}
         return Result(slide.slide_id, Outcome.DONE if n_tiles else Outcome.EMPTY, {ROWS: rows})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pipelines.core.files import canonical_json, file_fingerprint, fingerprint, 
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILES
 from pipelines.core.settings import TileSettings
+from pipelines.core.tiled_slide import ROW_NOTE, tiled_row
 from pipelines.slides.contact_sheet import contact_sheet
 from pipelines.slides.given_mask import find_mask, read_mask
 from pipelines.slides.grid import Grid, tile_grid, tile_means
@@ -30,9 +30,6 @@ from pipelines.slides.slide_files import slide_fingerprint
 from pipelines.slides.staging import IN_PLACE, Stage
 from pipelines.slides.tile_table import tile_table
 from pipelines.slides.tissue import Mask, tissue_mask
-
-ROW_NOTE = "five.row"
-"""Attribute of a tile table that holds the slide's row of `TILED_SLIDES` as JSON."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +105,9 @@ class TileOneSlide:
 
     def _kept(self, slide: CohortSlide, table: Path, provenance: Provenance) -> Result:
         """Keep the tiles; a slide that moved or got another patient gets its row put right."""
-        row = {**tiled_row(table), **identity(slide)}
-        if row != tiled_row(table):
+        earlier = tiled_row(table)
+        row = {**earlier, **identity(slide)}
+        if row != earlier:
             TILES.write(table, TILES.read(table), provenance, notes={ROW_NOTE: canonical_json(row)})
         return Result(slide.slide_id, Outcome.KEPT, row)
 
@@ -184,9 +182,3 @@ def _path_of(slide: CohortSlide) -> Path:
             hint="fill the column 'path' of the cohort, or pass the folder of slides and the table as --cohort",
         )
     return slide.path
-
-
-def tiled_row(table: Path) -> dict[str, Any]:
-    """Return the row of `TILED_SLIDES` that the tile table of a slide carries."""
-    row: dict[str, Any] = json.loads(TILES.notes(table)[ROW_NOTE])
-    return row

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.errors import ArtifactError, SlideError
+from pipelines.core.errors import SlideError
 from pipelines.core.prefetch import prefetch
 from pipelines.core.schemas import TILES
+from pipelines.core.tiled_slide import tiled_row
 from pipelines.slides.slide import Slide, open_slide
 from pipelines.slides.staging import IN_PLACE, Stage
 
@@ -43,10 +43,7 @@ def kept_tiles(table: Path) -> tuple[SlideTiles, dict[str, Any]]:
     ArtifactError
         The table is missing, damaged, or carries no row.
     """
-    tiles, notes = TILES.read(table, columns=["x", "y", "keep"]), TILES.notes(table)
-    if "five.row" not in notes:
-        raise ArtifactError(f"{table}: does not say which slide it belongs to", hint="run `five tile` again")
-    row: dict[str, Any] = json.loads(notes["five.row"])
+    tiles, row = TILES.read(table, columns=["x", "y", "keep"]), tiled_row(table)
     kept = tiles.filter(tiles["keep"])
     coords = np.stack([kept["x"].to_numpy(), kept["y"].to_numpy()], axis=1).astype(np.int64)
     size_level0, tile_size = row["tile_size_level0"] or 0, row["tile_size"] or 0
