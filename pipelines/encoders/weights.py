@@ -5,18 +5,16 @@ from __future__ import annotations
 import importlib
 import pickle
 import re
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.core.errors import EncoderError
 from pipelines.core.files import file_fingerprint
+from pipelines.core.tensor_file import read_tensor_file, state_dict_in
 from pipelines.encoders.hub import hub_file
 from pipelines.encoders.presets import Preset
 
@@ -82,12 +80,7 @@ def read_weights(path: Path) -> State:
         The file is damaged, or holds other things than tensors.
     """
     try:
-        if path.suffix == ".safetensors":
-            tensors: State = load_file(path)
-            return tensors
-        with warnings.catch_warnings():  # on pickles of another protocol, which are read or refused here
-            warnings.simplefilter("ignore", UserWarning)
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = read_tensor_file(path)
     except pickle.UnpicklingError as error:
         raise EncoderError(
             f"{path}: refused, it holds other things than tensors and could run code",
@@ -95,13 +88,10 @@ def read_weights(path: Path) -> State:
         ) from error
     except Exception as error:  # torch fails in many ways on a file that it did not write
         raise _unreadable(path, type(error).__name__) from error
-    wrapper = next(
-        (key for key in WRAPPERS if isinstance(state, Mapping) and isinstance(state.get(key), Mapping)), None
-    )
-    state = state[wrapper] if wrapper else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    state = state_dict_in(loaded, WRAPPERS)
+    if state is None:
         raise EncoderError(f"{path}: not a state dict", hint="expected a mapping of names to tensors")
-    return dict(state)
+    return state
 
 
 def _unreadable(path: Path, why: str) -> EncoderError:

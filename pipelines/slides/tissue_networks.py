@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipelines.core.errors import SettingsError, SlideError
+from pipelines.core.tensor_file import read_tensor_file, state_dict_in
 from pipelines.slides.readers import Rgb
 from pipelines.slides.slide import Slide, Thumbnail
 from pipelines.slides.tissue import Mask, is_brightfield, without_small_areas
@@ -96,20 +96,15 @@ def load_network(name: str, weights: Path, device: str = "cpu") -> nn.Module:
 
 def _state(path: Path) -> Mapping[str, Tensor]:
     """Return the tensors of a file by name."""
-    from safetensors.torch import load_file
-
     try:
-        if path.suffix == ".safetensors":
-            tensors: dict[str, Tensor] = load_file(path)
-            return tensors
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = read_tensor_file(path)
     except Exception as error:  # torch fails in many ways on a file that it did not write
         raise SettingsError(
             f"{path}: not a file of tensors that can be read safely ({type(error).__name__})",
             hint="save its state_dict as .safetensors where you trust the file",
         ) from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    state = state_dict_in(loaded, ("state_dict",))
+    if state is None:
         raise SettingsError(f"{path}: holds no state_dict", hint="save the network's state_dict as .safetensors")
     return state
 

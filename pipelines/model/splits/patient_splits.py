@@ -9,7 +9,6 @@ without a label are a stratum of their own.
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
 from pipelines.core.settings import require
+from pipelines.model.splits.folds import deal
 from pipelines.model.splits.site_splits import site_folds, site_groups, site_share
 
 SPLIT_NAMES = ("train", "val", "test")
@@ -84,7 +84,7 @@ def make_splits(
         training = {patient: strata[patient] for patient in strata if split_of.get(patient) == "train"}
         validating = _drawn(training, sites, val_fraction, [seed, 1, fold or 0], "val")
         split_of.update(dict.fromkeys(validating, "val"))
-    rows = _rows(slides, split_of, fold_of)
+    rows = split_rows(slides, split_of, fold_of)
     _check_rows(rows)
     return rows
 
@@ -177,13 +177,7 @@ def _folds(strata: Mapping[str, str], folds: int, seed: int) -> dict[str, int]:
             f"{folds} folds of {len(patients)} patients: the largest class has only {common} patients",
             hint="use fewer folds, or add patients",
         )
-    fold_of: dict[str, int] = {}
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # classes smaller than the number of folds are dealt out as far as they go
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        for index, (_, tested) in enumerate(splitter.split(patients, labels)):
-            fold_of.update({patients[row]: index for row in tested})
-    return fold_of
+    return deal(StratifiedKFold(folds, shuffle=True, random_state=seed), patients, labels, None)
 
 
 def _share(strata: Mapping[str, str], fraction: float, rng: np.random.Generator, part: str) -> list[str]:
@@ -210,9 +204,10 @@ def _share(strata: Mapping[str, str], fraction: float, rng: np.random.Generator,
     return [str(patient) for label in sorted(members) for patient in rng.permutation(members[label])[: taken[label]]]
 
 
-def _rows(
-    slides: Sequence[CohortSlide], split_of: Mapping[str, str], fold_of: Mapping[str, int]
+def split_rows(
+    slides: Sequence[CohortSlide], split_of: Mapping[str, str], fold_of: Mapping[str, int | None]
 ) -> list[dict[str, Any]]:
+    """Return the rows of the `SPLITS` table of ``slides``, given the split and the fold (if any) of each patient."""
     return [
         {
             "slide_id": slide.slide_id,

@@ -10,7 +10,7 @@ from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
 from pipelines.core.schemas import SPLITS
 from pipelines.core.settings.train import TrainSettings
-from pipelines.model.splits.patient_splits import make_splits
+from pipelines.model.splits.patient_splits import make_splits, split_rows
 from pipelines.model.splits.split_files import read_splits
 
 
@@ -59,17 +59,11 @@ def run_splits(
 def _splits_of_init(slides: Sequence[CohortSlide], path: Path) -> list[dict[str, Any]]:
     """Return the slides of the patients in ``path``, each in the split of its patient there."""
     taken = {row["patient_id"]: row for row in SPLITS.read_rows(path)}
-    rows = [
-        {
-            "slide_id": slide.slide_id,
-            "patient_id": slide.patient,
-            "label": slide.label,
-            "fold": taken[slide.patient]["fold"],
-            "split": taken[slide.patient]["split"],
-        }
-        for slide in slides
-        if slide.patient in taken
-    ]
+    rows = split_rows(
+        [slide for slide in slides if slide.patient in taken],
+        {patient: row["split"] for patient, row in taken.items()},
+        {patient: row["fold"] for patient, row in taken.items()},
+    )
     if not any(row["split"] == "train" for row in rows):
         raise CohortError(f"{path}: none of its training patients has features here")
     return rows

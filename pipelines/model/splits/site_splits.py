@@ -7,12 +7,12 @@ allows: scikit-learn's greedy `StratifiedGroupKFold`, largest imbalance first.
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
+from pipelines.model.splits.folds import deal
 
 REMEDY = "use fewer folds or another fraction, or --no-keep-sites to split by patient"
 
@@ -71,12 +71,7 @@ def site_folds(strata: Mapping[str, str], sites: Mapping[str, str], folds: int, 
         labels = [""] * len(patients)  # no class is large enough to be dealt out evenly
     if len(patients) < folds:
         raise CohortError(f"{folds} parts of {len(patients)} patients", hint=REMEDY)
-    fold_of: dict[str, int] = {}
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # classes smaller than the number of folds are dealt out as far as they go
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        for index, (_, tested) in enumerate(splitter.split(patients, labels, groups)):
-            fold_of.update({patients[row]: index for row in tested})
+    fold_of = deal(StratifiedGroupKFold(folds, shuffle=True, random_state=seed), patients, labels, groups)
     if len(set(fold_of.values())) < folds:
         raise CohortError(f"{folds} parts of {n_sites} whole sites: some would be empty", hint=REMEDY)
     return fold_of
