@@ -8,19 +8,8 @@ import pytest
 from pipelines.core.errors import ArtifactError, CohortError, FiveError, SettingsError
 from pipelines.core.schemas import EMBEDDED_SLIDES, METRICS, SPLITS
 from pipelines.train import TrainInputs, train
-from tests.synthetic_features import DIM, PROVENANCE, write_bag, write_cohort
-from tests.training_runs import finetune_inputs, pretrain_inputs, small_settings
-
-
-@pytest.fixture
-def cohort(tmp_path):
-    """Return a small cohort that a test may spoil."""
-    return write_cohort(tmp_path / "cohort", n_patients=12)
-
-
-@pytest.fixture
-def settings(tiny_bert):
-    return small_settings(tiny_bert)
+from tests.synthetic_features import DIM, PROVENANCE, write_bag
+from tests.training_runs import finetune_inputs, pretrain_inputs
 
 
 def test_slides_without_features_tiles_or_description_are_left_out_and_counted(cohort, settings, tmp_path):

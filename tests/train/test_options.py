@@ -14,19 +14,7 @@ from pipelines.core.settings import TrainSettings
 from pipelines.core.settings.presets import PRESETS
 from pipelines.model.optimizer import learning_rate, updates_per_epoch
 from pipelines.train import train
-from tests.synthetic_features import write_cohort
-from tests.training_runs import finetune_inputs, pretrain_inputs, small_settings, weights
-
-
-@pytest.fixture
-def cohort(tmp_path):
-    """Return a small cohort that a test may spoil."""
-    return write_cohort(tmp_path / "cohort", n_patients=12)
-
-
-@pytest.fixture
-def settings(tiny_bert):
-    return small_settings(tiny_bert)
+from tests.training_runs import finetune_inputs, pretrain_inputs, weights
 
 
 def test_shots_are_patients_per_class(cohort, settings, tmp_path):

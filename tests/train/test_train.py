@@ -11,23 +11,12 @@ from pipelines.model import loop
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
 from tests.synthetic_features import DIM, write_cohort
-from tests.training_runs import finetune_inputs, last, pretrain_inputs, small_settings, weights
+from tests.training_runs import finetune_inputs, last, pretrain_inputs, weights
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
     return write_cohort(tmp_path_factory.mktemp("cohort"))
-
-
-@pytest.fixture
-def cohort(tmp_path):
-    """Return a small cohort that a test may spoil."""
-    return write_cohort(tmp_path / "cohort", n_patients=12)
-
-
-@pytest.fixture
-def settings(tiny_bert):
-    return small_settings(tiny_bert)
 
 
 @pytest.mark.slow
