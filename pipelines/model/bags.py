@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipelines.core.errors import ArtifactError
 from pipelines.core.feature_file import Bag, feature_shape, read_bag
 
 Rows = NDArray[np.int64]
@@ -68,7 +69,10 @@ def even_rows(n: int, k: int) -> Rows:
 
 
 class BagReader:
-    """Reads bags as they are asked for, and keeps those that fit into ``cache_bytes`` of memory."""
+    """Reads bags as they are asked for, and keeps those that fit into ``cache_bytes`` of memory.
+
+    A bag with features that are not numbers is refused by an `ArtifactError` that names its file.
+    """
 
     def __init__(self, *, cache_bytes: int = 2 << 30) -> None:
         self.cache_bytes = self._left = cache_bytes
@@ -85,7 +89,7 @@ class BagReader:
     def _bag(self, bag: BagFile, rows: Rows) -> TileBag:
         whole = self._kept.get(bag.slide_id) or self._keep(bag)
         if whole is None:
-            part = read_bag(bag.path, rows if len(rows) < bag.n_tiles else None)
+            part = _read(bag.path, rows if len(rows) < bag.n_tiles else None)
             features, corners = part.features, part.coords
         else:
             part = whole
@@ -110,8 +114,17 @@ class BagReader:
         if size > self._left:
             return None
         self._left -= size
-        self._kept[bag.slide_id] = read_bag(bag.path)
+        self._kept[bag.slide_id] = _read(bag.path)
         return self._kept[bag.slide_id]
+
+
+def _read(path: Path, rows: Rows | None = None) -> Bag:
+    bag = read_bag(path, rows)
+    if not np.isfinite(bag.features).all():  # one such tile would spoil the statistics of all slides
+        raise ArtifactError(
+            f"{path}: the features hold NaN or infinite values", hint="delete it and run `five embed` again"
+        )
+    return bag
 
 
 def feature_statistics(bags: Sequence[BagFile], reader: BagReader, *, most: int = 512) -> tuple[Tensor, Tensor]:

@@ -56,11 +56,21 @@ def test_of_a_run_with_several_encoders_one_folder_must_be_named(cohort, setting
     assert f"{both / 'uni'}, {both / 'virchow'}" in caught.value.hint
 
 
-def test_nan_features_stop_training_and_name_the_slides(cohort, settings, tmp_path):
-    for number in range(12):
-        write_bag(cohort.features, f"s{number:02d}", np.full((5, DIM), np.nan))
-    with pytest.raises(FiveError, match=r"epoch 1: the loss is nan on a batch of the slides s\d\d"):
-        train(pretrain_inputs(cohort), tmp_path / "run", settings)
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_one_tile_that_is_not_a_number_stops_training_and_its_file_is_named(cohort, settings, tmp_path, part):
+    train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
+    rows = SPLITS.read_rows(tmp_path / "first" / "splits.parquet")
+    broken = next(row["slide_id"] for row in rows if row["split"] == part)
+    features = np.ones((30, DIM))
+    features[7, 3] = np.nan
+    write_bag(cohort.features, broken, features)
+    with pytest.raises(ArtifactError, match=f"{broken}.h5: the features hold NaN"):
+        train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, tile_ratio=1.0))
+
+
+def test_a_loss_that_is_not_a_number_stops_training_and_names_the_slides(cohort, settings, tmp_path):
+    with pytest.raises(FiveError, match=r"epoch \d: the loss is nan on a batch of the slides s\d\d"):
+        train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, lr=1e30))
 
 
 def test_one_class_in_training_is_refused(cohort, settings, tmp_path):
