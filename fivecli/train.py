@@ -151,4 +151,4 @@ def command(
             inputs, output, settings, device=device, tensorboard=tensorboard, overwrite=overwrite, on_result=on_result
         )
     if os.environ.get("RANK", "0") == "0":  # of the processes of a launcher, the first speaks
-        finish(summary, unit="epochs", as_json=as_json)
+        finish(summary, unit="run" if summary.counts["kept"] else "epochs", as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from pipelines.core.batch import OnResult, Outcome, Result, Summary
 from pipelines.core.classes import write_classes
 from pipelines.core.files import fingerprint
-from pipelines.core.folder import claim_folder
+from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.provenance import Provenance
 from pipelines.core.questions import write_questions
 from pipelines.core.schemas import METRICS, SPLITS
@@ -20,7 +21,7 @@ from pipelines.findings.events import EventWriter
 from pipelines.findings.learning_curves import draw_learning_curves
 from pipelines.model.accelerator import make_accelerator
 from pipelines.model.bag_model import BagModel
-from pipelines.model.checkpoint import WEIGHTS, save_model
+from pipelines.model.checkpoint import CONFIG, WEIGHTS, save_model
 from pipelines.model.footprint import Footprint, footprint
 from pipelines.model.linear_fit import fit_linear_five
 from pipelines.model.linear_five import LinearFive
@@ -65,6 +66,7 @@ def train(
     provenance = Provenance.of(run.settings, run.fingerprint())
     accelerator = make_accelerator(run.settings, device)
     writes = accelerator.is_main_process
+    refuse_other_settings(out, MADE_BY, provenance, overwrite=overwrite)  # in every process, so that none waits
     if writes:
         claim_folder(out, MADE_BY, provenance, overwrite=overwrite)
     accelerator.wait_for_everyone()
@@ -73,6 +75,7 @@ def train(
     torch.manual_seed(settings.seed)
     model = run.make_model().to(accelerator.device)
     if writes:
+        _remove_earlier_run(out)
         SPLITS.write(out / "splits.parquet", run.splits, provenance)
     events = EventWriter(out / "tensorboard") if tensorboard and writes else None
     results: list[Result] = []
@@ -133,6 +136,19 @@ def plan(inputs: TrainInputs, settings: TrainSettings) -> dict[str, Any]:
         "memory_of_the_largest_step_mb": round(size.step_mb),
         "features_kept_in_memory_mb": round(size.features_mb),
     }
+
+
+def _remove_earlier_run(out: Path) -> None:
+    """Remove a finished run of other settings, so that its model never stands beside the splits of this one.
+
+    What an interrupted run of these settings left stays.
+    """
+    names = (WEIGHTS, CONFIG, "metrics.parquet", "questions.yaml", "classes.yaml", "learning_curves.png")
+    earlier = [out / name for name in names if (out / name).exists()]
+    for path in earlier:
+        path.unlink()
+    if earlier:
+        shutil.rmtree(out / "tensorboard", ignore_errors=True)
 
 
 def _write_run(out: Path, model: BagModel, run: TrainingRun, progress: Progress, provenance: Provenance) -> None:

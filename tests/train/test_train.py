@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from pipelines.core.batch import Outcome
-from pipelines.core.errors import ChangedSettingsError, CohortError, SettingsError
+from pipelines.core.errors import ArtifactError, ChangedSettingsError, CohortError, SettingsError
 from pipelines.core.schemas import METRICS, PREDICTIONS, SPLITS
 from pipelines.core.settings import PredictSettings, TrainSettings
 from pipelines.model import loop
@@ -78,6 +78,24 @@ def test_a_finished_run_is_kept_and_other_settings_are_refused(cohort, settings,
     assert [r.outcome for r in train(pretrain_inputs(cohort), tmp_path / "run", settings).results] == [Outcome.KEPT]
     with pytest.raises(ChangedSettingsError, match=r"epochs 3 -> 2"):
         train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, epochs=2))
+
+
+def test_a_run_made_anew_never_has_the_model_of_the_earlier_one_beside_its_splits(cohort, settings, tmp_path):
+    run = tmp_path / "run"
+    train(finetune_inputs(cohort), run, replace(settings, regime="finetune", epochs=1))
+    (run / "tensorboard").mkdir()
+
+    def kill(result):
+        raise KeyboardInterrupt
+
+    other = replace(settings, seed=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(pretrain_inputs(cohort), run, other, overwrite=True, on_result=kill)
+    with pytest.raises(ArtifactError, match="no such file"):
+        predict(PredictInputs(cohort.features, run, classes=cohort.classes), tmp_path / "out", PredictSettings())
+    train(pretrain_inputs(cohort), run, other)
+    assert not (run / "classes.yaml").exists()
+    assert not (run / "tensorboard").exists()
 
 
 def test_training_stops_when_validation_no_longer_improves(cohort, settings, tmp_path):
