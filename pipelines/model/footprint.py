@@ -1,19 +1,25 @@
-"""What a training needs: parameters, and memory as autograd will use it.
+"""What a training needs: parameters, and memory as tensors will use it.
 
-The memory of a step is not a formula of the network: the loss of a small batch is computed twice, with
-few tiles and with twice as many, the tensors that autograd keeps are added up, and the line through both
-is followed to the largest batch. It holds for any model whose memory grows linearly with its tiles.
+The memory of a step is not a formula of the network: the loss of the largest batch and its gradients are
+computed twice, with some of the tiles and with twice as many, the largest memory of all tensors alive at a
+time is noted, and the line through both is followed to all tiles. It holds for any model whose memory grows
+linearly with its tiles; a batch of few tiles is computed whole, so that nothing is guessed.
+
+Counted are tensors. An allocator takes more, since it keeps freed memory in pieces: see docs/training.md.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from pipelines.core.settings.train import TrainSettings
 from pipelines.model.bag_model import BagModel
@@ -21,8 +27,8 @@ from pipelines.model.bags import BagFile, BagReader, tiles_drawn
 from pipelines.model.batches import Data
 from pipelines.model.objectives import Objective
 
-FEW_TILES = 16
-"""Tiles of a slide in the small batch."""
+MOST_TILES = 4096
+"""Tiles of the larger of the two batches that are computed: enough to outweigh the texts, a few seconds' work."""
 MB = 1e6
 
 
@@ -35,65 +41,93 @@ class Footprint:
     frozen: int
     """Parameters that do not."""
     state_mb: float
-    """Weights, their gradients, the moments of AdamW, and the copy of the best epoch."""
+    """Weights, the moments of AdamW, and the copy of the best epoch."""
     step_mb: float
-    """What the forward pass of the largest batch keeps for the backward pass."""
+    """Most that activations and gradients of the largest batch take at a time."""
     features_mb: float
-    """Feature files that stay in memory."""
+    """Features that stay in memory."""
 
 
 def footprint(model: BagModel, objective: Objective, data: Data, settings: TrainSettings) -> Footprint:
     """Return what training ``model`` on ``data`` needs."""
     if settings.lr_text == 0:
         model.freeze_text()
+    if settings.checkpoint_activations:
+        model.checkpoint_activations()
     model.train()
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     frozen = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
     slides = sorted(data.train, key=lambda slide: -slide.n_tiles)[: settings.batch_size]
-    few, many = (_kept(model, objective, slides, data.reader, settings, most) for most in (FEW_TILES, 2 * FEW_TILES))
     sizes = [tiles_drawn(slide.n_tiles, settings.tile_ratio, settings.max_tiles) for slide in slides]
+    most = min(max(sizes), max(2, MOST_TILES // len(slides)))
+    few, many = (_step(model, objective, slides, data.reader, settings, tiles) for tiles in (most // 2, most))
+    total = max(sizes) if settings.checkpoint_activations else sum(sizes)
     per_tile = (many.bytes - few.bytes) / max(1, many.tiles - few.tiles)
-    fixed, tiles = few.bytes - per_tile * few.tiles, sum(sizes)
-    if settings.checkpoint_activations:
-        model.checkpoint_activations()
-        fixed = _kept(model, objective, slides, data.reader, settings, FEW_TILES).bytes
-        tiles = max(sizes)
     features = sum(slide.n_tiles for slide in [*data.train, *data.val]) * model.spec.feature_dim * 4
     return Footprint(
         trainable=trainable,
         frozen=frozen,
-        state_mb=(5 * trainable + frozen) * 4 / MB,
-        step_mb=(max(0.0, fixed) + per_tile * tiles) / MB,
-        features_mb=min(features, data.reader.cache_bytes) / MB,
+        state_mb=(4 * trainable + frozen) * 4 / MB,
+        step_mb=(many.bytes + per_tile * (total - many.tiles)) / MB,
+        features_mb=min(features, data.reader.cache_bytes) / 4 * many.bytes_per_feature / MB,
     )
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _Step:
     tiles: int
+    """Of the slides that are in memory at a time."""
     bytes: int
+    """Most that tensors take at a time."""
+    bytes_per_feature: int
+    """As the feature files hold them."""
 
 
-def _kept(
+def _step(
     model: BagModel,
     objective: Objective,
     slides: Sequence[BagFile],
     reader: BagReader,
     settings: TrainSettings,
     most: int,
-) -> _Kept:
-    """Return the bytes that the loss of ``slides`` with at most ``most`` tiles each keeps, weights left out."""
-    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    storages: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    bags = [reader.training(slide, settings.tile_ratio, most, np.random.default_rng(0)) for slide in slides]
+) -> _Step:
+    """Return the memory of the loss of ``slides`` with at most ``most`` tiles each, and of its gradients."""
+    bags = [reader.training(slide, settings.tile_ratio, max(1, most), np.random.default_rng(0)) for slide in slides]
     torch.manual_seed(0)
-    with saved_tensors_hooks(note, lambda tensor: tensor):
-        objective.loss(model, bags, np.random.default_rng(0))
-    return _Kept(sum(len(bag.features) for bag in bags), sum(storages.values()))
+    with _Peak() as memory:
+        objective.loss(model, bags, np.random.default_rng(0)).backward()
+    model.zero_grad(set_to_none=True)
+    sizes = [len(bag.features) for bag in bags]
+    tiles = max(sizes) if settings.checkpoint_activations else sum(sizes)
+    return _Step(tiles, memory.peak, bags[0].features.element_size())
+
+
+class _Peak(TorchDispatchMode):
+    """Notes the most bytes that storages made within the block take at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = self._now = 0
+        self._seen: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {_key(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        found = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(found):
+            if isinstance(leaf, Tensor) and _key(leaf) not in given and _key(leaf) not in self._seen:
+                self._add(leaf.untyped_storage())
+        return found
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        self._seen[key] = size
+        self._now += size
+        self.peak = max(self.peak, self._now)
+        weakref.finalize(storage, self._drop, key)
+
+    def _drop(self, key: int) -> None:
+        self._now -= self._seen.pop(key)
+
+
+def _key(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
