@@ -1,9 +1,9 @@
 """What a training needs: parameters, and memory as tensors will use it.
 
-The memory of a step is not a formula of the network: the loss of the largest batch and its gradients are
-computed twice, with some of the tiles and with twice as many, the largest memory of all tensors alive at a
-time is noted, and the line through both is followed to all tiles. It holds for any model whose memory grows
-linearly with its tiles; a batch of few tiles is computed whole, so that nothing is guessed.
+The memory of a step is not a formula of the network: steps on few tiles are computed, and the most bytes that
+tensors take at a time are noted. It is highest either while texts are encoded, however many tiles there are, or
+while bags are, on top of what is kept of the texts. What bags take grows linearly with their tiles: a line
+through two sizes is followed to the largest batch.
 
 Counted are tensors. An allocator takes more, since it keeps freed memory in pieces: see docs/training.md.
 """
@@ -27,8 +27,10 @@ from pipelines.model.bags import BagFile, BagReader, tiles_drawn
 from pipelines.model.batches import Data
 from pipelines.model.objectives import Objective
 
-MOST_TILES = 4096
-"""Tiles of the larger of the two batches that are computed: enough to outweigh the texts, a few seconds' work."""
+FEW_TILES = 16
+"""Tiles of a slide where only texts are to be seen."""
+BATCH_TILES = 4096
+"""Tiles of the larger of the two batches that the line goes through."""
 MB = 1e6
 
 
@@ -57,49 +59,49 @@ def footprint(model: BagModel, objective: Objective, data: Data, settings: Train
     model.train()
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     frozen = sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
+    reader = data.reader
     slides = sorted(data.train, key=lambda slide: -slide.n_tiles)[: settings.batch_size]
     sizes = [tiles_drawn(slide.n_tiles, settings.tile_ratio, settings.max_tiles) for slide in slides]
-    most = min(max(sizes), max(2, MOST_TILES // len(slides)))
-    few, many = (_step(model, objective, slides, data.reader, settings, tiles) for tiles in (most // 2, most))
+    bags = [reader.training(slide, settings.tile_ratio, FEW_TILES, np.random.default_rng(0)) for slide in slides]
+    with _Peak() as whole:
+        loss = objective.loss(model, bags, np.random.default_rng(0))
+        kept = whole.now
+        loss.backward()
+    few, many = (_of_bags(model, slides, reader, settings, share) for share in (BATCH_TILES // 2, BATCH_TILES))
     total = max(sizes) if settings.checkpoint_activations else sum(sizes)
     per_tile = (many.bytes - few.bytes) / max(1, many.tiles - few.tiles)
+    of_bags = many.bytes + per_tile * (total - many.tiles)
     features = sum(slide.n_tiles for slide in [*data.train, *data.val]) * model.spec.feature_dim * 4
     return Footprint(
         trainable=trainable,
         frozen=frozen,
         state_mb=(4 * trainable + frozen) * 4 / MB,
-        step_mb=(many.bytes + per_tile * (total - many.tiles)) / MB,
-        features_mb=min(features, data.reader.cache_bytes) / 4 * many.bytes_per_feature / MB,
+        step_mb=max(whole.peak, kept + of_bags) / MB,
+        features_mb=min(features, reader.cache_bytes) / 4 * bags[0].features.element_size() / MB,
     )
 
 
 @dataclass(frozen=True)
-class _Step:
+class _Used:
     tiles: int
-    """Of the slides that are in memory at a time."""
+    """Of the slides whose activations are in memory at a time."""
     bytes: int
     """Most that tensors take at a time."""
-    bytes_per_feature: int
-    """As the feature files hold them."""
 
 
-def _step(
-    model: BagModel,
-    objective: Objective,
-    slides: Sequence[BagFile],
-    reader: BagReader,
-    settings: TrainSettings,
-    most: int,
-) -> _Step:
-    """Return the memory of the loss of ``slides`` with at most ``most`` tiles each, and of its gradients."""
-    bags = [reader.training(slide, settings.tile_ratio, max(1, most), np.random.default_rng(0)) for slide in slides]
-    torch.manual_seed(0)
-    with _Peak() as memory:
-        objective.loss(model, bags, np.random.default_rng(0)).backward()
+def _of_bags(
+    model: BagModel, slides: Sequence[BagFile], reader: BagReader, settings: TrainSettings, tiles: int
+) -> _Used:
+    """Return what encoding ``slides``, of about ``tiles`` tiles together, and its gradients take."""
+    most = max(1, tiles // len(slides))
+    bags = [reader.training(slide, settings.tile_ratio, most, np.random.default_rng(0)) for slide in slides]
+    with torch.no_grad():
+        prompts = model.encode_prompts()
     model.zero_grad(set_to_none=True)
+    with _Peak() as memory:
+        model.encode_bags(bags, prompts).sum().backward()
     sizes = [len(bag.features) for bag in bags]
-    tiles = max(sizes) if settings.checkpoint_activations else sum(sizes)
-    return _Step(tiles, memory.peak, bags[0].features.element_size())
+    return _Used(max(sizes) if settings.checkpoint_activations else sum(sizes), memory.peak)
 
 
 class _Peak(TorchDispatchMode):
@@ -107,7 +109,7 @@ class _Peak(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = self._now = 0
+        self.peak = self.now = 0
         self._seen: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -121,12 +123,12 @@ class _Peak(TorchDispatchMode):
     def _add(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
         self._seen[key] = size
-        self._now += size
-        self.peak = max(self.peak, self._now)
+        self.now += size
+        self.peak = max(self.peak, self.now)
         weakref.finalize(storage, self._drop, key)
 
     def _drop(self, key: int) -> None:
-        self._now -= self._seen.pop(key)
+        self.now -= self._seen.pop(key)
 
 
 def _key(tensor: Tensor) -> int:

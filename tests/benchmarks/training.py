@@ -33,10 +33,10 @@ WHAT = {
 }
 
 
-def measured(module: str, *arguments: object) -> dict[str, float]:
-    """Run a measurement in a process with one thread and return what it printed."""
+def measured(module: str, *arguments: object, **variables: str) -> dict[str, float]:
+    """Run a measurement in a process with one thread and ``variables``, and return what it printed."""
     command = [sys.executable, "-m", f"tests.benchmarks.{module}", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **variables}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -82,11 +82,12 @@ def compare_memory() -> None:
     """A batch with the packaged text model: measured, estimated, and with activations computed twice."""
     print(f"\nMemory of a step on {SLIDES} slides of 1,024 tiles, packaged text model with LoRA")
     for twice, what in ((0, "as it is"), (1, "--checkpoint-activations")):
-        found = measured("training_steps", "memory", 1024, twice)
+        # the C library then returns what is freed at once, so that the peak is that of tensors
+        found = measured("training_steps", "memory", 1024, twice, MALLOC_MMAP_THRESHOLD_="262144")
         factor = found["peak"] / found["estimate"]
-        near = 1 / 1.5 <= factor <= 1.5
+        near = 0.8 <= factor <= 1.25
         line = f"{what}; --dry-run says {found['estimate']:.0f} MB"
-        show(line, f"{found['peak']:.0f} MB", "within 1.5x of it", met=near)
+        show(line, f"{found['peak']:.0f} MB", "within 1.25x of it", met=near)
 
 
 def compare_data() -> None:

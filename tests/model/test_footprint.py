@@ -1,24 +1,23 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.checkpoint import checkpoint
 
 from pipelines.core.settings import TrainSettings
-from pipelines.model import footprint as module
 from pipelines.model.bags import BagFile, tiles_drawn
 from pipelines.model.footprint import footprint
 from pipelines.model.training_run import prepare_run
-from tests.synthetic_features import write_cohort
+from tests.synthetic_features import DIM, write_bag, write_cohort
 from tests.training_runs import pretrain_inputs, small_settings
-
-TEXTS = 1000
 
 
 class _Scale(nn.Module):
-    """A model of one weight, by which every tile is multiplied."""
+    """A model of one weight, by which every tile and every word is multiplied."""
 
     twice = False
 
@@ -33,57 +32,76 @@ class _Scale(nn.Module):
     def freeze_text(self):
         self.weight.requires_grad_(requires_grad=False)
 
+    def encode_prompts(self):
+        return torch.ones(1)
+
+    def encode_bags(self, bags, prompts):
+        sizes = [len(bag.features) for bag in bags]
+        if self.twice:
+            return sum(checkpoint(scaled, self.weight, n, use_reentrant=False) for n in sizes)
+        return scaled(self.weight, sum(sizes))
+
 
 class _Reader:
-    cache_bytes = 1 << 20
+    cache_bytes = 1 << 30
 
     def training(self, slide, ratio, most, rng):
         return SimpleNamespace(features=torch.ones(tiles_drawn(slide.n_tiles, ratio, most), dtype=torch.float16))
 
 
 def scaled(weight, n):
-    """Take 8 bytes a tile at a time: ones, and forward their product with the weight, backward with the gradient."""
+    """Take 8 bytes a number at a time: ones, and forward their product with the weight, backward with the gradient."""
     return (weight * torch.ones(n)).sum()
 
 
-def loss(model, bags, rng):
-    sizes = [len(bag.features) for bag in bags]
-    texts = scaled(model.weight, TEXTS)  # of which the ones are kept for the backward pass
-    if model.twice:
-        return texts + sum(checkpoint(scaled, model.weight, n, use_reentrant=False) for n in sizes)
-    return texts + scaled(model.weight, sum(sizes))
+def objective(words):
+    """Return an objective that keeps 4 bytes a word for the backward pass."""
+    return SimpleNamespace(loss=lambda model, bags, _: scaled(model.weight, words) + model.encode_bags(bags, None))
 
 
-@pytest.mark.parametrize("most", [20000, 2400], ids=["computed whole", "along the line"])
-@pytest.mark.parametrize(("checkpointed", "tiles"), [(False, 5000 + 2500), (True, 5000)])
-def test_memory_is_that_of_the_largest_batch(monkeypatch, checkpointed, tiles, most):
-    monkeypatch.setattr(module, "MOST_TILES", most)
-    slides = [BagFile("a", None, 1000), BagFile("b", None, 10000), BagFile("c", None, 5000)]
+@pytest.mark.parametrize("words", [1000, 100_000])
+@pytest.mark.parametrize(("checkpointed", "tiles"), [(False, 50_000 + 25_000), (True, 50_000)])
+def test_memory_is_that_of_the_largest_batch_beside_what_is_kept_of_its_texts(checkpointed, tiles, words):
+    slides = [BagFile("a", None, 10_000), BagFile("b", None, 100_000), BagFile("c", None, 50_000)]
     data = SimpleNamespace(train=slides, val=[], reader=_Reader())
-    settings = TrainSettings(batch_size=2, tile_ratio=0.5, max_tiles=9999, checkpoint_activations=checkpointed)
-    found = footprint(_Scale(), SimpleNamespace(loss=loss), data, settings.with_text_rate(is_tuned=False))
+    settings = TrainSettings(batch_size=2, tile_ratio=0.5, max_tiles=99_999, checkpoint_activations=checkpointed)
+    found = footprint(_Scale(), objective(words), data, settings.with_text_rate(is_tuned=False))
     assert (found.trainable, found.frozen) == (1, 7)
     assert found.state_mb * 1e6 == pytest.approx(4 * (4 * 1 + 7))
-    assert found.step_mb * 1e6 == pytest.approx(8 * tiles + 4 * TEXTS, abs=100)
-    assert found.features_mb * 1e6 == pytest.approx(16000 * 3 * 2)
+    assert found.step_mb * 1e6 == pytest.approx(8 * tiles + 4 * words, abs=500)
+    assert found.features_mb * 1e6 == pytest.approx(160_000 * 3 * 2)
+
+
+def test_with_few_tiles_memory_is_that_of_the_texts():
+    data = SimpleNamespace(train=[BagFile("a", None, 10)], val=[], reader=_Reader())
+    found = footprint(_Scale(), objective(100_000), data, TrainSettings().with_text_rate(is_tuned=False))
+    assert found.step_mb * 1e6 == pytest.approx(8 * 100_000, abs=500)
 
 
 def test_a_text_side_at_rest_does_not_count_as_trainable():
+    class Free(_Scale):
+        def encode_bags(self, bags, prompts):
+            return torch.ones(len(bags[0].features)).requires_grad_().sum()
+
     data = SimpleNamespace(train=[BagFile("a", None, 100)], val=[], reader=_Reader())
-    settings = replace(TrainSettings(), lr_text=0.0)
-
-    def of_tiles(model, bags, rng):
-        return torch.ones(len(bags[0].features)).requires_grad_().sum()
-
-    assert footprint(_Scale(), SimpleNamespace(loss=of_tiles), data, settings).trainable == 0
+    assert footprint(Free(), objective(1), data, replace(TrainSettings(), lr_text=0.0)).trainable == 0
 
 
 @pytest.mark.slow
-def test_the_line_through_few_tiles_of_five_meets_the_batch_computed_whole(monkeypatch, tiny_bert, tmp_path):
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_the_memory_of_a_step_of_five_is_what_the_profiler_of_torch_sees(tiny_bert, tmp_path, checkpointed):
     cohort = write_cohort(tmp_path, n_patients=12)
-    settings = small_settings(tiny_bert, tile_ratio=1.0, width=256)
+    for number in range(12):
+        write_bag(cohort.features, f"s{number:02d}", np.random.default_rng(number).normal(size=(1200, DIM)))
+    settings = small_settings(tiny_bert, tile_ratio=1.0, max_tiles=2000, checkpoint_activations=checkpointed)
     run = prepare_run(pretrain_inputs(cohort), settings)
-    whole = footprint(run.make_model(), run.task.objective, run.data, run.settings).step_mb
-    monkeypatch.setattr(module, "MOST_TILES", 160)
-    followed = footprint(run.make_model(), run.task.objective, run.data, run.settings).step_mb
-    assert followed == pytest.approx(whole, rel=0.15)
+    model = run.make_model()
+    estimated = footprint(model, run.task.objective, run.data, run.settings).step_mb
+    bags = [run.data.reader.evaluation(slide, 2000) for slide in run.data.train[: settings.batch_size]]
+    model.zero_grad(set_to_none=True)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        run.task.objective.loss(model, bags, np.random.default_rng(0)).backward()
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    alive = np.cumsum([event.nbytes() for event in events])
+    assert estimated == pytest.approx(alive.max() / 1e6, rel=0.1)
