@@ -96,7 +96,7 @@ def class_task(
     if len(present) < 2:
         raise CohortError(
             f"cohort: training slides of {len(present)} class ({', '.join(present) or 'no labels'})",
-            hint="fill the label column of the cohort; training needs slides of two or more classes",
+            hint="give --cohort a table whose column label is filled; training needs slides of two or more classes",
         )
     val = [row for row in used if row["split"] == "val" and row["label"]]
     return Task(

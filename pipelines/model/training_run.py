@@ -149,6 +149,11 @@ def _task(splits: Sequence[Mapping[str, Any]], inputs: TrainInputs, settings: Tr
             "pretrain: needs descriptions of reports",
             hint="give --descriptions, the folder of `five describe-reports`, or use --regime finetune",
         )
+    if not (inputs.descriptions / "questions.yaml").exists():
+        raise ArtifactError(
+            f"{inputs.descriptions}: no questions.yaml and no answers here",
+            hint="give --descriptions the folder that `five describe-reports` wrote",
+        )
     questions = load_questions(inputs.descriptions / "questions.yaml")
     patients = patient_answers(ANSWERS.read_rows(inputs.descriptions / "answers.parquet"), questions.ids)
     return description_task(splits, patients, questions, settings)

@@ -58,6 +58,7 @@ def test_a_file_that_splits_the_slides_of_a_patient_is_refused_by_name(tmp_path)
     ("name", "text", "complaint"),
     [
         ("a.csv", "slide,fold\ns0,1\n", "no columns train and test"),
+        ("b.csv", ",train,val,test\ns0,True,False,False\ns1,False,False,True\n", "True and False instead of naming"),
         ("a.csv", "train,val,test\nx.svs,,y.svs\n", "names no slide of the cohort"),
         ("a.csv", "train,val,test\ns0,,s0\n", "'s0' is in two splits: train and test"),
         ("a.json", '{"folds": []}', "no list 'splits'"),

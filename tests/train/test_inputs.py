@@ -92,6 +92,12 @@ def test_a_regime_says_what_it_needs(cohort, settings, tmp_path, regime, missing
         train(TrainInputs(cohort.features, cohort.table), tmp_path / "run", replace(settings, regime=regime))
 
 
+def test_a_folder_without_descriptions_is_named(cohort, settings, tmp_path):
+    with pytest.raises(ArtifactError, match="and no answers here") as caught:
+        train(replace(pretrain_inputs(cohort), descriptions=cohort.features), tmp_path / "run", settings)
+    assert "five describe-reports" in caught.value.hint
+
+
 def test_descriptions_of_other_patients_only_are_refused(cohort, settings, tmp_path):
     cohort.table.write_text(cohort.table.read_text().replace(",p0", ",x0").replace(",p1", ",x1"))
     with pytest.raises(CohortError, match="none is of one of the"):

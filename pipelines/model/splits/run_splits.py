@@ -9,6 +9,7 @@ from typing import Any
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
 from pipelines.core.schemas import SPLITS
+from pipelines.core.settings import require
 from pipelines.core.settings.train import TrainSettings
 from pipelines.model.splits.patient_splits import make_splits, split_rows
 from pipelines.model.splits.split_files import read_splits
@@ -32,6 +33,8 @@ def run_splits(
         The parts break a rule of `make_splits`, or a patient that ``init`` was trained with is held out.
     """
     if given is not None:
+        if given.suffix != ".json":  # of STAMP, which holds several folds
+            _refuse_folds(settings, given, folds=None, fold=None)
         rows = read_splits(
             given,
             slides,
@@ -44,7 +47,7 @@ def run_splits(
             _refuse_leak(rows, init)
         return rows
     if init is not None:
-        return _splits_of_init(slides, init / "splits.parquet")
+        return _splits_of_init(slides, init / "splits.parquet", settings)
     return make_splits(
         slides,
         folds=settings.folds,
@@ -56,9 +59,12 @@ def run_splits(
     )
 
 
-def _splits_of_init(slides: Sequence[CohortSlide], path: Path) -> list[dict[str, Any]]:
+def _splits_of_init(slides: Sequence[CohortSlide], path: Path, settings: TrainSettings) -> list[dict[str, Any]]:
     """Return the slides of the patients in ``path``, each in the split of its patient there."""
     taken = {row["patient_id"]: row for row in SPLITS.read_rows(path)}
+    folds = {row["fold"] for row in taken.values()} - {None}
+    tested = next((row["fold"] for row in taken.values() if row["split"] == "test"), None)
+    _refuse_folds(settings, path, folds=len(folds) or None, fold=tested)
     rows = split_rows(
         [slide for slide in slides if slide.patient in taken],
         {patient: row["split"] for patient, row in taken.items()},
@@ -67,6 +73,16 @@ def _splits_of_init(slides: Sequence[CohortSlide], path: Path) -> list[dict[str,
     if not any(row["split"] == "train" for row in rows):
         raise CohortError(f"{path}: none of its training patients has features here")
     return rows
+
+
+def _refuse_folds(settings: TrainSettings, path: Path, *, folds: int | None, fold: int | None) -> None:
+    """Refuse to hold out another fold than ``path`` does, rather than to pass over what was asked for."""
+    require(
+        (settings.folds, settings.fold) in ((None, None), (folds, fold)),
+        f"fold {settings.fold} of {settings.folds} asked for, but the parts are those of {path}"
+        + (f", fold {fold} of {folds}" if folds else ""),
+        hint="leave out --folds and --fold",
+    )
 
 
 def _refuse_leak(rows: Sequence[Mapping[str, Any]], init: Path) -> None:

@@ -70,6 +70,11 @@ def _clam_slides(path: Path) -> dict[str, str]:
     rows = read_rows(path)
     if not rows or not {"train", "test"} <= rows[0].keys():
         raise CohortError(f"{path}: no columns train and test", hint="expected the splits_<k>.csv of CLAM")
+    if any(row[split] in ("True", "False") for row in rows for split in ("train", "test")):
+        raise CohortError(
+            f"{path}: says True and False instead of naming slides",
+            hint="use splits_<k>.csv beside it, not its _bool form",
+        )
     named = [(row[split], split) for split in SPLIT_NAMES if split in rows[0] for row in rows]
     return _unique([(name.strip(), split) for name, split in named if name and name.strip()], path)
 
@@ -98,5 +103,7 @@ def _unique(named: Sequence[tuple[str, str]], path: Path) -> dict[str, str]:
     split_of: dict[str, str] = {}
     for name, split in named:
         if split_of.setdefault(name, split) != split:
-            raise CohortError(f"{path}: {name!r} is in two splits: {split_of[name]} and {split}")
+            raise CohortError(
+                f"{path}: {name!r} is in two splits: {split_of[name]} and {split}", hint="keep it in one of them"
+            )
     return split_of
