@@ -67,14 +67,13 @@ def train(
     accelerator = make_accelerator(run.settings, device)
     writes = accelerator.is_main_process
     refuse_other_settings(out, MADE_BY, provenance, overwrite=overwrite)  # in every process, so that none waits
-    if writes:
-        claim_folder(out, MADE_BY, provenance, overwrite=overwrite)
-    accelerator.wait_for_everyone()
     if METRICS.is_current(out / "metrics.parquet", provenance) and (out / WEIGHTS).exists():
         return Summary(out, (Result("run", Outcome.KEPT),))
     torch.manual_seed(settings.seed)
     model = run.make_model().to(accelerator.device)
+    accelerator.wait_for_everyone()  # until all have seen what is there
     if writes:
+        claim_folder(out, MADE_BY, provenance, overwrite=overwrite)
         _remove_earlier_run(out)
         SPLITS.write(out / "splits.parquet", run.splits, provenance)
     events = EventWriter(out / "tensorboard") if tensorboard and writes else None

@@ -73,6 +73,12 @@ def test_a_loss_that_is_not_a_number_stops_training_and_names_the_slides(cohort,
         train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, lr=1e30))
 
 
+def test_a_run_that_could_not_begin_leaves_its_folder_to_other_settings(cohort, settings, tmp_path):
+    with pytest.raises(FiveError):
+        train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, text_model=str(tmp_path)))
+    assert train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, epochs=1)).counts["done"] == 1
+
+
 def test_one_class_in_training_is_refused(cohort, settings, tmp_path):
     cohort.table.write_text(re.sub("spindle", "round", cohort.table.read_text()))
     with pytest.raises(CohortError, match=r"training slides of 1 class \(round\)"):
