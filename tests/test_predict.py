@@ -218,6 +218,7 @@ def test_a_baseline_predicts_the_classes_it_was_trained_on_and_has_maps_where_it
         assert accuracy(out) >= 5 / 6
         names = [read_attention(path).prompts for path in (out / "attention").glob("*.h5")]
         assert names == ([maps] * 6 if maps else [])
+        assert "texts of round" not in (out / "report.html").read_text()  # which it does not read
 
 
 @pytest.mark.slow

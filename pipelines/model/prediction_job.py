@@ -96,8 +96,10 @@ class PredictionJob:
         """Return what the HTML page says of how the predictions were made."""
         settings, spec, _ = read_config(self.inputs.run)
         text_model = {"text model": settings.text_model} if settings.model == "five" else {}
+        known = {"classes": ", ".join(self.texts)}  # of a model with classes of its own, which reads no texts of them
         texts = {f"texts of {name}": "; ".join(sentences) for name, sentences in self.texts.items()}
-        return {"run": str(self.inputs.run), "model": self.model, "image encoder": spec.encoder, **text_model, **texts}
+        facts = {"run": str(self.inputs.run), "model": self.model, "image encoder": spec.encoder, **text_model}
+        return facts | (known if spec.classes else texts)
 
     def load_model(self, device: str) -> BagModel:
         """Return the model of the run.
