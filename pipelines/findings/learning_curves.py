@@ -23,7 +23,7 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, best_
                 axes.plot(*zip(*points, strict=True), color=colour, label=split, marker=".", markersize=3)
         axes.axvline(best_epoch, color="grey", linestyle=":", linewidth=1)
         axes.set(title=name.replace("_", " "), xlabel="epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.legend(frameon=False)
     with replacing(path) as part:
