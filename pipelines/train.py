@@ -103,7 +103,7 @@ def train(
             run_id=run_id, accelerator=accelerator, on_epoch=on_epoch,
         )  # fmt: skip
         if writes:
-            states.unlink(missing_ok=True)
+            shutil.rmtree(states.parent, ignore_errors=True)
     if writes:
         _write_run(out, model, run, progress, provenance)
     accelerator.wait_for_everyone()

@@ -66,6 +66,7 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_an_undisturbed_one(cohor
         train(pretrain_inputs(cohort), tmp_path / "killed", settings, on_result=kill)
     resumed = train(pretrain_inputs(cohort), tmp_path / "killed", settings)
     assert [result.item_id for result in resumed.results] == ["epoch 3"]
+    assert not (tmp_path / "killed" / "checkpoints").exists()
     whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert all(bool((whole[name] == killed[name]).all()) for name in whole)
     assert METRICS.read_rows(tmp_path / "whole" / "metrics.parquet") == METRICS.read_rows(
