@@ -93,6 +93,10 @@ def command(
     tile_pooling: Annotated[
         Literal["log-mean-exp", "mean"], _option("Tiles that no prompt weighs.", MODEL)
     ] = Defaults.tile_pooling,  # type: ignore[assignment]
+    closed_form: Annotated[bool, _option("Add the logits of five-linear.", MODEL)] = Defaults.closed_form,
+    class_texts: Annotated[
+        Literal["centred", "plain"], _option("What differs between classes, or texts as they are.", MODEL)
+    ] = Defaults.class_texts,  # type: ignore[assignment]
     cross_residual: Annotated[bool, _option("Residuals in cross-attention.", MODEL)] = Defaults.cross_residual,
     diagnosis_prompts: Annotated[int, _option("Learnable prompts.", MODEL)] = Defaults.diagnosis_prompts,
     prompt_tokens: Annotated[int, _option("Soft tokens of each; 0: a vector.", MODEL)] = Defaults.prompt_tokens,

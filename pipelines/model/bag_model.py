@@ -28,6 +28,8 @@ class ModelSpec:
     """Question id -> manual prompt; none for a baseline."""
     classes: list[str] = field(default_factory=list)
     """Classes of a baseline or a probe, in the order of its outputs; none for FiVE, which reads them as texts."""
+    labels: list[str] = field(default_factory=list)
+    """Classes whose labels FiVE was fine-tuned on: its closed form has weights for them beside their texts."""
 
 
 class BagModel(nn.Module, ABC):

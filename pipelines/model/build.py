@@ -6,14 +6,17 @@ from pipelines.core.settings.train import BASELINES, ModelSettings
 from pipelines.model.bag_model import BagModel, ModelSpec
 from pipelines.model.baselines.model import BaselineModel
 from pipelines.model.five import FiveModel
+from pipelines.model.joint_five import JointFive
 from pipelines.model.linear_five import LinearFive
 from pipelines.model.probe import LinearProbe
 
 
 def build_model(settings: ModelSettings, spec: ModelSpec) -> BagModel:
-    """Return FiVE, a linear probe on it, its closed form, or a baseline with fresh weights."""
+    """Return FiVE with or without its closed form, a linear probe on it, its closed form, or a baseline; untrained."""
     if settings.model in BASELINES:
         return BaselineModel(settings, spec)
     if settings.model == "five-linear":
         return LinearFive(settings, spec)
-    return LinearProbe(settings, spec) if spec.classes else FiveModel(settings, spec)
+    if spec.classes:
+        return LinearProbe(settings, spec)
+    return JointFive(settings, spec) if settings.closed_form else FiveModel(settings, spec)

@@ -24,7 +24,7 @@ from pipelines.model.bag_model import BagModel, ModelSpec
 from pipelines.model.build import build_model
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
-VERSION = 2
+VERSION = 3
 
 
 def learned_state(model: BagModel) -> dict[str, Tensor]:
@@ -32,7 +32,7 @@ def learned_state(model: BagModel) -> dict[str, Tensor]:
     return {
         name: weight.detach().cpu().clone()
         for name, weight in model.state_dict().items()
-        if not name.startswith("text.model.") or "lora_" in name
+        if "text.model." not in name or "lora_" in name
     }
 
 

@@ -32,7 +32,7 @@ EXACT_UP_TO: Mapping[str, int | None] = {"exact": None, "linear": 0, "auto": 819
 class FiveModel(BagModel):
     """FiVE: an instance aggregator guided by prompts, and a text encoder.
 
-    B bags, N tiles of a bag, P prompts, M texts, C channels of the image encoder, D of the model.
+    B bags, N tiles of a bag, P prompts, M texts, K classes, C channels of the image encoder, D of the model.
     """
 
     def __init__(self, settings: ModelSettings, spec: ModelSpec) -> None:
@@ -82,10 +82,14 @@ class FiveModel(BagModel):
         return functional.normalize(self.text(texts), dim=-1)
 
     def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
-        """Return one vector a class, the mean direction of its texts, (number of classes, D) of length 1."""
+        """Return one vector a class, (K, D): the mean direction of its texts, less what the classes share.
+
+        Of plain class texts the vectors have length 1; otherwise two are 1 apart in the root mean square.
+        """
         vectors = self.encode_texts([text for texts in classes.values() for text in texts])
         groups = vectors.split([len(texts) for texts in classes.values()])
-        return functional.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=-1)
+        directions = functional.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=-1)
+        return directions if self.settings.class_texts == "plain" else apart(directions)
 
     def checkpoint_activations(self) -> None:
         """Compute the activations of each bag, and of each layer of the text model, again in the backward pass."""
@@ -149,3 +153,13 @@ class FiveModel(BagModel):
             encoding = torch.zeros_like(encoding)
         counts = [max(0, self.settings.padded_length - len(bag.features)) for bag in bags]
         return Pads(encoding, counts)
+
+
+def apart(vectors: Tensor) -> Tensor:
+    """Return vectors (K, D) less their mean, scaled so that two are 1 apart in the root mean square.
+
+    Classes whose vectors are all the same stay at zero.
+    """
+    centred = vectors - vectors.mean(dim=0)
+    square = 2 * centred.square().sum() / max(1, len(vectors) - 1)  # the mean square distance of two of K
+    return centred / square.sqrt().clamp(min=1e-6)

@@ -88,21 +88,25 @@ class LinearFive(BagModel):
         return self.to_text.new_empty(0, self.text.width)
 
     def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
-        """Return text, weights and bias of each class, (K, W + C + 1).
+        """Return text, weights and bias of each class, (K, W + C + 1)."""
+        texts = self.class_texts(classes)
+        if not self.spec.classes:
+            return functional.pad(texts, (0, self.spec.feature_dim + 1))
+        places = self.class_places(classes)
+        return torch.cat([texts, self.weights[places], self.biases[places, None]], dim=1)
 
-        Texts are scaled so that the logits of two classes differ by 1 in the root mean square over
-        the slides of the pre-training.
+    def class_texts(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
+        """Return what the texts of each class say that the others do not, (K, W).
+
+        Scaled so that the logits of two classes differ by 1 in the root mean square over the slides of the
+        pre-training.
         """
         means = torch.stack([self.encode_texts(texts).mean(dim=0) for texts in classes.values()])
         texts = functional.normalize(means, dim=-1)
         texts = texts - texts.mean(dim=0)
         between = (texts[:, None] - texts).flatten(0, 1)  # (K * K, W)
         square = torch.einsum("iw,wv,iv->", between, self.spread, between) / max(1, len(texts) * (len(texts) - 1))
-        texts = texts / square.sqrt() if square > 0 else torch.zeros_like(texts)
-        if not self.spec.classes:
-            return functional.pad(texts, (0, self.spec.feature_dim + 1))
-        places = self.class_places(classes)
-        return torch.cat([texts, self.weights[places], self.biases[places, None]], dim=1)
+        return texts / square.sqrt() if square > 0 else torch.zeros_like(texts)
 
     def encode_bags(self, bags: Sequence[TileBag], prompts: Tensor) -> Tensor:
         """Return what a bag says in text, its vector, and a 1, (B, W + C + 1)."""

@@ -64,7 +64,7 @@ def fit(
     Raises
     ------
     FiveError
-        The loss is not a number; the slides of the batch are named.
+        The loss is not a number; the slides of the batch are named, or the epoch where it is that of validation.
     """
     training = _Training(model, objective, data, settings, accelerator)
     best = learned_state(model)
@@ -76,6 +76,7 @@ def fit(
         figures = {"train": training.epoch(progress, watch)}
         if data.val:
             figures["val"] = validate(model, objective, data, settings, accelerator, watch)
+            _check_validation(figures["val"]["loss"], progress.epoch)
         progress.record(figures)
         progress.seconds += watch.seconds
         progress.waited += watch.waited
@@ -193,6 +194,13 @@ class _Training:
 def _summed(accelerator: Accelerator, values: Tensor) -> Tensor:
     total: Tensor = accelerator.reduce(values, "sum") if accelerator.num_processes > 1 else values
     return total
+
+
+def _check_validation(loss: float, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise FiveError(
+            f"epoch {epoch}: the validation loss is {loss}, as the weights grew too large", hint="lower --lr"
+        )
 
 
 def _checked(losses: list[float], update: Sequence[Batch], epoch: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -118,6 +119,8 @@ class ClassMatching:
         logits = model.logits(vectors, model.encode_classes(self.classes)).float().cpu()
         targets = self._targets(slide_ids)
         loss = float(functional.cross_entropy(logits, targets))
+        if not math.isfinite(loss):
+            return {"loss": loss}
         figures = measure(
             targets.numpy(),
             logits.argmax(dim=1).numpy(),

@@ -13,11 +13,12 @@ from torch.nn import functional
 from pipelines.core.errors import CohortError
 from pipelines.core.settings.train import ModelSettings, TrainSettings
 from pipelines.model.bag_model import ModelSpec
-from pipelines.model.bags import BagFile, BagReader, TileBag
+from pipelines.model.bags import TileBag
 from pipelines.model.batches import Data
 from pipelines.model.five import FiveModel
 from pipelines.model.objectives import Objective
 from pipelines.model.progress import Progress
+from pipelines.model.slide_vectors import slide_vectors
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
 """Values of C, the inverse of the regularisation, of which validation chooses one."""
@@ -87,8 +88,8 @@ def fit_probe(
     """
     model.eval()
     with torch.no_grad():
-        prompts = model.encode_prompts()
-        train, val = (_embeddings(model, part, prompts, data.reader, settings) for part in (data.train, data.val))
+        most = settings.max_tiles_eval
+        train, val = (slide_vectors(model, part, data.reader, most) for part in (data.train, data.val))
     known = [labels[slide.slide_id] for slide in data.train]
     absent = [name for name in model.spec.classes if name not in known]
     if absent:
@@ -116,15 +117,6 @@ def fit_probe(
     if best is not None:
         model.head.load_state_dict(best)
     return progress
-
-
-def _embeddings(
-    model: LinearProbe, slides: Sequence[BagFile], prompts: Tensor, reader: BagReader, settings: TrainSettings
-) -> Tensor:
-    """Return (number of slides, D + 1)."""
-    bags = (reader.evaluation(slide, settings.max_tiles_eval) for slide in slides)
-    vectors = [model.encode_bags([bag], prompts) for bag in bags]
-    return torch.cat(vectors) if vectors else torch.empty(0, model.vector_width, device=model.device)
 
 
 def _regression(

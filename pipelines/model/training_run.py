@@ -21,6 +21,7 @@ from pipelines.model.build import build_model
 from pipelines.model.checkpoint import WEIGHTS, load_model, read_config
 from pipelines.model.descriptions import patient_answers
 from pipelines.model.feature_cohort import FeatureCohort, read_feature_cohort
+from pipelines.model.joint_five import JointFive
 from pipelines.model.splits import run_splits
 from pipelines.model.tasks import Task, class_task, description_task
 
@@ -84,17 +85,17 @@ class TrainingRun:
         prompts = {question.id: question.prompt for question in task.questions.questions} if task.questions else {}
         reads_classes = settings.regime == "pretrain" or (settings.model == "five" and settings.regime == "finetune")
         classes = [] if reads_classes else list(task.classes or ())
-        spec = ModelSpec(kind.dim, kind.encoder, kind.encoder_fingerprint, prompts, classes)
+        labels = list(task.classes or ()) if reads_classes and settings.closed_form else []
+        spec = ModelSpec(kind.dim, kind.encoder, kind.encoder_fingerprint, prompts, classes, labels)
         if inputs.init is None:
             model = build_model(ModelSettings(**settings.of_model), spec)
             if settings.feature_scaling == "standard":
                 model.scale_features(*feature_statistics(self.data.train, self.data.reader))
             return model
         model = load_model(inputs.init)
-        if classes and not model.spec.classes:
-            probe = build_model(model.settings, replace(model.spec, classes=classes))
-            probe.load_state_dict(model.state_dict(), strict=False)
-            model = probe
+        wanted = replace(model.spec, classes=model.spec.classes or classes, labels=labels)
+        if wanted != model.spec:
+            model = _with_spec(model, wanted)
         changed = difference(asdict(model.spec), asdict(spec))
         if changed:
             raise ArtifactError(
@@ -102,6 +103,25 @@ class TrainingRun:
                 hint="embed the slides with the encoder of that run, and use its questions",
             )
         return model
+
+
+def _with_spec(model: BagModel, spec: ModelSpec) -> BagModel:
+    """Return ``model`` with an untrained head for the classes of ``spec``: that of a probe, or of the closed form.
+
+    A network that is not heard is drawn anew: labels teach a new one better.
+    """
+    found = build_model(model.settings, spec)
+    learned = model.state_dict()
+    if isinstance(model, JointFive) and isinstance(found, JointFive):
+        fresh = ("linear.weights", "linear.biases", "heard")
+        learned = {name: weight for name, weight in learned.items() if name not in fresh}
+        if not model.heard:
+            scaling = {f"network.{name}": getattr(model.network, name) for name in ("feature_mean", "feature_std")}
+            learned = {name: weight for name, weight in learned.items() if not name.startswith("network.")} | scaling
+    elif isinstance(model, JointFive):
+        learned = model.network.state_dict()
+    found.load_state_dict(learned, strict=False)
+    return found
 
 
 def prepare_run(inputs: TrainInputs, settings: TrainSettings) -> TrainingRun:

@@ -11,7 +11,7 @@ from pipelines.model.checkpoint import load_model, save_model
 from pipelines.model.five import FiveModel
 
 SPEC = ModelSpec(24, "toy", "0123", {"growth": "growth of cells", "margin": "margins", "mucin": "mucin is present"})
-SMALL = {"width": 64, "diagnosis_prompts": 4, "prompt_tokens": 3}
+SMALL = {"width": 64, "diagnosis_prompts": 4, "prompt_tokens": 3, "closed_form": False}
 
 
 @pytest.fixture
@@ -73,11 +73,25 @@ def test_released_pooling_depends_on_the_padded_length(make):
 
 
 def test_a_class_is_the_mean_direction_of_its_texts(make):
-    model = make()
+    model = make(class_texts="plain")
     a, b, c = model.encode_texts(["round cells", "rings", "spindle cells"])
     expected = torch.stack([(a + b) / (a + b).norm(), c])
     found = model.encode_classes({"round": ["round cells", "rings"], "spindle": ["spindle cells"]})
     torch.testing.assert_close(found, expected)
+
+
+def test_centred_classes_are_what_differs_between_the_mean_directions_and_one_apart(make):
+    classes = {name: [name] for name in ("round cells", "rings", "spindle cells")}
+    plain = make(class_texts="plain").encode_classes(classes)
+    found = make().encode_classes(classes)
+    torch.testing.assert_close(found.sum(dim=0), torch.zeros(64), atol=1e-5, rtol=0)
+    assert torch.pdist(found).square().mean().item() == pytest.approx(1, rel=1e-5)
+    ratios = torch.pdist(found) / torch.pdist(plain)
+    torch.testing.assert_close(ratios, ratios[:1].expand(3), rtol=1e-4, atol=0)
+
+
+def test_classes_of_the_same_text_have_the_same_logits(make):
+    assert make().encode_classes({"a": ["rings"], "b": ["rings"]}).abs().max() < 1e-3
 
 
 def test_lora_trains_adapters_and_leaves_the_text_model_alone(make):

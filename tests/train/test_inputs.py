@@ -70,7 +70,16 @@ def test_one_tile_that_is_not_a_number_stops_training_and_its_file_is_named(coho
 
 def test_a_loss_that_is_not_a_number_stops_training_and_names_the_slides(cohort, settings, tmp_path):
     with pytest.raises(FiveError, match=r"epoch \d: the loss is nan on a batch of the slides s\d\d"):
-        train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, lr=1e30))
+        train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, lr=1e30, batch_size=2))
+
+
+@pytest.mark.parametrize("regime", ["pretrain", "finetune"])
+def test_weights_that_no_slide_can_be_told_by_are_not_kept(cohort, settings, tmp_path, regime):
+    inputs = pretrain_inputs(cohort) if regime == "pretrain" else finetune_inputs(cohort)
+    once = replace(settings, regime=regime, epochs=1, batch_size=100, lr=1e30, warmup=0.0, clip_norm=0.0)
+    with pytest.raises(FiveError, match="epoch 1: the validation loss is nan"):
+        train(inputs, tmp_path / "run", once)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
 def test_a_run_that_could_not_begin_leaves_its_folder_to_other_settings(cohort, settings, tmp_path):

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 import yaml
 
 from pipelines.core.batch import Outcome
@@ -10,8 +11,10 @@ from pipelines.core.settings import PredictSettings, TrainSettings
 from pipelines.model import loop
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
-from tests.synthetic_features import DIM, write_cohort
+from tests.synthetic_features import DIM, PROVENANCE, write_cohort
 from tests.training_runs import finetune_inputs, last, pretrain_inputs, weights
+
+TUNED = replace(TrainSettings(), regime="finetune")
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +54,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(cohort, se
         train(pretrain_inputs(cohort), tmp_path / name, replace(settings, seed=seed))
     a, b, c = (weights(tmp_path / name) for name in "abc")
     assert all(bool((a[name] == b[name]).all()) for name in a)
-    assert not bool((a["fusion.project.weight"] == c["fusion.project.weight"]).all())
+    assert not bool((a["network.fusion.project.weight"] == c["network.fusion.project.weight"]).all())
 
 
 def test_a_run_that_was_killed_ends_with_the_weights_of_an_undisturbed_one(cohort, settings, tmp_path, monkeypatch):
@@ -118,14 +121,17 @@ def test_finetuning_from_a_run_keeps_its_splits_model_and_questions(cohort, sett
     assert (tmp_path / "second" / "classes.yaml").exists()
 
 
-def test_fine_tuning_a_run_leaves_its_text_side_as_it_was(cohort, settings, tmp_path):
+def test_fine_tuning_a_run_leaves_its_text_side_as_it_was(cohort, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.train.is_worth_hearing", lambda *_, **__: True)
     train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
     tuned = replace(TrainSettings(), regime="finetune", epochs=2)
     train(finetune_inputs(cohort, init=tmp_path / "first"), tmp_path / "second", tuned)
     before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
     still = {name for name in before if bool((before[name] == after[name]).all())}
-    assert {name for name in before if name.startswith(("text.", "prompts."))} <= still
-    assert "fusion.project.weight" not in still
+    text_side = {name for name in before if name.startswith(("network.text.", "network.prompts."))}
+    assert text_side
+    assert text_side <= still
+    assert "network.fusion.project.weight" not in still
     config = yaml.safe_load((tmp_path / "second" / "config.yaml").read_text())
     assert (config["training"]["lr"], config["training"]["lr_text"]) == (3e-4, 0.0)
 
@@ -151,8 +157,9 @@ def test_a_linear_probe_learns_the_classes_and_leaves_the_network_as_it_was(coho
     inputs = TrainInputs(cohort.features, cohort.table, init=tmp_path / "first")
     summary = train(inputs, tmp_path / "probe", probed)
     before, after = weights(tmp_path / "first"), weights(tmp_path / "probe")
-    assert after.keys() - before.keys() == {"head.weight", "head.bias"}
-    assert all(bool((after[name] == before[name]).all()) for name in before)
+    network = {name.removeprefix("network."): value for name, value in before.items() if name.startswith("network.")}
+    assert after.keys() == {*network, "head.weight", "head.bias"}
+    assert all(bool((after[name] == value).all()) for name, value in network.items())
     assert summary.figures["train_accuracy"] == 1.0
     found = predict(
         PredictInputs(cohort.features, tmp_path / "probe", cohort=cohort.table),
@@ -163,3 +170,50 @@ def test_a_linear_probe_learns_the_classes_and_leaves_the_network_as_it_was(coho
     rows = PREDICTIONS.read_rows(tmp_path / "predictions" / "predictions.parquet")
     trained = [row for row in rows if row["split"] == "train"]
     assert [row["predicted"] for row in trained] == [row["label"] for row in trained]
+
+
+def test_the_closed_form_learns_from_training_and_validation_and_keeps_its_texts(cohort, settings, tmp_path):
+    joint = replace(settings, epochs=1, feature_scaling="none")
+    train(pretrain_inputs(cohort), tmp_path / "texts", joint)
+    train(finetune_inputs(cohort, init=tmp_path / "texts"), tmp_path / "labels", replace(TUNED, epochs=1))
+
+    alone = replace(joint, model="five-linear", val_fraction=0.0)
+    rows = SPLITS.read_rows(tmp_path / "texts" / "splits.parquet")
+    merged = [{**row, "split": "train" if row["split"] == "val" else row["split"]} for row in rows]
+    SPLITS.write(tmp_path / "merged.parquet", merged, PROVENANCE)
+    given = {"splits": tmp_path / "merged.parquet"}
+    train(replace(pretrain_inputs(cohort), **given), tmp_path / "texts_alone", alone)
+    inputs = finetune_inputs(cohort, init=tmp_path / "texts_alone")
+    train(replace(inputs, **given), tmp_path / "labels_alone", replace(TUNED, model="five-linear", val_fraction=0.0))
+
+    for run, names in (("texts", ["to_text", "spread"]), ("labels", ["to_text", "weights", "biases"])):
+        found, expected = weights(tmp_path / run), weights(tmp_path / f"{run}_alone")
+        for name in names:
+            torch.testing.assert_close(found[f"linear.{name}"], expected[name], atol=1e-5, rtol=1e-3)
+
+
+def test_a_tuned_run_learns_other_classes_anew(cohort, settings, tmp_path):
+    tuned = replace(settings, regime="finetune", epochs=1)
+    train(finetune_inputs(cohort), tmp_path / "first", tuned)
+    cohort.table.write_text(cohort.table.read_text().replace("round", "ring"))
+    classes = tmp_path / "classes.yaml"
+    classes.write_text("classes: {ring: [rings], spindle: [spindle cells]}")
+    inputs = replace(finetune_inputs(cohort, init=tmp_path / "first"), classes=classes)
+    train(inputs, tmp_path / "second", replace(TrainSettings(), regime="finetune", epochs=1))
+    config = yaml.safe_load((tmp_path / "second" / "config.yaml").read_text())
+    assert config["data"]["labels"] == ["ring", "spindle"]
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_fine_tuning_starts_from_a_network_that_is_heard_and_else_from_a_new_one(
+    cohort, settings, tmp_path, monkeypatch, heard
+):
+    monkeypatch.setattr("pipelines.train.is_worth_hearing", lambda *_, **__: heard)
+    summary = train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
+    assert summary.figures["network_is_heard"] is heard
+    train(finetune_inputs(cohort, init=tmp_path / "first"), tmp_path / "second", replace(TUNED, epochs=1, seed=5))
+    before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert bool((before["network.prompts.learned"] == after["network.prompts.learned"]).all()) is heard
+    assert before["network.feature_mean"].equal(after["network.feature_mean"])
+    assert before["linear.to_text"].equal(after["linear.to_text"])
+    assert after["heard"] == 1

@@ -13,6 +13,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "padding": "released",
         "attention": "exact",
         "tile_pooling": "mean",
+        "closed_form": False,
+        "class_texts": "plain",
         "cross_residual": False,
         "text_model": "emilyalsentzer/Bio_ClinicalBERT",
         "text_dropout": 0.1,

@@ -44,6 +44,12 @@ class ModelSettings(Settings):
     tile_pooling: str = "log-mean-exp"
     """How the tiles that no prompt weighs stand for the slide: ``log-mean-exp``, channel by channel between their
     mean and their maximum, so that a few tiles of tumor are not lost among hundreds of others; ``mean`` (released)."""
+    closed_form: bool = True
+    """Add the logits of the closed form (``five-linear``), fitted before training, to those of the network: it
+    carries what descriptions and few labels say, the network what many labels say. False (released): network only."""
+    class_texts: str = "centred"
+    """``centred``: from the texts of the classes is taken what they share, and two classes are 1 apart in the root
+    mean square, so that logits depend on how classes differ; ``plain`` (released): unit vectors as they come."""
     cross_residual: bool = True
     """Keep the prompt beside what it attended to, so that gradients reach prompts from the first step;
     False (released): no residual connection."""
@@ -82,6 +88,7 @@ class ModelSettings(Settings):
         _one_of(self, "padding", ("masked", "released"))
         _one_of(self, "attention", ("exact", "linear", "auto"))
         _one_of(self, "tile_pooling", ("log-mean-exp", "mean"))
+        _one_of(self, "class_texts", ("centred", "plain"))
         _one_of(self, "tuning", ("lora", "frozen"))
         _one_of(self, "text_pooling", ("masked", "released"))
         require(self.width > 0 and self.width % HEAD_WIDTH == 0, f"width: {self.width} is not a multiple of 64")
