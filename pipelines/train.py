@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,10 @@ from pipelines.findings.learning_curves import draw_learning_curves
 from pipelines.model.accelerator import make_accelerator
 from pipelines.model.bag_model import BagModel
 from pipelines.model.checkpoint import CONFIG, WEIGHTS, save_model
+from pipelines.model.fitting import fit_model, trained_in_steps
 from pipelines.model.footprint import Footprint, footprint
-from pipelines.model.hearing import is_worth_hearing
 from pipelines.model.joint_five import JointFive
-from pipelines.model.linear_fit import fit_linear_five
-from pipelines.model.linear_five import LinearFive
-from pipelines.model.loop import fit
-from pipelines.model.objectives import DescriptionMatching
 from pipelines.model.optimizer import updates_per_epoch
-from pipelines.model.probe import LinearProbe, fit_probe
 from pipelines.model.progress import Progress
 from pipelines.model.states import STATE
 from pipelines.model.training_run import TrainingRun, TrainInputs, prepare_run
@@ -94,28 +88,11 @@ def train(
         if events:
             events.write(progress.epoch, figures)
 
-    if isinstance(model, LinearProbe):
-        progress = fit_probe(model, run.task.objective, run.task.labels, run.data, run.settings, on_epoch=on_epoch)
-    elif isinstance(model, LinearFive):
-        most = run.settings.max_tiles_eval
-        progress = fit_linear_five(model, run.task.objective, run.data, most_tiles=most, on_epoch=on_epoch)
-    else:
-        states = out / "checkpoints" / STATE
-        run_id = fingerprint([provenance.settings_fingerprint, provenance.input_fingerprint])
-        progress = fit(
-            _network(model), run.task.objective, run.data, run.settings, states,
-            run_id=run_id, accelerator=accelerator, on_epoch=on_epoch,
-        )  # fmt: skip
-        if isinstance(model, JointFive):
-            everybody = replace(run.data, train=[*run.data.train, *run.data.val], val=[])
-            most = run.settings.max_tiles_eval
-            fit_linear_five(model.linear, run.task.objective, everybody, most_tiles=most)
-            if isinstance(run.task.objective, DescriptionMatching):
-                answers = run.task.objective.answers
-                model.heard.fill_(is_worth_hearing(model.network, answers, run.data, most_tiles=most))
-        if writes:
-            shutil.rmtree(states.parent, ignore_errors=True)
+    states = out / "checkpoints" / STATE
+    run_id = fingerprint([provenance.settings_fingerprint, provenance.input_fingerprint])
+    progress = fit_model(model, run, states, run_id=run_id, accelerator=accelerator, on_epoch=on_epoch)
     if writes:
+        shutil.rmtree(states.parent, ignore_errors=True)
         _write_run(out, model, run, progress, provenance)
     accelerator.wait_for_everyone()
     return Summary(out, tuple(results), _figures(run, model, progress))
@@ -133,9 +110,10 @@ def plan(inputs: TrainInputs, settings: TrainSettings) -> dict[str, Any]:
     torch.manual_seed(settings.seed)
     model = run.make_model()
     figures = {**_parts(run), **_left_out(run, model)}
-    if isinstance(model, (LinearProbe, LinearFive)):
+    stepped = trained_in_steps(model)
+    if stepped is None:
         return figures | {"frozen_parameters": sum(weight.numel() for weight in model.parameters())}
-    size: Footprint = footprint(_network(model), run.task.objective, run.data, run.settings)
+    size: Footprint = footprint(stepped, run.task.objective, run.data, run.settings)
     updates = updates_per_epoch(len(run.data.train), run.settings)
     return figures | {
         "trainable_parameters": size.trainable,
@@ -146,11 +124,6 @@ def plan(inputs: TrainInputs, settings: TrainSettings) -> dict[str, Any]:
         "memory_of_the_largest_step_mb": round(size.step_mb),
         "features_kept_in_memory_mb": round(size.features_mb),
     }
-
-
-def _network(model: BagModel) -> BagModel:
-    """Return what of ``model`` is trained in steps."""
-    return model.network if isinstance(model, JointFive) else model
 
 
 def _remove_earlier_run(out: Path) -> None:
@@ -189,7 +162,7 @@ def _figures(run: TrainingRun, model: BagModel, progress: Progress) -> dict[str,
         **_left_out(run, model),
         "best_epoch": progress.best_epoch,
         **best,
-        **({"network_is_heard": bool(model.heard)} if isinstance(model, JointFive) else {}),
+        **({"weight_of_the_network": round(float(model.heard), 2)} if isinstance(model, JointFive) else {}),
         **waited,
     }
 

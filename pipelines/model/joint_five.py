@@ -6,7 +6,8 @@ validation, so that it learns from the validation patients too. Training the net
 unexplained was tried, and gave worse models of few labels.
 
 A network that pre-training on few patients taught nothing but their own descriptions would only disturb: it is heard
-if it tells validation slides by their descriptions (`hearing`), or was trained on labels.
+if it tells validation slides by their descriptions (`hearing`), or was trained on labels, and the more the more labels
+there were (`fitting`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class JointFive(BagModel):
     """
 
     heard: Tensor
-    """Scalar, 1 or 0: the factor of the network's logits."""
+    """Scalar, 0 to 1: the factor of the network's logits."""
 
     def __init__(self, settings: ModelSettings, spec: ModelSpec) -> None:
         super().__init__(settings, spec)

@@ -1,4 +1,4 @@
-"""FiVE in closed form, for cohorts too small to train a network: tens of slides, or a few labels a class.
+"""FiVE in closed form: what tens of slides, or a few labels a class, are enough to learn.
 
 The supervision is FiVE's, descriptions before labels; what learns is linear. A slide is the
 log-mean-exp of its tiles, channel by channel, between their mean and their maximum, so that a few

@@ -20,7 +20,7 @@ class ModelSettings(Settings):
     """The model. Where FiVE's paper, released code and good practice differ, the choice is a field here."""
 
     model: str = "five"
-    """``five``; ``five-linear``, the same supervision in closed form, for small cohorts and few labels; or a
+    """``five``; ``five-linear``, its closed form alone, which takes seconds; or a
     baseline that learns from labels alone: ``mean``, ``max``, ``abmil``, ``clam-sb``, ``transmil``, ``dsmil``.
     Of the following, a baseline uses ``width`` and ``feature_scaling``, ``five-linear`` the latter and the text
     model without adapters."""
@@ -45,8 +45,8 @@ class ModelSettings(Settings):
     """How the tiles that no prompt weighs stand for the slide: ``log-mean-exp``, channel by channel between their
     mean and their maximum, so that a few tiles of tumor are not lost among hundreds of others; ``mean`` (released)."""
     closed_form: bool = True
-    """Add the logits of the closed form (``five-linear``), fitted before training, to those of the network: it
-    carries what descriptions and few labels say, the network what many labels say. False (released): network only."""
+    """Add the logits of the closed form (``five-linear``) to those of the network: it carries what descriptions
+    and few labels say, the network what many labels say. False (released): the network alone."""
     class_texts: str = "centred"
     """``centred``: from the texts of the classes is taken what they share, and two classes are 1 apart in the root
     mean square, so that logits depend on how classes differ; ``plain`` (released): unit vectors as they come."""
