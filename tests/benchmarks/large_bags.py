@@ -33,11 +33,11 @@ def encode_random_bag(attention: str, n_tiles: int) -> None:
     from pipelines.core.settings.train import ModelSettings
     from pipelines.model.bag_model import ModelSpec
     from pipelines.model.bags import TileBag
-    from pipelines.model.five import FiveModel
+    from pipelines.model.build import build_model
 
     torch.set_num_threads(1)
     settings = ModelSettings(attention=attention, tuning="frozen")
-    model = FiveModel(settings, ModelSpec(CHANNELS, "random", "", {"growth": "growth pattern"})).eval()
+    model = build_model(settings, ModelSpec(CHANNELS, "random", "", {"growth": "growth pattern"})).eval()
     side = math.ceil(math.sqrt(n_tiles))
     corners = np.stack([np.arange(n_tiles) % side, np.arange(n_tiles) // side], axis=1)
     places = torch.from_numpy(corners.astype(np.float32))
