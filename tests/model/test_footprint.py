@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pipelines.core.settings import TrainSettings
 from pipelines.model.bags import BagFile, tiles_drawn
+from pipelines.model.fitting import trained_in_steps
 from pipelines.model.footprint import footprint
 from pipelines.model.training_run import prepare_run
 from tests.synthetic_features import DIM, write_bag, write_cohort
@@ -95,7 +96,7 @@ def test_the_memory_of_a_step_of_five_is_what_the_profiler_of_torch_sees(tiny_be
         write_bag(cohort.features, f"s{number:02d}", np.random.default_rng(number).normal(size=(1200, DIM)))
     settings = small_settings(tiny_bert, tile_ratio=1.0, max_tiles=2000, checkpoint_activations=checkpointed)
     run = prepare_run(pretrain_inputs(cohort), settings)
-    model = run.make_model()
+    model = trained_in_steps(run.make_model())
     estimated = footprint(model, run.task.objective, run.data, run.settings).step_mb
     bags = [run.data.reader.evaluation(slide, 2000) for slide in run.data.train[: settings.batch_size]]
     model.zero_grad(set_to_none=True)
