@@ -20,7 +20,7 @@ from pipelines.core.schemas import EMBEDDED_SLIDES
 from pipelines.core.settings import TrainSettings
 from pipelines.model.accelerator import make_accelerator
 from pipelines.model.bags import BagFile, BagReader
-from pipelines.model.loop import fit
+from pipelines.model.fitting import fit_model
 from pipelines.model.training_run import TrainInputs, prepare_run
 from tests.benchmarks.training_steps import PADDED, WIDTH, in_turn
 from tests.synthetic_features import write_bag
@@ -72,11 +72,9 @@ def measure_waiting() -> dict[str, float]:
         settings = TrainSettings(regime="finetune", epochs=2, tile_ratio=0.25)
         inputs = TrainInputs(folder, folder / "cohort.csv", classes=folder / "classes.yaml")
         run = prepare_run(inputs, settings)
-        data = replace(run.data, reader=BagReader(cache_bytes=0))
+        unkept = replace(run, data=replace(run.data, reader=BagReader(cache_bytes=0)))
         accelerator = make_accelerator(run.settings, "cpu")
-        objective = run.task.objective
-        states = folder / "states"
-        progress = fit(run.make_model(), objective, data, run.settings, states, run_id="", accelerator=accelerator)
+        progress = fit_model(run.make_model(), unkept, folder / "states", run_id="", accelerator=accelerator)
     return {"percent": 100 * progress.waited / progress.seconds}
 
 
