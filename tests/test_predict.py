@@ -1,9 +1,12 @@
 import math
+import shutil
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from fivecli.app import app
@@ -286,3 +289,15 @@ def test_a_patient_has_the_mean_probability_and_no_label_if_the_slides_disagree(
     (row,) = patient_rows(slides, ["a", "b"])
     assert (row["label"], row["n_slides"], row["predicted"]) == (None, 3, "b")
     assert row["prob_a"] == pytest.approx(0.4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("weight", "said"), [(0.0, "0.00: its attention explains nothing here"), (0.5, "0.50<")])
+def test_the_report_says_how_much_the_network_counts(cohort, pretrained, tmp_path, weight, said):
+    run = shutil.copytree(pretrained, tmp_path / "run")
+    weights = load_file(run / "model.safetensors")
+    save_file({**weights, "heard": torch.tensor(weight)}, run / "model.safetensors")
+    predict(
+        PredictInputs(cohort.features, run, cohort.table, cohort.classes), tmp_path / "out", PredictSettings("test")
+    )
+    assert said in (tmp_path / "out" / "report.html").read_text()

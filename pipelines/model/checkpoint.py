@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -94,6 +94,12 @@ def read_config(folder: Path) -> tuple[ModelSettings, ModelSpec, str]:
         return settings, ModelSpec(**config["data"]), str(config["text_fingerprint"])
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path}: not a configuration of `five train`", hint="train again") from error
+
+
+def network_weight(folder: Path) -> float | None:
+    """Return how much the network of a run counts beside its closed form, 0 to 1; None for a run that is not both."""
+    with safe_open(folder / WEIGHTS, "pt") as weights:
+        return float(weights.get_tensor("heard")) if "heard" in weights.keys() else None  # noqa: SIM118 - no mapping
 
 
 def load_model(folder: Path, device: str = "cpu") -> BagModel:

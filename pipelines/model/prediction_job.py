@@ -15,7 +15,7 @@ from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import PREDICTIONS, SPLITS
 from pipelines.core.settings import PredictSettings
 from pipelines.model.bag_model import BagModel
-from pipelines.model.checkpoint import WEIGHTS, load_model, read_config
+from pipelines.model.checkpoint import WEIGHTS, load_model, network_weight, read_config
 from pipelines.model.feature_cohort import FeatureCohort, read_feature_cohort
 
 
@@ -99,6 +99,11 @@ class PredictionJob:
         known = {"classes": ", ".join(self.texts)}  # of a model with classes of its own, which reads no texts of them
         texts = {f"texts of {name}": "; ".join(sentences) for name, sentences in self.texts.items()}
         facts = {"run": str(self.inputs.run), "model": self.model, "image encoder": spec.encoder, **text_model}
+        weight = network_weight(self.inputs.run)
+        if weight is not None:
+            facts["weight of the network"] = f"{weight:.2f}" + (
+                "" if weight else ": its attention explains nothing here"
+            )
         return facts | (known if spec.classes else texts)
 
     def load_model(self, device: str) -> BagModel:
