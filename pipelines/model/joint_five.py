@@ -70,6 +70,18 @@ class JointFive(BagModel):
         self.network.scale_features(mean, std)
         self.linear.scale_features(mean, std)
 
+    def before_labels(self) -> dict[str, Tensor]:
+        """Return the weights that a model of other labels starts from.
+
+        A network that is not heard is not among them, but for the scale of its features: labels teach a new one better.
+        """
+        fresh = ("linear.weights", "linear.biases", "heard")
+        learned = {name: weight for name, weight in self.state_dict().items() if name not in fresh}
+        if self.heard:
+            return learned
+        scale = ("network.feature_mean", "network.feature_std")
+        return {name: weight for name, weight in learned.items() if not name.startswith("network.") or name in scale}
+
     def encode_prompts(self, kept: Sequence[int] | None = None) -> Tensor:
         """Return the prompts of the network, (P, D)."""
         return self.network.encode_prompts(kept)

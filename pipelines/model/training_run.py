@@ -106,20 +106,12 @@ class TrainingRun:
 
 
 def _with_spec(model: BagModel, spec: ModelSpec) -> BagModel:
-    """Return ``model`` with an untrained head for the classes of ``spec``: that of a probe, or of the closed form.
-
-    A network that is not heard is drawn anew: labels teach a new one better.
-    """
+    """Return ``model`` with an untrained head for the classes of ``spec``: that of a probe, or of the closed form."""
     found = build_model(model.settings, spec)
-    learned = model.state_dict()
-    if isinstance(model, JointFive) and isinstance(found, JointFive):
-        fresh = ("linear.weights", "linear.biases", "heard")
-        learned = {name: weight for name, weight in learned.items() if name not in fresh}
-        if not model.heard:
-            scaling = {f"network.{name}": getattr(model.network, name) for name in ("feature_mean", "feature_std")}
-            learned = {name: weight for name, weight in learned.items() if not name.startswith("network.")} | scaling
-    elif isinstance(model, JointFive):
-        learned = model.network.state_dict()
+    if isinstance(model, JointFive):
+        learned = model.before_labels() if isinstance(found, JointFive) else model.network.state_dict()
+    else:
+        learned = model.state_dict()
     found.load_state_dict(learned, strict=False)
     return found
 
