@@ -116,12 +116,18 @@ class TileFusion(nn.Module):
         return self.cross_attention.weights(self.prompt_norm(prompts), self.tile_norm(mixed + positions))
 
 
-def log_mean_exp(tiles: Tensor, sharpness: float) -> Tensor:
+def log_mean_exp(tiles: Tensor, sharpness: float, of: Callable[[Tensor], Tensor] = lambda tiles: tiles) -> Tensor:
     """Return the smooth maximum of the tiles (N, D), (D,): the logarithm of the mean of exp(k x), over k.
 
-    Sharpness k: towards 0 it is their mean, towards infinity their maximum.
+    Sharpness k: towards 0 it is their mean, towards infinity their maximum. Block by block without gradients.
+
+    Parameters
+    ----------
+    of
+        What is pooled of the tiles, one by one.
     """
-    return (torch.logsumexp(sharpness * tiles, dim=0) - math.log(len(tiles))) / sharpness
+    sums = in_blocks(lambda block: torch.logsumexp(sharpness * of(block), dim=0, keepdim=True), tiles)  # (blocks, D)
+    return (torch.logsumexp(sums, dim=0) - math.log(len(tiles))) / sharpness
 
 
 class Mlp(nn.Module):
@@ -146,7 +152,7 @@ class Mlp(nn.Module):
 
 
 def in_blocks(layer: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """Return ``layer(rows)`` of a layer that treats rows (N, .) one by one; block by block without gradients."""
+    """Return ``layer(rows)`` of rows (N, .); without gradients block by block, the results one after the other."""
     if torch.is_grad_enabled() or len(rows) <= BLOCK:
         return layer(rows)
     return torch.cat([layer(block) for block in rows.split(BLOCK)])

@@ -12,7 +12,6 @@ Its constants were chosen on a cohort of other patients than those reported.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -23,7 +22,7 @@ from torch.nn import functional
 from pipelines.core.settings.train import ModelSettings
 from pipelines.model.bag_model import BagModel, ModelSpec
 from pipelines.model.bags import TileBag
-from pipelines.model.fusion import BLOCK
+from pipelines.model.fusion import log_mean_exp
 from pipelines.model.text import TextEncoder
 
 SHARPNESS = 2.0
@@ -114,10 +113,8 @@ class LinearFive(BagModel):
         return self.described(self.vectors(torch.stack([self.pooled(bag) for bag in bags])))
 
     def pooled(self, bag: TileBag) -> Tensor:
-        """Return the log-mean-exp of the scaled tiles, (C,); block by block, which bounds the memory of large bags."""
-        blocks = bag.features.to(self.device).split(BLOCK)
-        sums = [torch.logsumexp(SHARPNESS * self.scaled(block), dim=0) for block in blocks]
-        return (torch.logsumexp(torch.stack(sums), dim=0) - math.log(len(bag.features))) / SHARPNESS
+        """Return the log-mean-exp of the scaled tiles, (C,)."""
+        return log_mean_exp(bag.features.to(self.device), SHARPNESS, of=self.scaled)
 
     def vectors(self, pooled: Tensor) -> Tensor:
         """Return pooled slides (B, C), centred and with a mean square of about 1."""
