@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipelines.encoders.presets import PRESETS, Preset
+from pipelines.encoders.preset import Preset
+from pipelines.encoders.presets import ENCODER_PRESETS
 
 PAGE = Path(__file__).with_name("encoders.md")
 HEADER = """\
@@ -16,7 +17,7 @@ HEADER = """\
 
 def table() -> str:
     """Return a Markdown table with a row an encoder."""
-    return HEADER + "".join(_row(preset) for preset in PRESETS.values())
+    return HEADER + "".join(_row(preset) for preset in ENCODER_PRESETS.values())
 
 
 def _row(preset: Preset) -> str:

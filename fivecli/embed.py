@@ -17,14 +17,14 @@ from pipelines.core.settings import PictureSettings
 def _list_encoders(*, wanted: bool) -> None:
     if not wanted:
         return
-    from pipelines.encoders.presets import PRESETS
+    from pipelines.encoders.presets import ENCODER_PRESETS
 
     def listed(values: tuple[float, ...]) -> str:
         return ", ".join(f"{value:g}" for value in values) or "any"
 
     rows = [
         (known.name, known.dim, listed(known.tile_sizes), listed(known.mpps), known.licence, known.weights_are)
-        for known in PRESETS.values()
+        for known in ENCODER_PRESETS.values()
     ]
     header = ("name", "width", "tile px", "mpp", "licence", "weights")
     show_table("Image encoders; also timm:NAME, hf:REPOSITORY, torchscript:FILE and your own file.py", header, rows)

@@ -14,7 +14,7 @@ from pipelines.core.settings import EvaluateDescriptionsSettings as Defaults
 
 if TYPE_CHECKING:
     from pipelines.evaluate_descriptions import DescriptionsEvaluation
-    from pipelines.reports.agreement import Figure
+    from pipelines.core.metrics.agreement import Figure
 
 
 def command(

@@ -13,16 +13,16 @@ from fivecli.options import Config, Device, DryRun, Json, Overwrite
 from fivecli.screen import finish, progress, show_figures
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings import TrainSettings as Defaults
-from pipelines.core.settings.presets import PRESETS
+from pipelines.core.settings.train_presets import TRAIN_PRESETS
 
 MODEL, LEARNING, DATA = "Model", "Learning", "Data"
 
 
 def _apply_preset(context: typer.Context, name: str) -> str:
     """Make the values of a preset the defaults of this command; flags, FIVE_* and --config win over them."""
-    if name not in PRESETS:
-        raise SettingsError(f"--preset {name}: not known", hint=f"use {' or '.join(PRESETS)}")
-    context.default_map = {**PRESETS[name], **(context.default_map or {})}
+    if name not in TRAIN_PRESETS:
+        raise SettingsError(f"--preset {name}: not known", hint=f"use {' or '.join(TRAIN_PRESETS)}")
+    context.default_map = {**TRAIN_PRESETS[name], **(context.default_map or {})}
     return name
 
 

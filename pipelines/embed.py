@@ -22,7 +22,7 @@ from pipelines.core.selection import EVERYTHING, Selection, failed_ids
 from pipelines.core.settings import EmbedSettings, PictureSettings
 from pipelines.core.tiled_slide import TiledSlide
 from pipelines.encoders.feature_folder import FeatureFolder, refuse_mismatch
-from pipelines.slides.one_pass import ROWS, OnePass, Output, Reading
+from pipelines.slides.tile_pass import ROWS, OnePass, Output, Reading
 from pipelines.slides.tile_pictures import PictureFolder
 
 

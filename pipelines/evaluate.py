@@ -14,7 +14,7 @@ from pipelines.core.cohort import read_cohort
 from pipelines.core.errors import ArtifactError, CohortError
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.settings import EvaluateSettings
-from pipelines.model.metrics import FIGURES, Figure, confusion, measure, one_vs_rest_scores
+from pipelines.core.metrics.classification import FIGURES, Figure, confusion, measure, one_vs_rest_scores
 
 TRAINED_ON = ("train", "val")
 

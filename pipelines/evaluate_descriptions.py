@@ -15,7 +15,7 @@ from pipelines.core.patient_answers import answers_by_patient
 from pipelines.core.questions import UNKNOWN, Question, load_questions
 from pipelines.core.schemas import ANSWERS
 from pipelines.core.settings import EvaluateDescriptionsSettings
-from pipelines.reports.agreement import Agreement, compare
+from pipelines.core.metrics.agreement import Agreement, compare
 from pipelines.reports.report_table import ALIASES, read_table
 
 STATED = "stated"

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.core.attention_file import Attention, write_attention
+from pipelines.core.attention_file import AttentionMaps, write_attention
 from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_batch
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.devices import pick_device
@@ -26,10 +26,10 @@ from pipelines.core.selection import Shard
 from pipelines.core.settings import PredictSettings
 from pipelines.findings.heatmap import draw_heatmap
 from pipelines.findings.report import write_report
-from pipelines.model.bag_model import BagModel
-from pipelines.model.bags import BagReader, TileBag
-from pipelines.model.class_scores import class_probabilities, patient_rows
-from pipelines.model.prediction_job import PredictInputs, PredictionJob
+from pipelines.model.data.bags import BagReader, TileBag
+from pipelines.model.networks.bag_model import BagModel
+from pipelines.model.prediction.class_scores import class_probabilities, patient_rows
+from pipelines.model.prediction.job import PredictInputs, PredictionJob
 from pipelines.slides import open_slide
 
 __all__ = ["PredictInputs", "plan", "predict"]
@@ -163,12 +163,12 @@ class _SlidePrediction:
         return logits
 
     def _write_attention(self, slide: CohortSlide, bag: TileBag, weights: NDArray[np.float32]) -> None:
-        attention = Attention(weights, self.model.prompt_names, bag.corners, bag.tile_size_level0)
+        attention = AttentionMaps(weights, self.model.prompt_names, bag.corners, bag.tile_size_level0)
         write_attention(self.out / "attention" / f"{bag.slide_id}.h5", attention, self.job.provenance)
         if self.job.settings.heatmaps:
             self._draw(attention, slide)
 
-    def _draw(self, attention: Attention, slide: CohortSlide) -> None:
+    def _draw(self, attention: AttentionMaps, slide: CohortSlide) -> None:
         """Draw the mean over the question prompts and each question; all maps where there are no questions."""
         features = self.job.found.bags[slide.slide_id].path
         n_shown = len(self.model.spec.questions) or len(attention.prompts)

@@ -19,9 +19,9 @@ from pipelines.core.selection import Selection, failed_ids, only
 from pipelines.core.settings import TileSettings
 from pipelines.core.settings.tile import NETWORK_METHODS
 from pipelines.slides.given_mask import find_mask
-from pipelines.slides.one_slide import Network, TileOneSlide, identity
+from pipelines.slides.local_copies import CopiesAhead, staging
 from pipelines.slides.slide_files import slide_files
-from pipelines.slides.staging import CopiesAhead, staging
+from pipelines.slides.slide_tiling import Network, TileOneSlide, identity
 
 MADE_BY = "five tile"
 

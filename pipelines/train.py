@@ -17,18 +17,18 @@ from pipelines.core.provenance import Provenance
 from pipelines.core.questions import write_questions
 from pipelines.core.schemas import METRICS, SPLITS
 from pipelines.core.settings import TrainSettings
-from pipelines.findings.events import EventWriter
 from pipelines.findings.learning_curves import draw_learning_curves
-from pipelines.model.accelerator import make_accelerator
-from pipelines.model.bag_model import BagModel
-from pipelines.model.checkpoint import CONFIG, WEIGHTS, save_model
-from pipelines.model.fitting import fit_model, trained_in_steps
-from pipelines.model.footprint import Footprint, footprint
-from pipelines.model.joint_five import JointFive
-from pipelines.model.optimizer import updates_per_epoch
-from pipelines.model.progress import Progress
-from pipelines.model.states import STATE
-from pipelines.model.training_run import TrainingRun, TrainInputs, prepare_run
+from pipelines.model.networks.bag_model import BagModel
+from pipelines.model.networks.checkpoint import CONFIG, WEIGHTS, save_model
+from pipelines.model.networks.joint import JointFive
+from pipelines.model.training.accelerator import make_accelerator
+from pipelines.model.training.fitters import fit_model, trained_in_steps
+from pipelines.model.training.footprint import Footprint, footprint
+from pipelines.model.training.optimizer import updates_per_epoch
+from pipelines.model.training.progress import Progress
+from pipelines.model.training.resume import STATE
+from pipelines.model.training.run import TrainingRun, TrainInputs, prepare_run
+from pipelines.model.training.tensorboard import EventWriter
 
 __all__ = ["TrainInputs", "plan", "train"]
 MADE_BY = "five train"

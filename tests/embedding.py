@@ -7,7 +7,7 @@ import numpy as np
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.schemas import TILES
 from pipelines.core.settings import TileSettings
-from pipelines.encoders.presets import Preset
+from pipelines.encoders.preset import Preset
 from pipelines.tile import tile
 from tests.slide_files import tissue_drawing, write_lossless_slide
 

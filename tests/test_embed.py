@@ -16,7 +16,8 @@ from pipelines.core.feature_file import read_bag
 from pipelines.core.schemas import EMBEDDED_SLIDES
 from pipelines.core.settings import EmbedSettings
 from pipelines.embed import embed, plan
-from pipelines.encoders.presets import PRESETS, Preset
+from pipelines.encoders.preset import Preset
+from pipelines.encoders.presets import ENCODER_PRESETS
 from pipelines.tile import tile
 from tests.embedding import STAND_INS, TILING, TISSUE, kept_corners, use_stand_ins
 from tests.slide_files import GLASS, destroy_tile, write_lossless_slide
@@ -184,7 +185,7 @@ def test_a_folder_without_tiles_names_the_command_to_run(tmp_path):
 def test_the_list_of_encoders_is_shown():
     result = CliRunner().invoke(app, ["embed", "--list-encoders"])
     assert result.exit_code == 0
-    assert all(f" {name} " in result.output for name in PRESETS)
+    assert all(f" {name} " in result.output for name in ENCODER_PRESETS)
 
 
 def test_the_command_embeds_with_the_packaged_encoder(tiles, tmp_path):

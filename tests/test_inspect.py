@@ -11,7 +11,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from fivecli.app import app
-from pipelines.core.attention_file import Attention, write_attention
+from pipelines.core.attention_file import AttentionMaps, write_attention
 from pipelines.core.errors import ArtifactError, SlideError
 from pipelines.core.files import fingerprint
 from pipelines.core.folder import claim_folder
@@ -158,7 +158,9 @@ class TestHdf5:
 
     def test_attention_is_described_and_its_sums_checked(self, tmp_path):
         weights = np.array([[0.25, 0.75], [0.5, 0.75]])
-        write_attention(tmp_path / "a.h5", Attention(weights, ["growth", "margin"], np.zeros((2, 2), int), 448), WORK)
+        write_attention(
+            tmp_path / "a.h5", AttentionMaps(weights, ["growth", "margin"], np.zeros((2, 2), int), 448), WORK
+        )
         found = inspect(tmp_path / "a.h5")
         assert found.what == "attention file"
         assert (found.facts["tiles"], found.facts["prompts"]) == (2, ["growth", "margin"])

@@ -17,7 +17,7 @@ from pipelines.core.feature_file import SLIDE_NOTE, slide_dimensions
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.selection import Shard
 from pipelines.core.settings import PredictSettings, TrainSettings
-from pipelines.model.class_scores import class_probabilities, patient_rows
+from pipelines.model.prediction.class_scores import class_probabilities, patient_rows
 from pipelines.predict import PredictInputs, plan, predict
 from pipelines.train import TrainInputs, train
 from tests.synthetic_features import CLASSES, DIM, QUESTIONS, write_bag, write_cohort

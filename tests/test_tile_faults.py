@@ -19,7 +19,7 @@ from pipelines.core.cohort import CohortSlide, read_cohort
 from pipelines.core.errors import ArtifactError
 from pipelines.core.schemas import TILED_SLIDES, TILES
 from pipelines.core.settings import TileSettings
-from pipelines.slides.one_slide import TileOneSlide
+from pipelines.slides.slide_tiling import TileOneSlide
 from pipelines.synthetic.slide_file import write_pyramidal_slide
 from pipelines.tile import tile
 from tests.slide_files import destroy_tile, tissue_drawing, write_lossless_slide

@@ -23,7 +23,7 @@ SCHEMA, VERSION = "attention", 1
 
 
 @dataclass(frozen=True)
-class Attention:
+class AttentionMaps:
     """Attention of P prompts over N tiles of one slide."""
 
     weights: NDArray[np.floating[Any]]
@@ -36,7 +36,7 @@ class Attention:
     """Edge of a tile, level-0 pixels."""
 
 
-def write_attention(path: Path, attention: Attention, provenance: Provenance) -> None:
+def write_attention(path: Path, attention: AttentionMaps, provenance: Provenance) -> None:
     """Write ``attention`` whole to ``path``."""
     with replacing(path) as part, h5py.File(part, "w") as h5:
         h5["attention"] = attention.weights.astype(np.float16)
@@ -46,7 +46,7 @@ def write_attention(path: Path, attention: Attention, provenance: Provenance) ->
         h5.attrs.update({"five.schema": SCHEMA, "five.schema_version": VERSION, **provenance.to_attributes()})
 
 
-def read_attention(path: Path) -> Attention:
+def read_attention(path: Path) -> AttentionMaps:
     """Return what `write_attention` wrote.
 
     Raises
@@ -58,7 +58,7 @@ def read_attention(path: Path) -> Attention:
         raise ArtifactError(f"{path}: no such file", hint="it is written by `five predict`; run that first")
     try:
         with h5py.File(path, "r") as h5:
-            return Attention(
+            return AttentionMaps(
                 weights=h5["attention"][:],
                 prompts=h5["prompts"].asstr()[:].tolist(),
                 coords=h5["coords"][:],

@@ -1,6 +1,6 @@
 """Question sets: what is asked of a report and how each answer becomes a training phrase.
 
-A set is a YAML file that needs no Python to write. Shipped sets live beside the reports block
+A set is a YAML file that needs no Python to write. Shipped sets live in ``question_sets/``
 and are known by their file name, for example ``lung``.
 """
 
@@ -146,7 +146,7 @@ class QuestionSet(Part):
 
 def shipped_sets() -> dict[str, Path]:
     """Return the question sets that come with the program: name -> file."""
-    folder = Path(str(files("pipelines"))) / "reports" / "questions"
+    folder = Path(str(files("pipelines.core"))) / "question_sets"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 

@@ -18,7 +18,7 @@ from pipelines.core.errors import EncoderError
 from pipelines.core.files import fingerprint
 from pipelines.encoders.embeddings import EMBEDDINGS
 from pipelines.encoders.networks import load_network
-from pipelines.encoders.presets import Preset
+from pipelines.encoders.preset import Preset
 from pipelines.encoders.weights import weights_fingerprint
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -29,7 +29,8 @@ from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILES
 from pipelines.core.settings import EmbedSettings
 from pipelines.core.tiled_slide import ROW_NOTE, TiledSlide
-from pipelines.encoders.presets import Preset, find_preset
+from pipelines.encoders.find_preset import find_preset
+from pipelines.encoders.preset import Preset
 from pipelines.encoders.sanity import FeatureSanity
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.core.errors import EncoderError
-from pipelines.encoders.presets import Preset
+from pipelines.encoders.preset import Preset
 from pipelines.encoders.towers import (
     AttentionPool,
     ConchTower,

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.core.errors import EncoderError
 from pipelines.core.files import file_fingerprint
 from pipelines.encoders.hub import hub_file
-from pipelines.encoders.presets import Preset
+from pipelines.encoders.preset import Preset
 
 TIMM, HF, SCRIPT = "timm:", "hf:", "torchscript:"
 RESAMPLING = {2: "bilinear", 3: "bicubic"}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import EncoderError
 from pipelines.core.files import file_fingerprint
-from pipelines.encoders.presets import IMAGENET_MEAN, IMAGENET_STD, Preset
+from pipelines.encoders.preset import IMAGENET_MEAN, IMAGENET_STD, Preset
 
 CLASS = "TileEncoder"
 SEE = "docs/encoders.md shows a whole example"

@@ -16,7 +16,7 @@ from pipelines.core.errors import EncoderError
 from pipelines.core.files import file_fingerprint
 from pipelines.core.tensor_file import read_tensor_file, state_dict_in
 from pipelines.encoders.hub import hub_file
-from pipelines.encoders.presets import Preset
+from pipelines.encoders.preset import Preset
 
 WRAPPERS = ("state_dict", "model", "teacher", "module")
 """Keys under which checkpoints of training runs keep the weights."""

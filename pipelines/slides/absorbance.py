@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.slides.readers import Rgb, darkest_channel
+from pipelines.slides.pixels import Rgb, darkest_channel
 
 Pixels = NDArray[np.bool_]
 """(H, W)."""

@@ -11,8 +11,8 @@ from pipelines.core.settings import TileSettings
 from pipelines.slides.grid import Grid
 from pipelines.slides.overview import COLOURS
 from pipelines.slides.pictures import TEXT_HEIGHT, Captions
+from pipelines.slides.pixels import Rgb
 from pipelines.slides.quality import PENS, REASONS, Quality, Scores
-from pipelines.slides.readers import Rgb
 from pipelines.slides.slide import Slide
 
 COLUMNS = 10

@@ -12,7 +12,7 @@ from PIL import Image
 from pipelines.slides.grid import Grid
 from pipelines.slides.outlines import Polygon
 from pipelines.slides.pictures import Captions
-from pipelines.slides.readers import Rgb
+from pipelines.slides.pixels import Rgb
 from pipelines.slides.slide import Thumbnail
 
 COLOURS = {

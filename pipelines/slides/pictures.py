@@ -8,7 +8,7 @@ import cv2
 from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.core.files import replacing
-from pipelines.slides.readers import Rgb
+from pipelines.slides.pixels import Rgb
 
 JPEG_QUALITY = 85
 TEXT_HEIGHT = 14

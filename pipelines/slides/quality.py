@@ -19,7 +19,7 @@ from pipelines.core.errors import SlideError
 from pipelines.core.settings import TileSettings
 from pipelines.slides.absorbance import WHITE, colour_masks
 from pipelines.slides.grid import Grid, tile_means
-from pipelines.slides.readers import Rgb
+from pipelines.slides.pixels import Rgb
 from pipelines.slides.slide import Slide, Thumbnail
 
 PIXEL_MPP = 2.0

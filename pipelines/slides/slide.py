@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from pipelines.core.errors import SlideError
 from pipelines.slides.mpp import SlideMpp, resolve_mpp
-from pipelines.slides.readers import DAMAGED, Reader, Rgb, open_reader, resampled
-from pipelines.slides.tiff_reader import fast_reader
+from pipelines.slides.pixels import Rgb, resampled
+from pipelines.slides.readers.base import DAMAGED, Reader
+from pipelines.slides.readers.fast_tiff import fast_reader
+from pipelines.slides.readers.opening import open_reader
 
 LEVEL_TOLERANCE = 1.01
 """A level whose downsample is this little above the wanted one still counts as fine enough:

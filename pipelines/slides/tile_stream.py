@@ -17,8 +17,8 @@ from pipelines.core.errors import SlideError
 from pipelines.core.prefetch import prefetch
 from pipelines.core.schemas import TILES
 from pipelines.core.tiled_slide import tiled_row
+from pipelines.slides.local_copies import IN_PLACE, LocalCopies
 from pipelines.slides.slide import Slide, open_slide
-from pipelines.slides.staging import IN_PLACE, Stage
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,12 @@ class TileStream:
     """
 
     def __init__(
-        self, slides: Callable[[int], SlideTiles | None], *, batch_size: int, threads: int, stage: Stage = IN_PLACE
+        self,
+        slides: Callable[[int], SlideTiles | None],
+        *,
+        batch_size: int,
+        threads: int,
+        stage: LocalCopies = IN_PLACE,
     ) -> None:
         self._slides, self._batch_size, self._threads, self._stage = slides, batch_size, threads, stage
         self._handles = threading.local()

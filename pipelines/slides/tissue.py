@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.slides.readers import Rgb, brightest_channel, darkest_channel
+from pipelines.slides.pixels import Rgb, brightest_channel, darkest_channel
 
 Mask = NDArray[np.bool_]
 """(H, W), True where there is tissue."""

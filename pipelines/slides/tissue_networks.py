@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import SettingsError, SlideError
 from pipelines.core.tensor_file import read_tensor_file, state_dict_in
-from pipelines.slides.readers import Rgb
+from pipelines.slides.pixels import Rgb
 from pipelines.slides.slide import Slide, Thumbnail
 from pipelines.slides.tissue import Mask, is_brightfield, without_small_areas
 

@@ -106,7 +106,7 @@ class FixedRate:
     fingerprint, device, precision, largest_batch = "stub", "cpu", "fp32", None
 
     def __init__(self, rate: float, dim: int = 384) -> None:
-        from pipelines.encoders.presets import Preset
+        from pipelines.encoders.preset import Preset
 
         self.rate, self.dim, self.preset = rate, dim, Preset("stub", "none", dim)
 
@@ -125,7 +125,7 @@ def run_stage(tiled: Tiled, out: Path, encoder: object, threads: int, batch: int
     from pipelines.core.provenance import Provenance
     from pipelines.core.settings import EmbedSettings
     from pipelines.encoders.feature_folder import FeatureFolder, FeatureOutput
-    from pipelines.slides.one_pass import OnePass, Reading
+    from pipelines.slides.tile_pass import OnePass, Reading
 
     class Loaded(FeatureFolder):
         def load(self, device: str) -> FeatureOutput:
@@ -160,7 +160,7 @@ def pipeline(slide: Path, work: Path, n_model: int, runs: int) -> None:
     import torch
 
     from pipelines.encoders.encoder import load_encoder
-    from pipelines.encoders.presets import find_preset
+    from pipelines.encoders.find_preset import find_preset
     from pipelines.slides.tile_stream import TileStream, kept_tiles
 
     torch.set_num_threads(1)

@@ -31,9 +31,9 @@ def encode_random_bag(attention: str, n_tiles: int) -> None:
     import torch
 
     from pipelines.core.settings.train import ModelSettings
-    from pipelines.model.bag_model import ModelSpec
-    from pipelines.model.bags import TileBag
-    from pipelines.model.build import build_model
+    from pipelines.model.data.bags import TileBag
+    from pipelines.model.networks.bag_model import ModelSpec
+    from pipelines.model.networks.build import build_model
 
     torch.set_num_threads(1)
     settings = ModelSettings(attention=attention, tuning="frozen")
@@ -66,13 +66,13 @@ def compare(run: Path, features: Path) -> None:
     import torch
 
     from pipelines.core.classes import load_classes
-    from pipelines.model.attention import Attention
-    from pipelines.model.checkpoint import load_model
+    from pipelines.model.networks.bag_attention import BagAttention
+    from pipelines.model.networks.checkpoint import load_model
 
     model = load_model(run)
     classes = load_classes(run / "classes.yaml")
     files = sorted(features.glob("*.h5"))
-    attention = next(part for part in model.modules() if isinstance(part, Attention))
+    attention = next(part for part in model.modules() if isinstance(part, BagAttention))
     print(f"\nLinear against exact attention, {BAGS} bags of real tiles each; worst of them")
     print(f"  {'tiles':>7} {'cosine':>9} {'probability':>12} {'attention elsewhere':>20}")
     with torch.inference_mode():
@@ -99,7 +99,7 @@ def _side_by_side(files, n_tiles, seed):
     import torch
 
     from pipelines.core.feature_file import read_bag
-    from pipelines.model.bags import TileBag
+    from pipelines.model.data.bags import TileBag
 
     features, places, count = [], [], 0
     for number, index in enumerate(np.random.default_rng(seed).permutation(len(files))):

@@ -22,7 +22,7 @@ import numpy as np
 import openslide
 
 from pipelines.slides import open_slide
-from pipelines.slides.stored_tiles import StoredLevel, stored_levels
+from pipelines.slides.readers.stored_tiles import StoredLevel, stored_levels
 from pipelines.synthetic.slide_file import write_pyramidal_slide
 from pipelines.synthetic.stains import Stain
 from pipelines.synthetic.tissue import draw_tissue

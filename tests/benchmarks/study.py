@@ -36,9 +36,9 @@ from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import PREDICTIONS, SPLITS
 from pipelines.core.settings import PredictSettings, TrainSettings
 from pipelines.core.settings.train import BASELINES
-from pipelines.model.checkpoint import WEIGHTS
-from pipelines.model.feature_cohort import read_feature_cohort
-from pipelines.model.splits import make_splits
+from pipelines.model.data.feature_cohort import read_feature_cohort
+from pipelines.model.data.splits import make_splits
+from pipelines.model.networks.checkpoint import WEIGHTS
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
 from tests.benchmarks.mean_pool_baseline import mean_features, predict_run

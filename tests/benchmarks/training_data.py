@@ -18,10 +18,10 @@ import torch
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import EMBEDDED_SLIDES
 from pipelines.core.settings import TrainSettings
-from pipelines.model.accelerator import make_accelerator
-from pipelines.model.bags import BagFile, BagReader
-from pipelines.model.fitting import fit_model
-from pipelines.model.training_run import TrainInputs, prepare_run
+from pipelines.model.data.bags import BagFile, BagReader
+from pipelines.model.training.accelerator import make_accelerator
+from pipelines.model.training.fitters import fit_model
+from pipelines.model.training.run import TrainInputs, prepare_run
 from tests.benchmarks.training_steps import PADDED, WIDTH, in_turn
 from tests.synthetic_features import write_bag
 

@@ -21,13 +21,13 @@ from torch.nn import functional
 
 from pipelines.core.settings import TrainSettings
 from pipelines.core.settings.train import ModelSettings
-from pipelines.model.bag_model import ModelSpec
-from pipelines.model.bags import BagFile, BagReader, TileBag
-from pipelines.model.batches import Data
-from pipelines.model.five import SHARPNESS, FiveModel
-from pipelines.model.footprint import footprint
-from pipelines.model.fusion import TileFusion
-from pipelines.model.objectives import DescriptionMatching
+from pipelines.model.data.bags import BagFile, BagReader, TileBag
+from pipelines.model.data.batches import Data
+from pipelines.model.networks.bag_model import ModelSpec
+from pipelines.model.networks.five import SHARPNESS, FiveModel
+from pipelines.model.networks.fusion import TileFusion
+from pipelines.model.training.footprint import footprint
+from pipelines.model.training.objectives import DescriptionMatching
 
 WIDTH, PROMPTS, PADDED = 512, 20, 16384
 SLIDES = 8

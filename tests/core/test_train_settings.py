@@ -4,12 +4,12 @@ import pytest
 
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings import TrainSettings
-from pipelines.core.settings.presets import PRESETS
 from pipelines.core.settings.train import ModelSettings
+from pipelines.core.settings.train_presets import TRAIN_PRESETS
 
 
 def test_the_released_preset_is_a_valid_set_of_settings():
-    released = TrainSettings(**PRESETS["released"])
+    released = TrainSettings(**TRAIN_PRESETS["released"])
     assert released.batch_size * released.accumulation == 16
     assert (released.logit_scale, released.lr, released.lr_text) == (300.0, 3e-5, 3e-6)
 
@@ -26,7 +26,7 @@ def test_the_model_part_is_exactly_the_fields_of_the_model():
         ({"regime": "finetune"}, False, (3e-4, 3e-4)),
         ({"regime": "pretrain"}, True, (3e-4, 3e-4)),
         ({"regime": "finetune", "lr": 0.5, "lr_text": 0.25}, True, (0.5, 0.25)),
-        (PRESETS["released"], False, (3e-5, 3e-6)),
+        (TRAIN_PRESETS["released"], False, (3e-5, 3e-6)),
     ],
 )
 def test_the_rate_of_the_text_side_follows_from_what_is_trained(values, is_tuned, rates):

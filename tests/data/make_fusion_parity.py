@@ -5,7 +5,7 @@ Usage: python make_fusion_parity.py SOURCE OUT
 SOURCE is a folder with patch_fusion_vectors.npz and pos_enc_512.npz: inputs, random weights, outputs
 and gradients of the published modules. Two cases are kept: ``padded`` (bags of 24, 10 and 1 tiles
 padded to 24; of the gradients only vectors, to keep the file small) and ``sampled`` (half of 60 and
-37 tiles, padded to 32; all gradients). Weights get the names of `pipelines.model.fusion.TileFusion`.
+37 tiles, padded to 32; all gradients). Weights get the names of `pipelines.model.networks.fusion.TileFusion`.
 """
 
 import sys

@@ -9,8 +9,9 @@ from torch import nn
 from pipelines.core.errors import EncoderError
 from pipelines.core.settings import EmbedSettings
 from pipelines.encoders.encoder import Encoder, load_encoder
+from pipelines.encoders.find_preset import find_preset
 from pipelines.encoders.networks import build_network
-from pipelines.encoders.presets import Preset, find_preset
+from pipelines.encoders.preset import Preset
 
 EMBEDDED = find_preset(EmbedSettings.encoder)
 MEAN, STD = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)

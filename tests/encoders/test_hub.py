@@ -8,8 +8,9 @@ from huggingface_hub import constants
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError
 
 from pipelines.core.errors import EncoderError
+from pipelines.encoders.find_preset import find_preset
 from pipelines.encoders.hub import hub_file
-from pipelines.encoders.presets import PRESETS, find_preset
+from pipelines.encoders.presets import ENCODER_PRESETS
 from pipelines.encoders.weights import find_weights
 
 
@@ -82,5 +83,5 @@ def test_missing_access_is_told_apart_from_a_missing_connection(asked, monkeypat
 
 def test_weights_that_are_on_no_hub_name_their_page():
     with pytest.raises(EncoderError) as caught:
-        find_weights(PRESETS["ctranspath"])
+        find_weights(ENCODER_PRESETS["ctranspath"])
     assert "ctranspath.pth as https://github.com/Xiyue-Wang/TransPath says" in caught.value.hint

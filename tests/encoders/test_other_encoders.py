@@ -19,7 +19,7 @@ from transformers import (
 
 from pipelines.core.errors import EncoderError
 from pipelines.encoders.encoder import encoder_fingerprint, load_encoder
-from pipelines.encoders.presets import find_preset
+from pipelines.encoders.find_preset import find_preset
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 SIZES = {"image_size": 28, "patch_size": 14}

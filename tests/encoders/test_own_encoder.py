@@ -9,7 +9,7 @@ from torchvision.models import resnet18
 
 from pipelines.core.errors import EncoderError
 from pipelines.encoders.encoder import encoder_fingerprint, load_encoder
-from pipelines.encoders.presets import find_preset
+from pipelines.encoders.find_preset import find_preset
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "examples" / "own_encoder.py"
 BRIGHTNESS = """

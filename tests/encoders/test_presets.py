@@ -14,8 +14,10 @@ from torch import nn
 from pipelines.core.errors import EncoderError
 from pipelines.encoders.embeddings import EMBEDDINGS
 from pipelines.encoders.encoder import Encoder, load_encoder
+from pipelines.encoders.find_preset import find_preset
 from pipelines.encoders.networks import build_network
-from pipelines.encoders.presets import PRESETS, Preset, find_preset
+from pipelines.encoders.preset import Preset
+from pipelines.encoders.presets import ENCODER_PRESETS
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 IMAGENET = [(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)]
@@ -38,18 +40,18 @@ TRANSFORMS = {  # resize, crop, interpolation, mean and deviation as the authors
     "phikon-v2": (224, 224, BICUBIC, IMAGENET),
     **dict.fromkeys(("hibou-b", "hibou-l"), (224, 224, BICUBIC, HISTAI)),
     "midnight-12k": (224, 224, BILINEAR, HALF),
-    **dict.fromkeys((name for name in PRESETS if name.startswith("kaiko-")), (224, 224, BILINEAR, HALF)),
+    **dict.fromkeys((name for name in ENCODER_PRESETS if name.startswith("kaiko-")), (224, 224, BILINEAR, HALF)),
     **dict.fromkeys(("lunit-vits16", "lunit-vits8"), (224, 224, BICUBIC, LUNIT)),
     **dict.fromkeys(("musk", "musk-multiscale"), (384, 384, BICUBIC, HALF)),
     "plip": (224, 224, BICUBIC, CLIP),
     "ctranspath": (224, 224, BILINEAR, IMAGENET),
     "keep": (224, 224, BICUBIC, IMAGENET),
     "gpfm": (224, 224, BICUBIC, IMAGENET),
-    **dict.fromkeys((name for name in PRESETS if name.startswith("dinov2-")), (224, 224, BICUBIC, IMAGENET)),
+    **dict.fromkeys((name for name in ENCODER_PRESETS if name.startswith("dinov2-")), (224, 224, BICUBIC, IMAGENET)),
     **dict.fromkeys(("resnet50", "resnet50-trunc"), (224, 224, BILINEAR, IMAGENET)),
     "efficientnet-lite0-imagenet": (224, 224, BICUBIC, [(127 / 255,) * 3, (128 / 255,) * 3]),
 }
-presets = pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
+presets = pytest.mark.parametrize("preset", ENCODER_PRESETS.values(), ids=lambda preset: preset.name)
 
 
 @presets
@@ -131,7 +133,7 @@ QUICK = "h0-mini phikon hibou-b kaiko-vits16 kaiko-vits8 lunit-vits16 plip ctran
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", [PRESETS[name] for name in QUICK.split()], ids=lambda preset: preset.name)
+@pytest.mark.parametrize("preset", [ENCODER_PRESETS[name] for name in QUICK.split()], ids=lambda preset: preset.name)
 def test_a_network_of_true_size_turns_tiles_into_finite_features_whatever_the_batch(preset, tmp_path):
     """With random weights, for the networks that a processor encodes in seconds."""
     torch.manual_seed(0)

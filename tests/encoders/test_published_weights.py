@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from pipelines.core.errors import EncoderError
 from pipelines.encoders.embeddings import EMBEDDINGS
 from pipelines.encoders.networks import load_network
-from pipelines.encoders.presets import PRESETS
+from pipelines.encoders.presets import ENCODER_PRESETS
 from tests.encoders import published_layouts as published
 
 TINY_VIT = {"embed_dim": 32, "depth": 2, "num_heads": 2}
@@ -26,7 +26,7 @@ TINY_HF = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, 
 
 def features_of(name, options, state, folder, size, **facts):
     """Return the features of `published.picture` from the tiny form of the preset ``name``, loaded from a file."""
-    preset = replace(PRESETS[name], options=options, **facts)
+    preset = replace(ENCODER_PRESETS[name], options=options, **facts)
     save_file({key: value.contiguous() for key, value in state.items()}, folder / "published.safetensors")
     network = load_network(preset, folder / "published.safetensors").eval()
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_ctranspath_from_the_layout_of_timm_0_5(tmp_path):
 
 def test_hibou(tmp_path):
     state = published.in_transformers_names(published.dinov2(registers=4, swiglu=True))
-    features = features_of("hibou-b", {**PRESETS["hibou-b"].options, **TINY_HF}, state, tmp_path, 28)
+    features = features_of("hibou-b", {**ENCODER_PRESETS["hibou-b"].options, **TINY_HF}, state, tmp_path, 28)
     assert starts_with(features, [0.30508, 0.61239, 1.59779, -0.77446, -0.66899, -1.05258])
 
 
@@ -84,7 +84,7 @@ def test_hibou(tmp_path):
 )
 def test_midnight(tmp_path, size, expected):
     state = published.in_transformers_names(published.dinov2(swiglu=True))
-    options = {**PRESETS["midnight-12k"].options, **TINY_HF, "image_size": 42}  # the file tells which it is
+    options = {**ENCODER_PRESETS["midnight-12k"].options, **TINY_HF, "image_size": 42}  # the file tells which it is
     assert starts_with(features_of("midnight-12k", options, state, tmp_path, size), expected)
 
 
@@ -103,7 +103,7 @@ def test_dinov2_at_the_size_of_a_tile(tmp_path):
 def test_phikon_v2_is_the_dinov2_of_transformers(tmp_path):
     """Position embeddings fit, so that it gives the same as timm's DINOv2 with the same weights."""
     state = published.dinov2()
-    options = {**PRESETS["phikon-v2"].options, **TINY_HF}
+    options = {**ENCODER_PRESETS["phikon-v2"].options, **TINY_HF}
     found = features_of("phikon-v2", options, published.in_transformers_names(state), tmp_path, 28)
     expected = features_of("dinov2-base", {"img_size": 28, **TINY_DINO}, state, tmp_path, 28)
     assert found == pytest.approx(expected.numpy(), abs=2e-5)
@@ -124,7 +124,7 @@ def test_phikon_is_a_plain_vision_transformer(tmp_path):
             name = name.replace(old, new)
         saved[name] = value
     saved["pooler.dense.weight"] = torch.ones(48, 48)
-    options = {**PRESETS["phikon"].options, **TINY_HF, "intermediate_size": 192}
+    options = {**ENCODER_PRESETS["phikon"].options, **TINY_HF, "intermediate_size": 192}
     assert features_of("phikon", options, saved, tmp_path, 28) == pytest.approx(expected.numpy(), abs=1e-4)
 
 
@@ -172,7 +172,7 @@ def test_the_truncated_resnet_is_the_mean_of_its_third_stage(tmp_path):
                 network.layer1(network.maxpool(network.act1(network.bn1(network.conv1(published.picture(64))))))
             )
         )
-    options = PRESETS["resnet50-trunc"].options
+    options = ENCODER_PRESETS["resnet50-trunc"].options
     found = features_of("resnet50-trunc", options, network.state_dict(), tmp_path, 64)
     assert found == pytest.approx(stage3.mean(dim=(2, 3))[0].numpy(), abs=1e-5)
 
@@ -193,6 +193,6 @@ def test_transformers_weights_that_do_not_fit_are_refused(tmp_path, fault):
         state["encoder.layer.7.layer_scale1.lambda1"] = torch.ones(48)
     else:
         state["layernorm.weight"] = torch.ones(47)
-    options = {**PRESETS["phikon-v2"].options, **TINY_HF}
+    options = {**ENCODER_PRESETS["phikon-v2"].options, **TINY_HF}
     with pytest.raises(EncoderError, match=r"published\.safetensors: these are not the weights of phikon-v2"):
         features_of("phikon-v2", options, state, tmp_path, 28)

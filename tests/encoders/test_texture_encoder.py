@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.core.errors import EncoderError
 from pipelines.encoders.encoder import load_encoder
-from pipelines.encoders.presets import find_preset
+from pipelines.encoders.find_preset import find_preset
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "examples" / "texture_encoder.py"
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]])

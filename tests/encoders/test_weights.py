@@ -11,7 +11,8 @@ from pipelines.core.errors import EncoderError
 from pipelines.core.settings import EmbedSettings
 from pipelines.encoders import weights
 from pipelines.encoders.encoder import load_encoder
-from pipelines.encoders.presets import Preset, find_preset
+from pipelines.encoders.find_preset import find_preset
+from pipelines.encoders.preset import Preset
 from pipelines.encoders.weights import read_weights
 
 TINY = Preset("tiny", "test_resnet", 0, resize=160, input_size=160)

@@ -11,8 +11,8 @@ from pipelines.core.batch import Summary
 from pipelines.core.errors import SettingsError
 from pipelines.core.schemas import METRICS
 from pipelines.core.settings import TrainSettings
-from pipelines.core.settings.presets import PRESETS
-from pipelines.model.optimizer import learning_rate, updates_per_epoch
+from pipelines.core.settings.train_presets import TRAIN_PRESETS
+from pipelines.model.training.optimizer import learning_rate, updates_per_epoch
 from pipelines.train import train
 from tests.training_runs import finetune_inputs, pretrain_inputs, weights
 
@@ -71,11 +71,17 @@ def test_flags_win_over_a_config_file_and_a_file_over_the_preset(tmp_path, monke
     flags = ["--preset", "released", "--config", str(tmp_path / "five.yaml"), "--lr", "0.25"]
     result = CliRunner().invoke(app, ["train", str(tmp_path), "-o", str(tmp_path / "run"), *flags])
     assert result.exit_code == 0, result.output
-    assert seen["settings"] == replace(TrainSettings(**PRESETS["released"]), epochs=7, lr=0.25)
+    assert seen["settings"] == replace(TrainSettings(**TRAIN_PRESETS["released"]), epochs=7, lr=0.25)
 
 
 def test_the_released_preset_trains(cohort, settings, tmp_path):
-    kept = {**PRESETS["released"], "text_model": settings.text_model, "width": 64, "prompt_tokens": 20, "epochs": 1}
+    kept = {
+        **TRAIN_PRESETS["released"],
+        "text_model": settings.text_model,
+        "width": 64,
+        "prompt_tokens": 20,
+        "epochs": 1,
+    }
     released = TrainSettings(**kept, context_length=30, padded_length=100)
     summary = train(pretrain_inputs(cohort), tmp_path / "run", released)
     assert summary.counts["done"] == 1

@@ -122,7 +122,7 @@ def test_finetuning_from_a_run_keeps_its_splits_model_and_questions(cohort, sett
 
 
 def test_fine_tuning_a_run_leaves_its_text_side_as_it_was(cohort, settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.model.fitting.is_worth_hearing", lambda *_, **__: True)
+    monkeypatch.setattr("pipelines.model.training.fitters.is_worth_hearing", lambda *_, **__: True)
     train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
     tuned = replace(TrainSettings(), regime="finetune", epochs=2)
     train(finetune_inputs(cohort, init=tmp_path / "first"), tmp_path / "second", tuned)
@@ -208,7 +208,7 @@ def test_a_tuned_run_learns_other_classes_anew(cohort, settings, tmp_path):
 def test_fine_tuning_starts_from_a_network_that_is_heard_and_else_from_a_new_one(
     cohort, settings, tmp_path, monkeypatch, heard
 ):
-    monkeypatch.setattr("pipelines.model.fitting.is_worth_hearing", lambda *_, **__: heard)
+    monkeypatch.setattr("pipelines.model.training.fitters.is_worth_hearing", lambda *_, **__: heard)
     summary = train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
     assert summary.figures["weight_of_the_network"] == heard
     train(finetune_inputs(cohort, init=tmp_path / "first"), tmp_path / "second", replace(TUNED, epochs=1, seed=5))

@@ -1,0 +1,35 @@
+"""Finds an image encoder by its name: a preset, or one of the prefixes for other sources."""
+
+from __future__ import annotations
+
+import difflib
+
+from pipelines.core.errors import EncoderError
+from pipelines.encoders.other_encoders import other_encoder
+from pipelines.encoders.preset import Preset
+from pipelines.encoders.presets import ENCODER_PRESETS
+
+
+def find_preset(name: str) -> Preset:
+    """Return the facts of the encoder ``name``.
+
+    ``name`` is a preset, ``timm:NAME``, ``hf:REPOSITORY`` or ``hf:FOLDER`` (a vision model of
+    transformers), ``torchscript:FILE``, or the path of a Python file that defines ``TileEncoder``.
+
+    Raises
+    ------
+    EncoderError
+        No such encoder; the hint names close ones.
+    """
+    if name in ENCODER_PRESETS:
+        return ENCODER_PRESETS[name]
+
+    found = other_encoder(name)
+    if found is not None:
+        return found
+    close = difflib.get_close_matches(name.lower(), ENCODER_PRESETS, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(close)}? Otherwise" if close else "see `five embed --list-encoders`;"
+    raise EncoderError(
+        f"{name}: no such encoder",
+        hint=f"{hint} timm:NAME, hf:REPOSITORY, torchscript:FILE or the path of your own file.py",
+    )

@@ -1,0 +1,1 @@
+"""What enters a model: bags of tiles, batches, descriptions, splits."""

@@ -1,0 +1,7 @@
+"""Who trains, who chooses the epoch, who is only ever tested: drawn, read from files, taken over from a run."""
+
+from pipelines.model.data.splits.patient_splits import make_splits
+from pipelines.model.data.splits.run_splits import run_splits
+from pipelines.model.data.splits.split_files import read_splits
+
+__all__ = ["make_splits", "read_splits", "run_splits"]

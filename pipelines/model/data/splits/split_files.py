@@ -1,0 +1,109 @@
+"""Read split files: our own, CLAM's and STAMP's, so that results compare on the same splits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.cohort import CohortSlide, read_rows
+from pipelines.core.errors import CohortError
+from pipelines.core.schemas import SPLITS
+from pipelines.core.settings import require
+from pipelines.model.data.splits.patient_splits import SPLIT_NAMES, make_splits
+
+
+def read_splits(
+    path: Path,
+    slides: Sequence[CohortSlide],
+    *,
+    fold: int | None = None,
+    val_fraction: float = 0.0,
+    seed: int = 0,
+    keep_sites: bool = True,
+) -> list[dict[str, Any]]:
+    """Return rows of the `SPLITS` table for the slides that a split file names, in the order of ``slides``.
+
+    Understood are our ``splits.parquet``, CLAM's ``splits_<k>.csv`` (slide ids in the columns
+    train, val and test) and STAMP's ``splits.json`` (patients, several folds). Slides that
+    the file does not name are left out, since these files may be of a part of a cohort. The
+    file is held to the same rules as a split column of the cohort: see `make_splits`.
+
+    Parameters
+    ----------
+    fold
+        Which fold of a STAMP file, from 0; not used for the others.
+    val_fraction, seed, keep_sites
+        Share of the training patients that validate where the file names none.
+
+    Raises
+    ------
+    CohortError
+        The file is none of these, names no slide of the cohort, names one twice, or puts a
+        patient in two splits.
+    SettingsError
+        ``fold`` is missing or out of range for a STAMP file.
+    ArtifactError
+        A Parquet file that is not a splits table.
+    """
+    if path.suffix == ".parquet":
+        split_of = {row["slide_id"]: row["split"] for row in SPLITS.read_rows(path)}
+    elif path.suffix == ".json":
+        patients = _stamp_patients(path, fold)
+        split_of = {slide.slide_id: patients[slide.patient] for slide in slides if slide.patient in patients}
+    else:
+        split_of = _clam_slides(path)
+    named = [replace(slide, split=split_of[slide.slide_id]) for slide in slides if slide.slide_id in split_of]
+    if not named:
+        raise CohortError(
+            f"{path}: names no slide of the cohort", hint="the ids in both must be the same, without file suffix"
+        )
+    return make_splits(
+        named, folds=None, fold=None, val_fraction=val_fraction, test_fraction=0, seed=seed, keep_sites=keep_sites
+    )
+
+
+def _clam_slides(path: Path) -> dict[str, str]:
+    """Return slide id -> split; columns are padded with empty cells to the length of the longest."""
+    rows = read_rows(path)
+    if not rows or not {"train", "test"} <= rows[0].keys():
+        raise CohortError(f"{path}: no columns train and test", hint="expected the splits_<k>.csv of CLAM")
+    if any(row[split] in ("True", "False") for row in rows for split in ("train", "test")):
+        raise CohortError(
+            f"{path}: says True and False instead of naming slides",
+            hint="use splits_<k>.csv beside it, not its _bool form",
+        )
+    named = [(row[split], split) for split in SPLIT_NAMES if split in rows[0] for row in rows]
+    return _unique([(name.strip(), split) for name, split in named if name and name.strip()], path)
+
+
+def _stamp_patients(path: Path, fold: int | None) -> dict[str, str]:
+    """Return patient id -> split of one fold."""
+    try:
+        folds = json.loads(path.read_text(encoding="utf-8"))["splits"]
+        parts = [(split["train_patients"], split["test_patients"]) for split in folds]
+    except OSError as error:
+        raise CohortError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CohortError(
+            f"{path}: no list 'splits' of train_patients and test_patients", hint="expected the splits.json of STAMP"
+        ) from error
+    require(
+        fold is not None and 0 <= fold < len(parts),
+        f"fold: {fold} is not in 0..{len(parts) - 1}, the folds of {path}",
+        hint="say which fold of the file to test",
+    )
+    train, test = parts[fold or 0]
+    return _unique([(str(name), "train") for name in train] + [(str(name), "test") for name in test], path)
+
+
+def _unique(named: Sequence[tuple[str, str]], path: Path) -> dict[str, str]:
+    split_of: dict[str, str] = {}
+    for name, split in named:
+        if split_of.setdefault(name, split) != split:
+            raise CohortError(
+                f"{path}: {name!r} is in two splits: {split_of[name]} and {split}", hint="keep it in one of them"
+            )
+    return split_of

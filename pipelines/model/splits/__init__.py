@@ -1,7 +1,0 @@
-"""Who trains, who chooses the epoch, who is only ever tested: drawn, read from files, taken over from a run."""
-
-from pipelines.model.splits.patient_splits import make_splits
-from pipelines.model.splits.run_splits import run_splits
-from pipelines.model.splits.split_files import read_splits
-
-__all__ = ["make_splits", "read_splits", "run_splits"]

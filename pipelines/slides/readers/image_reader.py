@@ -1,0 +1,91 @@
+"""Plain RGB pictures, read with Pillow."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipelines.core.errors import SlideError
+from pipelines.slides.mpp import RecordedMpp
+from pipelines.slides.pixels import Rgb, over_white
+from pipelines.slides.readers.base import DAMAGED, Reader
+
+
+class ImageReader(Reader):
+    """A plain 8-bit RGB picture (PNG, JPEG, TIFF), decoded when first read; one level.
+
+    Pillow's limit of about 179 million pixels holds, since the picture is kept in memory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pixels: Rgb | None = None
+        self.vendor = "image"
+        self.level_dimensions: tuple[tuple[int, int], ...]
+        self.level_downsamples: tuple[float, ...] = (1.0,)
+        self.recorded_mpp: tuple[RecordedMpp, ...] = ()
+        try:
+            with _open_image(path) as image:
+                mode, size, dpi = image.mode, image.size, image.info.get("dpi")
+                _refuse_cut(path, image)
+        except Image.DecompressionBombError as error:
+            raise SlideError(
+                f"{path}: not a slide that OpenSlide knows, and too large for a plain picture",
+                hint="a slide is damaged or incomplete: copy it again; a picture has to become a pyramidal tiled TIFF",
+            ) from error
+        except (OSError, SyntaxError, ValueError) as error:
+            raise SlideError(
+                f"{path}: not a slide that OpenSlide knows, and not a picture",
+                hint="the file is damaged or of another format; leave it out or convert it to pyramidal TIFF",
+            ) from error
+        if mode not in ("RGB", "RGBA"):
+            raise SlideError(
+                f"{path}: a plain picture of mode {mode}, not 8-bit RGB",
+                hint="only brightfield RGB slides can be tiled; leave it out or convert it",
+            )
+        self.level_dimensions = (size,)
+        if dpi is not None and min(dpi) > 0:
+            self.recorded_mpp = (RecordedMpp("tiff-tags", 25_400 / dpi[0], 25_400 / dpi[1]),)
+
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> Rgb:
+        """Return the region, white outside of the picture."""
+        pixels = self._decoded()
+        region = np.full((height, width, 3), 255, np.uint8)
+        left, top = max(0, x), max(0, y)
+        found = pixels[top : max(top, y + height), left : max(left, x + width)]
+        region[top - y : top - y + found.shape[0], left - x : left - x + found.shape[1]] = found
+        return region
+
+    def _decoded(self) -> Rgb:
+        if self._pixels is None:
+            try:
+                with _open_image(self._path) as image:
+                    self._pixels = over_white(np.asarray(image.convert("RGBA")))
+            except (OSError, SyntaxError, ValueError) as error:
+                raise SlideError(f"{self._path}: the picture cannot be decoded: {error}", hint=DAMAGED) from error
+        return self._pixels
+
+    def close(self) -> None:
+        """Let the decoded pixels go."""
+        self._pixels = None
+
+
+def _refuse_cut(path: Path, image: Image.Image) -> None:
+    """Raise `SlideError` for a TIFF of several levels whose last ones are missing: an incomplete copy of a slide."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for number in range(1, getattr(image, "n_frames", 1)):
+                image.seek(number)
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error) as error:
+        raise SlideError(f"{path}: the file ends before its last level does", hint=DAMAGED) from error
+
+
+def _open_image(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the bomb warning at half of the limit, and unknown metadata
+        return Image.open(path)

@@ -1,0 +1,184 @@
+"""What ``five tile`` does with one slide."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pyarrow as pa
+
+from pipelines.core.batch import Outcome, Result
+from pipelines.core.cohort import CohortSlide
+from pipelines.core.errors import SlideError
+from pipelines.core.files import canonical_json, file_fingerprint, fingerprint, replacing
+from pipelines.core.provenance import Provenance
+from pipelines.core.schemas import TILES
+from pipelines.core.settings import TileSettings
+from pipelines.core.tiled_slide import ROW_NOTE, tiled_row
+from pipelines.slides.contact_sheet import contact_sheet
+from pipelines.slides.given_mask import find_mask, read_mask
+from pipelines.slides.grid import Grid, tile_grid, tile_means
+from pipelines.slides.local_copies import IN_PLACE, LocalCopies
+from pipelines.slides.outlines import outlines, write_tissue_geojson
+from pipelines.slides.overview import overview
+from pipelines.slides.pictures import write_picture
+from pipelines.slides.quality import judge_tiles, unreadable_share
+from pipelines.slides.slide import Slide, Thumbnail, open_slide
+from pipelines.slides.slide_files import slide_fingerprint
+from pipelines.slides.tile_table import tile_table
+from pipelines.slides.tissue import Mask, tissue_mask
+
+
+@dataclass(frozen=True)
+class Network:
+    """Weights of the network that finds tissue, and where it runs."""
+
+    weights: Path
+    fingerprint: str
+    """Of the weights."""
+    device: str = "cpu"
+
+
+def identity(slide: CohortSlide) -> dict[str, Any]:
+    """Return the columns of a slide's row that the cohort gives."""
+    path = str(slide.path.absolute()) if slide.path else None
+    return {"slide_id": slide.slide_id, "path": path, "patient_id": slide.patient_id}
+
+
+@dataclass(frozen=True)
+class TileOneSlide:
+    """The work on one slide (a class, so that it travels to worker processes)."""
+
+    out: Path
+    settings: TileSettings
+    masks: Path | None = None
+    stage: LocalCopies = IN_PLACE
+    network: Network | None = None
+
+    def __call__(self, slide: CohortSlide) -> Result:
+        """Make the files of ``slide``, or keep those that are current."""
+        started = time.perf_counter()
+        cv2.setNumThreads(1)  # slides run in parallel; threads within one would compete
+        path, table = _path_of(slide), self._table(slide)
+        provenance = self._provenance(slide)
+        if TILES.is_current(table, provenance):
+            return self._kept(slide, table, provenance)
+        table.unlink(missing_ok=True)  # of other settings, or of another slide file
+        with (
+            self.stage.local(path, slide.slide_id) as copy,
+            open_slide(copy, self.settings.mpp, cohort_mpp=slide.mpp) as opened,
+        ):
+            row, tiles = self._make(slide, opened)
+        row["seconds"] = time.perf_counter() - started
+        TILES.write(table, tiles, provenance, notes={ROW_NOTE: canonical_json(row)})
+        return Result(slide.slide_id, Outcome.DONE if row["n_tiles"] else Outcome.EMPTY, row)
+
+    def with_absolute_paths(self) -> TileOneSlide:
+        """Return the same work for processes in other folders."""
+        network = self.network and replace(self.network, weights=self.network.weights.absolute())
+        return replace(self, out=self.out.absolute(), masks=self.masks and self.masks.absolute(), network=network)
+
+    def is_current(self, slide: CohortSlide) -> bool:
+        """Tell whether the tiles of ``slide`` are there, made from the same file in the same way."""
+        return TILES.is_current(self._table(slide), self._provenance(slide))
+
+    def _table(self, slide: CohortSlide) -> Path:
+        return self.out / f"{slide.slide_id}.parquet"
+
+    def _mask(self, slide: CohortSlide) -> Path | None:
+        return find_mask(self.masks, slide.slide_id) if self.masks else None
+
+    def _provenance(self, slide: CohortSlide) -> Provenance:
+        path, mask = _path_of(slide), self._mask(slide)
+        try:
+            made_from = [slide_fingerprint(path), slide.mpp, file_fingerprint(mask) if mask else None]
+            if self.network is not None:
+                made_from.append(self.network.fingerprint)
+        except OSError as error:
+            raise SlideError(
+                f"{path}: cannot be read: {error.strerror}", hint="check the cohort column 'path' and the file's rights"
+            ) from error
+        return Provenance.of(self.settings, fingerprint(made_from))
+
+    def _kept(self, slide: CohortSlide, table: Path, provenance: Provenance) -> Result:
+        """Keep the tiles; a slide that moved or got another patient gets its row put right."""
+        earlier = tiled_row(table)
+        row = {**earlier, **identity(slide)}
+        if row != earlier:
+            TILES.write(table, TILES.read(table), provenance, notes={ROW_NOTE: canonical_json(row)})
+        return Result(slide.slide_id, Outcome.KEPT, row)
+
+    def _make(self, cohort_slide: CohortSlide, slide: Slide) -> tuple[dict[str, Any], pa.Table]:
+        settings, scale = self.settings, slide.micron_scale
+        if scale.mean > settings.target_mpp * settings.max_enlargement:
+            raise SlideError(
+                f"{slide.path}: {scale.mean:.4g} microns per pixel is too coarse for tiles at {settings.target_mpp:g}",
+                hint="raise --target-mpp, or --max-enlargement to allow enlarged pixels",
+            )
+        thumbnail = slide.thumbnail(settings.tissue_mpp)
+        mask = self._tissue(cohort_slide, slide, thumbnail)
+        every = tile_grid(slide.dimensions, settings.tile_size, settings.overlap, settings.target_mpp / scale.mean)
+        tissue = tile_means(mask, every, thumbnail.downsample)
+        candidate = (tissue > 0) | (unreadable_share(every, thumbnail) > 0)
+        grid, tissue = every.where(candidate), tissue[candidate]
+        quality = judge_tiles(slide, grid, tissue, thumbnail, settings)
+        tiles = tile_table(grid, tissue, quality, keep_all=settings.keep_all)
+
+        polygons = outlines(mask, thumbnail.downsample)
+        outline_file = self.out / "tissue" / f"{cohort_slide.slide_id}.geojson"
+        given = self._mask(cohort_slide)
+        if given is None or given.resolve() != outline_file.resolve():  # never over what somebody drew
+            with replacing(outline_file) as part:
+                write_tissue_geojson(part, polygons)
+        qc = self.out / "qc"
+        write_picture(qc / f"{cohort_slide.slide_id}.jpg", overview(thumbnail, polygons, grid, quality.reason))
+        write_picture(qc / f"{cohort_slide.slide_id}.dropped.jpg", contact_sheet(slide, grid, quality, settings))
+        return {**identity(cohort_slide), **self._slide_row(slide, grid, tiles)}, tiles
+
+    def _tissue(self, cohort_slide: CohortSlide, slide: Slide, thumbnail: Thumbnail) -> Mask:
+        given = self._mask(cohort_slide)
+        if given is not None:
+            return read_mask(given, thumbnail, slide.dimensions)
+        method, min_area = self.settings.tissue_method, self.settings.min_area_mm2
+        if self.network is None:
+            return tissue_mask(thumbnail.rgb, thumbnail.mpp, method=method, min_area_mm2=min_area)
+        from pipelines.slides.tissue_networks import NETWORKS, load_network, network_mask
+
+        module = load_network(method, self.network.weights, self.network.device)
+        return network_mask(slide, thumbnail, NETWORKS[method], module, min_area_mm2=min_area)
+
+    def _slide_row(self, slide: Slide, grid: Grid, tiles: pa.Table) -> dict[str, Any]:
+        settings, scale = self.settings, slide.micron_scale
+        n_tiles = sum(tiles["keep"].to_pylist())
+        level = slide.best_level(grid.size / settings.tile_size)
+        downsample = slide.level_downsamples[level]
+        read_edge = round(grid.size / downsample)
+        return {
+            "status": "ok" if n_tiles else "empty",
+            "n_candidates": len(grid),
+            "n_tiles": n_tiles,
+            "width": slide.dimensions[0],
+            "height": slide.dimensions[1],
+            "mpp_x": scale.x,
+            "mpp_y": scale.y,
+            "mpp_source": scale.source,
+            "mpp_conflict": scale.conflict,
+            "vendor": slide.vendor,
+            "read_level": level,
+            "tile_size": settings.tile_size,
+            "target_mpp": settings.target_mpp,
+            "effective_mpp": read_edge * downsample * scale.mean / settings.tile_size,
+            "tile_size_level0": grid.size,
+        }
+
+
+def _path_of(slide: CohortSlide) -> Path:
+    if slide.path is None:
+        raise SlideError(
+            f"{slide.slide_id}: no slide file of this name is given",
+            hint="fill the column 'path' of the cohort, or pass the folder of slides and the table as --cohort",
+        )
+    return slide.path
