@@ -33,9 +33,17 @@ def cohort(
 
     Example: five demo cohort -o demo/cohort --patients 24 --seed 0 --workers 2
     """
+    from pipelines.core.resources import DemoResources
+    from pipelines.core.selection import Selection
     from pipelines.demo import make_cohort
 
     settings = DemoSettings(patients=patients, seed=seed)
     with progress("draw") as on_result:
-        summary = make_cohort(output, settings, workers=workers, overwrite=overwrite, on_result=on_result)
+        summary = make_cohort(
+            output,
+            settings,
+            selection=Selection(overwrite=overwrite),
+            resources=DemoResources(workers),
+            on_result=on_result,
+        )
     finish(summary, as_json=as_json)

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from fivecli import evaluate_descriptions
 from fivecli.options import Config, Device, DryRun, Json, OnlyFailed, Overwrite, Part
-from fivecli.screen import finish, progress, show_figures, show_table
+from fivecli.screen import finish, progress, show_facts, show_table
 from pipelines.core.settings import DescribeReportsSettings as Defaults
 
 
@@ -99,36 +99,33 @@ def command(
 
     Example: five describe-reports reports.csv -o descriptions --questions lung --backend rules
     """
-    from pipelines.core.selection import Shard
-    from pipelines.describe_reports import describe_reports, plan
-    from pipelines.reports.backends.base import Engine
+    from pipelines.core.resources import DescribeReportsResources
+    from pipelines.core.selection import Selection, Shard
+    from pipelines.describe_reports import DescribeReportsInputs, describe_reports, plan
     from pipelines.reports.estimate import Prices
-    from pipelines.reports.selection import ReportSelection
 
     settings = Defaults(questions, backend, model, ungrounded, max_tokens, temperature, seed, votes)
-    selection = ReportSelection(cohort, only_failed, Shard.parse(shard), limit)
+    inputs = DescribeReportsInputs(reports)
+    selection = Selection(cohort, only_failed, Shard.parse(shard), limit, overwrite)
     if dry_run:
         prices = Prices(price_in, price_out)
-        show_figures(plan(reports, output, settings, selection=selection, prices=prices), as_json=as_json)
+        show_facts(plan(inputs, output, settings, selection=selection, prices=prices), as_json=as_json)
         return
+    resources = DescribeReportsResources(device, workers, base_url, gpus, gpu_memory, context)
     with progress("describe", unit="reports") as on_result:
         summary = describe_reports(
-            reports,
+            inputs,
             output,
             settings,
             selection=selection,
-            base_url=base_url,
-            workers=workers,
-            device=device,
-            engine=Engine(gpus, gpu_memory, context),
+            resources=resources,
             html=html,
-            overwrite=overwrite,
             on_result=on_result,
         )
     if not as_json:
-        figures = dict(summary.figures)
-        _show_questions(figures.pop("questions"))
-        summary = replace(summary, figures={name: value for name, value in figures.items() if value})
+        facts = dict(summary.facts)
+        _show_questions(facts.pop("questions"))
+        summary = replace(summary, facts={name: value for name, value in facts.items() if value})
     finish(summary, unit="reports", as_json=as_json)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from fivecli.options import CohortTable, Config, DryRun, Json, OnlyFailed, Overwrite, Part, StageDir
-from fivecli.screen import finish, progress, show_figures, show_table
+from fivecli.screen import finish, progress, show_facts, show_table
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings import EmbedSettings as Defaults
 from pipelines.core.settings import PictureSettings
@@ -106,27 +106,26 @@ def command(
 
     Example: five embed tiles -o features --encoder timm:resnet50 --device cuda
     """
+    from pipelines.core.resources import EmbedResources
     from pipelines.core.selection import Selection, Shard
-    from pipelines.embed import embed, plan
+    from pipelines.embed import EmbedInputs, embed, plan
 
     settings = _settings(encoder, weights, precision, dtype, allow_mismatch=allow_mismatch)
-    selection = Selection(cohort, only_failed, Shard.parse(shard))
+    inputs = EmbedInputs(tiles)
+    selection = Selection(cohort, only_failed, Shard.parse(shard), overwrite=overwrite)
     if dry_run:
-        show_figures(plan(tiles, output, settings, selection=selection), as_json=as_json)
+        show_facts(plan(inputs, output, settings, selection=selection), as_json=as_json)
         return
+    resources = EmbedResources(device, workers, batch_size, compile, stage_dir)
+    pictures = PictureSettings(save_patches, patch_quality) if save_patches else None
     with progress("embed") as on_result:
         summary = embed(
-            tiles,
+            inputs,
             output,
             settings,
             selection=selection,
-            pictures=PictureSettings(save_patches, patch_quality) if save_patches else None,
-            batch_size=batch_size,
-            workers=workers,
-            device=device,
-            compile=compile,
-            stage_dir=stage_dir,
-            overwrite=overwrite,
+            resources=resources,
+            pictures=pictures,
             on_result=on_result,
         )
     finish(summary, as_json=as_json)

@@ -45,10 +45,10 @@ def command(
 
     Example: five evaluate predictions/fold-* --level patient
     """
-    from pipelines.evaluate import evaluate
+    from pipelines.evaluate import EvaluateInputs, evaluate
 
     settings = EvaluateSettings(level=level, split=split, resamples=resamples, seed=seed)
-    found = evaluate(predictions, settings, cohort=cohort)
+    found = evaluate(EvaluateInputs(predictions, cohort), settings)
     if as_json:
         typer.echo(json.dumps(_as_json(found, with_rows=show)))
         return
@@ -60,7 +60,7 @@ def command(
 def show_evaluation(found: Evaluation) -> None:
     """Print the figures of all runs together, of each run, and what was not counted."""
     if found.pooled:
-        _show_figures(found.pooled, found)
+        _show_facts(found.pooled, found)
         _show_confusion(found.pooled, found.classes)
     if len(found.runs) > 1:
         _show_runs(found)
@@ -68,7 +68,7 @@ def show_evaluation(found: Evaluation) -> None:
         typer.echo(f"not counted: {n} {reason}")
 
 
-def _show_figures(measured: Measured, found: Evaluation) -> None:
+def _show_facts(measured: Measured, found: Evaluation) -> None:
     unit = f"{found.settings['level']}s"
     of = f" of {measured.n_patients} patients" if unit == "slides" else ""
     rows = [

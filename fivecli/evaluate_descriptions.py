@@ -13,8 +13,8 @@ from fivecli.screen import show_table
 from pipelines.core.settings import EvaluateDescriptionsSettings as Defaults
 
 if TYPE_CHECKING:
-    from pipelines.evaluate_descriptions import DescriptionsEvaluation
     from pipelines.core.metrics.agreement import Figure
+    from pipelines.evaluate_descriptions import DescriptionsEvaluation
 
 
 def command(
@@ -48,9 +48,11 @@ def command(
 
     Example: five describe-reports evaluate descriptions --gold gold.csv
     """
-    from pipelines.evaluate_descriptions import evaluate_descriptions, write_figures
+    from pipelines.evaluate_descriptions import EvaluateDescriptionsInputs, evaluate_descriptions, write_figures
 
-    found = evaluate_descriptions(descriptions, gold, Defaults(column_prefix, resamples, seed))
+    found = evaluate_descriptions(
+        EvaluateDescriptionsInputs(descriptions, gold), Defaults(column_prefix, resamples, seed)
+    )
     if output is not None:
         write_figures(found, output)
     if as_json:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from fivecli.options import CohortTable, Config, Device, DryRun, Json, Overwrite, Part
-from fivecli.screen import finish, progress, show_figures, show_table
+from fivecli.screen import finish, progress, show_facts, show_table
 from pipelines.core.settings import PredictSettings as Defaults
 
 MOST_SHOWN = 40
@@ -42,18 +42,21 @@ def command(
 
     Example: five predict features --run run --classes classes.yaml --split test -o predictions
     """
+    from pipelines.core.resources import Resources
     from pipelines.core.schemas import PREDICTIONS
-    from pipelines.core.selection import Shard
+    from pipelines.core.selection import Selection, Shard
     from pipelines.predict import PredictInputs, plan, predict
 
     settings = Defaults(split, max_tiles, attention, heatmaps)
     inputs = PredictInputs(features, run, cohort, classes)
-    part = Shard.parse(shard)
+    selection = Selection(shard=Shard.parse(shard), overwrite=overwrite)
     if dry_run:
-        show_figures(plan(inputs, output, settings, shard=part), as_json=as_json)
+        show_facts(plan(inputs, output, settings, selection=selection), as_json=as_json)
         return
     with progress("predict") as on_result:
-        summary = predict(inputs, output, settings, shard=part, device=device, overwrite=overwrite, on_result=on_result)
+        summary = predict(
+            inputs, output, settings, selection=selection, resources=Resources(device), on_result=on_result
+        )
     rows = PREDICTIONS.read_rows(output / "predictions.parquet")
     if not as_json and rows and len(rows) <= MOST_SHOWN:
         names = [name for name in rows[0] if name.startswith("prob_")]

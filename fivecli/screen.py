@@ -81,7 +81,7 @@ def _bar(what: str, unit: str) -> Iterator[OnResult]:
         def advance(result: Result) -> None:
             pace.add(result)
             rate = f"{pace.per_second:.2f} {unit}/s" if pace.per_second else ""
-            bar.update(task, advance=1, total=result.total, rate=rate, note=result.row.get("note", ""))
+            bar.update(task, advance=1, total=result.total, rate=rate, note=result.note)
             if result.outcome is Outcome.FAILED:
                 bar.console.print(f"failed: {result.error}", style="red", markup=False)
 
@@ -99,7 +99,7 @@ def _lines(what: str, unit: str, *, every: float = 10.0) -> Iterator[OnResult]:
             typer.echo(f"failed: {result.error}", err=True)
         if pace.now - last >= every or pace.done == result.total:
             last = pace.now
-            note = f"; {result.row['note']}" if "note" in result.row else ""
+            note = f"; {result.note}" if result.note else ""
             typer.echo(
                 f"{what}: {pace.done}/{result.total or '?'} {unit}{pace.words(unit, result.total)}{note}", err=True
             )
@@ -114,8 +114,8 @@ def finish(summary: Summary, *, unit: str = "slides", as_json: bool = False) -> 
     else:
         counts = ", ".join(f"{n} {name}" for name, n in summary.counts.items() if n)
         typer.echo(f"{len(summary.results)} {unit}: {counts or 'nothing to do'}")
-        for name, value in summary.figures.items():
-            _show_figure(name, value)
+        for name, value in summary.facts.items():
+            _show_fact(name, value)
         typer.echo(f"written to {summary.output}")
     if summary.failures:
         n_failed = len(summary.failures)
@@ -128,7 +128,7 @@ def finish(summary: Summary, *, unit: str = "slides", as_json: bool = False) -> 
         raise typer.Exit(FAILED_ITEMS)
 
 
-def _show_figure(name: str, value: Any) -> None:
+def _show_fact(name: str, value: Any) -> None:
     """Print a figure as a line, figures by item as a line each, the first ones of many."""
     words = name.replace("_", " ")
     if not isinstance(value, Mapping):
@@ -145,12 +145,12 @@ def _as_json(summary: Summary) -> dict[str, Any]:
     return {
         "output": str(summary.output),
         "counts": summary.counts,
-        **summary.figures,
+        **summary.facts,
         "failures": [{"id": result.item_id, "error": result.error} for result in summary.failures],
     }
 
 
-def show_figures(figures: Mapping[str, Any], *, as_json: bool = False) -> None:
+def show_facts(figures: Mapping[str, Any], *, as_json: bool = False) -> None:
     """Print named figures on stdout, one a line or as JSON."""
     if as_json:
         typer.echo(json.dumps(figures))

@@ -20,7 +20,7 @@ from fivecli.options import (
     StageDir,
     Workers,
 )
-from fivecli.screen import finish, progress, show_figures
+from fivecli.screen import finish, progress, show_facts
 from pipelines.core.settings import TileSettings as Defaults
 
 
@@ -97,8 +97,9 @@ def command(
 
     Example: five tile slides/ -o tiles --target-mpp 0.5 --tile-size 224 --workers 4
     """
+    from pipelines.core.resources import TileResources
     from pipelines.core.selection import Selection, Shard
-    from pipelines.tile import plan, selected_slides, tile
+    from pipelines.tile import TileInputs, plan, tile
 
     settings = Defaults(
         tile_size=tile_size,
@@ -118,23 +119,12 @@ def command(
         min_contrast=min_contrast,
         keep_all=keep_all,
     )
-    todo = selected_slides(slides, output, Selection(cohort, only_failed, Shard.parse(shard)))
+    inputs = TileInputs(slides, masks, tissue_weights)
+    selection = Selection(cohort, only_failed, Shard.parse(shard), overwrite=overwrite)
     if dry_run:
-        planned = plan(todo, output, settings, masks=masks, tissue_weights=tissue_weights, overwrite=overwrite)
-        show_figures(planned, as_json=as_json)
+        show_facts(plan(inputs, output, settings, selection=selection), as_json=as_json)
         return
+    resources = TileResources(device, workers, stage_dir, ray)
     with progress("tile") as on_result:
-        summary = tile(
-            todo,
-            output,
-            settings,
-            masks=masks,
-            stage_dir=stage_dir,
-            tissue_weights=tissue_weights,
-            device=device,
-            ray=ray,
-            workers=workers,
-            overwrite=overwrite,
-            on_result=on_result,
-        )
+        summary = tile(inputs, output, settings, selection=selection, resources=resources, on_result=on_result)
     finish(summary, as_json=as_json)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from fivecli.options import Config, Device, DryRun, Json, Overwrite
-from fivecli.screen import finish, progress, show_figures
+from fivecli.screen import finish, progress, show_facts
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings import TrainSettings as Defaults
 from pipelines.core.settings.train_presets import TRAIN_PRESETS
@@ -143,16 +143,25 @@ def command(
 
     Example: five train features --descriptions descriptions --cohort cohort.csv -o run
     """
+    from pipelines.core.resources import Resources
+    from pipelines.core.selection import Selection
     from pipelines.train import TrainInputs, plan, train
 
     settings = Defaults(**{field.name: context.params[field.name] for field in fields(Defaults)})
+    selection = Selection(overwrite=overwrite)
     inputs = TrainInputs(features, cohort, descriptions, classes, init, splits)
     if dry_run:
-        show_figures(plan(inputs, settings), as_json=as_json)
+        show_facts(plan(inputs, output, settings, selection=selection), as_json=as_json)
         return
     with progress("train", "epochs") as on_result:
         summary = train(
-            inputs, output, settings, device=device, tensorboard=tensorboard, overwrite=overwrite, on_result=on_result
+            inputs,
+            output,
+            settings,
+            selection=selection,
+            resources=Resources(device),
+            tensorboard=tensorboard,
+            on_result=on_result,
         )
     if os.environ.get("RANK", "0") == "0":  # of the processes of a launcher, the first speaks
         finish(summary, unit="run" if summary.counts["kept"] else "epochs", as_json=as_json)

@@ -14,6 +14,8 @@ from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_batch
 from pipelines.core.files import fingerprint, replacing
 from pipelines.core.folder import claim_folder
 from pipelines.core.provenance import Provenance
+from pipelines.core.resources import DemoResources
+from pipelines.core.selection import EVERYTHING, Selection
 from pipelines.core.settings import DemoSettings
 from pipelines.synthetic.artefacts import draw_air_bubble, draw_pen_mark
 from pipelines.synthetic.patients import DIFFERENTIATED, LABELS, Patient, draw_patients
@@ -58,15 +60,16 @@ def make_cohort(
     out: Path,
     settings: DemoSettings,
     *,
-    workers: int = 1,
-    overwrite: bool = False,
+    selection: Selection = EVERYTHING,
+    resources: DemoResources = DemoResources(),
     on_result: OnResult = lambda _: None,
 ) -> Summary:
     """Write slides, ``cohort.csv``, ``reports.csv``, ``truth.csv`` and ``README.txt`` to ``out``.
 
     A slide that an earlier run drew with the same settings is kept.
     """
-    claim_folder(out, "five demo cohort", Provenance.of(settings), overwrite=overwrite)
+    selection.require_only("five demo cohort", "overwrite")
+    claim_folder(out, "five demo cohort", Provenance.of(settings), overwrite=selection.overwrite)
     patients = draw_patients(settings.patients, settings.seed)
     slides = [
         SlideToDraw(slide_id, number, patient)
@@ -74,7 +77,7 @@ def make_cohort(
         for number, slide_id in enumerate(patient.slide_ids, start=1)
     ]
     work = _Draw(out / "slides", settings)
-    results = run_batch(slides, work, workers=workers, folder=out, on_result=on_result)
+    results = run_batch(slides, work, workers=resources.workers, folder=out, on_result=on_result)
     _write_csv(out / "cohort.csv", [_cohort_row(slide) for slide in slides])
     _write_csv(out / "reports.csv", [_report_row(patient, settings.seed) for patient in patients])
     _write_csv(out / "truth.csv", [truth_row(patient) for patient in patients])

@@ -1,11 +1,11 @@
-"""Stage: pathology reports -> fine-grained, grounded descriptions."""
+"""Stage ``five describe-reports``: turn pathology reports into fine-grained descriptions, each with its quote."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,96 +17,106 @@ from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.locks import LEASE_SECONDS, item_lock
 from pipelines.core.provenance import Provenance
 from pipelines.core.questions import QuestionSet, load_questions, write_questions
-from pipelines.core.selection import Shard
+from pipelines.core.resources import DescribeReportsResources
+from pipelines.core.selection import EVERYTHING, Selection, Shard
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.findings.descriptions_report import FIRST_PAGE, write_descriptions_report
 from pipelines.reports.asking import ask
-from pipelines.reports.backends import Engine, open_backend
+from pipelines.reports.backends import open_backend
 from pipelines.reports.case import Case
 from pipelines.reports.estimate import Prices, estimate
 from pipelines.reports.instructions import messages
 from pipelines.reports.journal import Journal
 from pipelines.reports.records import Record, Recorder, figures, write_tables
 from pipelines.reports.report_table import Report
-from pipelines.reports.selection import EVERY_REPORT, ReportSelection
+from pipelines.reports.selection import read_selected, select
 
 MADE_BY = "five describe-reports"
 
 
+@dataclass(frozen=True)
+class DescribeReportsInputs:
+    """Inputs of `describe_reports`."""
+
+    reports: Path
+    """Table with ``report_id``, ``patient_id`` and ``text`` (CSV, Parquet, JSONL), or a folder of text files."""
+
+
 def describe_reports(
-    source: Path,
+    inputs: DescribeReportsInputs,
     out: Path,
     settings: DescribeReportsSettings,
     *,
-    selection: ReportSelection = EVERY_REPORT,
-    base_url: str | None = None,
-    workers: int = 8,
-    device: str = "auto",
-    engine: Engine | None = None,
+    selection: Selection = EVERYTHING,
+    resources: DescribeReportsResources = DescribeReportsResources(),
     html: bool = False,
-    overwrite: bool = False,
     on_result: OnResult = lambda _: None,
 ) -> Summary:
     """Answer the questions about every report and write the answers as tables to ``out``.
 
-    A report that an earlier run described with the same settings, questions and text is
-    kept. A run that is stopped keeps what it has, in the journal and in the tables. Nothing
-    is written before the backend has given its first reply.
+    A report that an earlier run described with the same settings, questions and text is kept. A
+    run that is interrupted keeps its answers, in the journal and in the tables. Nothing is written
+    before the backend has given its first reply.
 
     Parameters
     ----------
     selection
-        Which reports of ``source`` to describe; the tables hold the others' earlier answers too.
-    workers
-        Requests on their way at a time (backend ``openai``).
-    engine
-        How backend ``vllm`` lays out its model.
+        Reports to describe. The tables also keep the earlier answers of the others.
     html
-        Write pages for people, which hold the text of the reports. Pages of an earlier run
-        are brought up to date in any case.
+        Write pages to read the answers on. They hold the text of the reports. Pages of an earlier
+        run are updated in any case.
+
+    Raises
+    ------
+    FiveError
+        The reports, the questions or the backend cannot be used, or ``out`` belongs to other settings.
     """
-    every = selection.read(source)
-    run = _Run(source, out, settings, selection.shard, on_result)
-    refuse_other_settings(out, MADE_BY, run.provenance, overwrite=overwrite)
+    every = read_selected(inputs.reports, selection)
+    run = _Run(inputs.reports, out, settings, selection.shard, on_result)
+    refuse_other_settings(out, MADE_BY, run.provenance, overwrite=selection.overwrite)
     with ExitStack() as stack, Journal(out, run.shard_name) as run.journal:
-        chosen = selection.of(every, out)
+        chosen = select(every, selection, out)
         run.total = len(chosen)
         todo = run.settle_without_asking(chosen)
         if out.exists():
-            run.lock(stack)  # before a model is loaded in vain
+            run.lock(stack)  # before a model is loaded for nothing
         try:
             if todo:
-                backend = open_backend(
-                    run.questions, settings, base_url=base_url, workers=workers, device=device, engine=engine
-                )
+                backend = open_backend(run.questions, settings, resources)
                 run.start(backend.model)
                 for case in ask(todo, backend, run.questions, settings):
-                    run.claim(stack, overwrite=overwrite)
+                    run.claim(stack, overwrite=selection.overwrite)
                     run.close(case)
-            run.claim(stack, overwrite=overwrite)
+            run.claim(stack, overwrite=selection.overwrite)
         finally:
             if run.claimed:
                 run.write_tables(every)
     asked = [record for name, record in run.records.items() if run.outcomes[name] in (Outcome.DONE, Outcome.FAILED)]
-    found = figures(run.records.values(), run.questions.ids, asked)
+    facts = figures(run.records.values(), run.questions.ids, asked)
     if html or (out / FIRST_PAGE).exists():
         texts = {report.report_id: report.text for report in every}
-        found["page"] = str(write_descriptions_report(out, texts, run.questions)[0])
-    return Summary(out, run.results(chosen), found)
+        facts["page"] = str(write_descriptions_report(out, texts, run.questions)[0])
+    return Summary(out, run.results(chosen), facts)
 
 
 def plan(
-    source: Path,
+    inputs: DescribeReportsInputs,
     out: Path,
     settings: DescribeReportsSettings,
     *,
-    selection: ReportSelection = EVERY_REPORT,
+    selection: Selection = EVERYTHING,
     prices: Prices | None = None,
 ) -> dict[str, Any]:
-    """Say what `describe_reports` would do, without a model and without writing."""
-    run = _Run(source, out, settings, selection.shard)
+    """Return what `describe_reports` would do, without a model and without writing.
+
+    Raises
+    ------
+    FiveError
+        As `describe_reports` does before it loads a model.
+    """
+    run = _Run(inputs.reports, out, settings, selection.shard)
     with Journal(out) as run.journal:
-        chosen = selection.of(selection.read(source), out)
+        chosen = select(read_selected(inputs.reports, selection), selection, out)
         todo = run.settle_without_asking(chosen)
         outcomes = list(run.outcomes.values())
         prompt = sum(len(message["content"]) for message in messages(run.questions, ""))
@@ -121,7 +131,7 @@ def plan(
 
 
 class _Run:
-    """What is known of each report so far, and where it is written."""
+    """State of one run: the record and outcome of each report so far, and the files they go to."""
 
     journal: Journal
 
@@ -149,7 +159,7 @@ class _Run:
         self._last = time.perf_counter()
 
     def settle_without_asking(self, reports: Sequence[Report]) -> list[Report]:
-        """Settle kept and empty reports; return the others."""
+        """Record the reports that are kept or empty; return the others."""
         todo = []
         for report in reports:
             record = self.journal.current(report.report_id, self.recorder.work(report))
@@ -162,12 +172,12 @@ class _Run:
         return todo
 
     def start(self, model: str) -> None:
-        """Note that the model is loaded and that the clock starts."""
+        """Record the loaded model and start the clock."""
         self.recorder = replace(self.recorder, model=model)
         self._last = time.perf_counter()
 
     def lock(self, stack: ExitStack) -> None:
-        """Keep other runs of the same shard out, who would write the same journal."""
+        """Lock the journal against other runs of the same shard."""
         if self._locked:
             return
         if not stack.enter_context(item_lock(self.out / ".locks" / f"{self.journal.path.name}.lock")):
@@ -178,7 +188,7 @@ class _Run:
         self._locked = True
 
     def claim(self, stack: ExitStack, *, overwrite: bool) -> None:
-        """Make the folder that of this run, once."""
+        """Claim the folder for this run, once."""
         if self.claimed:
             return
         self.lock(stack)
@@ -190,7 +200,7 @@ class _Run:
         self.claimed = True
 
     def close(self, case: Case) -> None:
-        """Record the report of a case that has ended."""
+        """Record the report of a case whose conversations have ended."""
         now = time.perf_counter()
         wall, self._last = now - self._last, now
         try:
@@ -207,7 +217,7 @@ class _Run:
         self.on_result(Result(name, outcome, error=record.get("error") or "", total=self.total))
 
     def write_tables(self, every: Sequence[Report]) -> None:
-        """Write what this, earlier and concurrent runs have recorded of ``every`` report of the source."""
+        """Write the records of ``every`` report, from this, earlier and concurrent runs."""
         with item_lock(self.out / ".locks" / "tables.lock", wait=2 * LEASE_SECONDS) as mine:
             if not mine:
                 raise ArtifactError(f"{self.out}: another process keeps the tables locked", hint="run again")
@@ -216,8 +226,8 @@ class _Run:
             write_tables(self.out, [record for record in found if record], self.provenance)
 
     def results(self, reports: Sequence[Report]) -> tuple[Result, ...]:
-        """Return what became of each report."""
+        """Return a result per report."""
         return tuple(
-            Result(name, self.outcomes[name], self.records[name], self.records[name].get("error") or "")
+            Result(name, self.outcomes[name], self.records[name], error=self.records[name].get("error") or "")
             for name in (report.report_id for report in reports)
         )

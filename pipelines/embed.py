@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,88 +17,93 @@ from pipelines.core.cohort import read_cohort
 from pipelines.core.devices import pick_devices
 from pipelines.core.errors import SettingsError
 from pipelines.core.folder import update_table
+from pipelines.core.resources import EmbedResources
 from pipelines.core.schemas import EMBEDDED_SLIDES, TILED_SLIDES
 from pipelines.core.selection import EVERYTHING, Selection, failed_ids
 from pipelines.core.settings import EmbedSettings, PictureSettings
 from pipelines.core.tiled_slide import TiledSlide
 from pipelines.encoders.feature_folder import FeatureFolder, refuse_mismatch
-from pipelines.slides.tile_pass import ROWS, OnePass, Output, Reading
+from pipelines.slides.tile_pass import OnePass, Output, Reading
 from pipelines.slides.tile_pictures import PictureFolder
 
 
+@dataclass(frozen=True)
+class EmbedInputs:
+    """Inputs of `embed`."""
+
+    tiles: Path
+    """Folder that ``five tile`` wrote."""
+
+
 def embed(
-    tiles: Path,
+    inputs: EmbedInputs,
     out: Path,
     settings: EmbedSettings | Sequence[EmbedSettings],
     *,
     selection: Selection = EVERYTHING,
+    resources: EmbedResources = EmbedResources(),
     pictures: PictureSettings | None = None,
-    batch_size: int = 64,
-    workers: int = 2,
-    device: str = "auto",
-    compile: bool = False,
-    stage_dir: Path | None = None,
-    overwrite: bool = False,
     on_result: OnResult = lambda _: None,
 ) -> Summary:
-    """Write the features of every slide in ``tiles`` to ``out/<slide_id>.h5``.
+    """Write the features of every tiled slide to ``out/<slide_id>.h5``.
 
-    Pixels are read straight from the slides, once for all encoders. A file that an earlier
-    run made with the same encoder from the same tiles is kept; if all are, no encoder is
-    loaded. Slides that ``five tile`` could not tile are left out.
+    Pixels are read from the slides, once for all encoders. A file that an earlier run made with
+    the same encoder from the same tiles is kept; if all are, no encoder is loaded. Slides that
+    ``five tile`` could not tile are left out.
 
     Parameters
     ----------
     settings
-        Of one encoder, or of several; of several, each has its folder ``out/<encoder>``.
-    selection
-        Which of the tiled slides to embed.
+        One encoder, or several. With several, each has its own folder ``out/<encoder>``.
     pictures
         Also keep the tiles as pictures, in ``out/patches/<slide_id>.zip``.
-    workers
-        Threads that read tiles ahead of the encoder, for each device.
-    device
-        Device, or several such as ``cuda:0,1``: one process for each.
-    compile
-        Have torch compile the networks, which takes a minute and pays for many slides.
-    stage_dir
-        Local folder to copy slides on slow storage to, each before its turn.
 
     Raises
     ------
     EncoderError
-        An encoder cannot be built, or was trained for other tiles than these.
+        An encoder cannot be built, or was trained on other tiles than these.
     ArtifactError
-        ``tiles`` is not the output of ``five tile``, or a folder belongs to other settings.
+        The tiles are not the output of ``five tile``, or a folder belongs to other settings.
     """
+    tiles = inputs.tiles
     tiled = TILED_SLIDES.read_rows(tiles / "slides.parquet")
-    folders = _feature_folders(tiled, out, settings, compile=compile)
+    folders = _feature_folders(tiled, out, settings, compile=resources.compile)
     rows, n_left_out = _selected(tiled, selection, folders)
     outputs: list[FeatureFolder | PictureFolder] = [*folders]
     if pictures:
-        outputs.append(PictureFolder(out / "patches", pictures, workers))
-    for output in [] if overwrite else outputs:
+        outputs.append(PictureFolder(out / "patches", pictures, resources.workers))
+    for output in [] if selection.overwrite else outputs:
         output.refuse_other_settings()
 
     slides = [TiledSlide.of(row, tiles) for row in rows]
     started = time.perf_counter()
-    results = _run(slides, outputs, Reading(batch_size, workers, stage_dir), device, out, on_result)
+    results = _run(slides, outputs, resources, out, on_result)
     seconds = time.perf_counter() - started
     for folder in folders:
         records = _records(folder, zip(slides, results, strict=True))
         update_table(EMBEDDED_SLIDES, folder.folder / "slides.parquet", records, "slide_id", folder.provenance)
-    figures = {"encoder": ", ".join(folder.preset.name for folder in folders), **_figures(results, seconds)}
-    return Summary(out, tuple(results), {**figures, "slides_left_out": n_left_out})
+    encoders = ", ".join(folder.preset.name for folder in folders)
+    facts = {"encoder": encoders, **_speed(results, seconds), "slides_left_out": n_left_out}
+    return Summary(out, tuple(results), facts)
 
 
 def plan(
-    tiles: Path, out: Path, settings: EmbedSettings | Sequence[EmbedSettings], *, selection: Selection = EVERYTHING
+    inputs: EmbedInputs,
+    out: Path,
+    settings: EmbedSettings | Sequence[EmbedSettings],
+    *,
+    selection: Selection = EVERYTHING,
 ) -> dict[str, Any]:
-    """Say what `embed` would do, without loading an encoder and without writing.
+    """Return what `embed` would do, without loading an encoder and without writing.
 
-    Seconds are told where an earlier run of the same encoders has shown how many tiles a
-    second this takes. What `embed` would refuse before it reads a slide is refused here too.
+    ``seconds`` is estimated from the speed of an earlier run of the same encoders, if there is one.
+
+    Raises
+    ------
+    FiveError
+        As `embed` does before it reads a slide.
     """
+    tiles = inputs.tiles
     tiled = TILED_SLIDES.read_rows(tiles / "slides.parquet")
     folders = _feature_folders(tiled, out, settings)
     rows, n_left_out = _selected(tiled, selection, folders)
@@ -113,14 +118,14 @@ def plan(
         "current": len(slides) - len(todo),
         "to_do": len(todo),
         "tiles_to_do": n_tiles,
-        # a network of timm is as wide as it is found to be
+        # the width of a timm network is known only after it is built
         "gigabytes_to_write": round(n_tiles * sum(widths) / 1e9, 3) if all(widths) else "not known",
         "seconds": round(n_tiles / min(rates), 1) if all(rates) else "not known",
     }
 
 
 def _rate(table: Path) -> float:
-    """Return tiles a second of the slides in ``table``, 0 where there are none."""
+    """Return tiles per second over the slides in ``table``, 0 without slides."""
     rows = [row for row in EMBEDDED_SLIDES.read_rows(table) if row["status"] == "ok"] if table.exists() else []
     seconds = sum(row["seconds"] for row in rows)
     return float(sum(row["n_tiles"] for row in rows) / seconds) if seconds else 0.0
@@ -133,7 +138,7 @@ def _feature_folders(
     *,
     compile: bool = False,
 ) -> list[FeatureFolder]:
-    """Return the folder of each encoder; one trained for other tiles is refused before its weights are sought."""
+    """Return the folder of each encoder. An encoder trained on other tiles is refused before its weights are loaded."""
     for tile_size, mpp in sorted({(row["tile_size"], row["target_mpp"]) for row in tiled if row["status"] == "ok"}):
         for each in [settings] if isinstance(settings, EmbedSettings) else settings:
             refuse_mismatch(each, tile_size, mpp)
@@ -165,35 +170,35 @@ def _selected(
 def _run(
     slides: Sequence[TiledSlide],
     outputs: Sequence[Output],
-    reading: Reading,
-    device: str,
+    resources: EmbedResources,
     folder: Path,
     on_result: OnResult,
 ) -> list[Result]:
-    """Return a result for each slide; nothing is loaded where all are current."""
+    """Return a result per slide. Nothing is loaded if all are current."""
 
-    def tell(result: Result) -> None:
+    def report(result: Result) -> None:
         on_result(replace(result, total=len(slides)))
 
     needed = {slide.slide_id: [not output.is_current(slide) for output in outputs] for slide in slides}
     results = {name: Result(name, Outcome.KEPT) for name, needs in needed.items() if not any(needs)}
     for result in results.values():
-        tell(result)
+        report(result)
     todo = [slide for slide in slides if any(needed[slide.slide_id])]
     if todo:
         used = [output for place, output in enumerate(outputs) if any(needs[place] for needs in needed.values())]
-        runner = OnDevices(pick_devices(device), OnePass(used, reading))
-        results.update({found.item_id: found for found in run_with(runner, todo, folder=folder, on_result=tell)})
+        reading = Reading(resources.batch_size, resources.workers, resources.stage_dir)
+        runner = OnDevices(pick_devices(resources.device), OnePass(used, reading))
+        results.update({result.item_id: result for result in run_with(runner, todo, folder=folder, on_result=report)})
     for output in outputs:
         output.claim()
     return [results[slide.slide_id] for slide in slides]
 
 
 def _records(folder: FeatureFolder, made: Iterable[tuple[TiledSlide, Result]]) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of ``slides.parquet`` of one encoder; none of a slide left to another process."""
+    """Yield the rows of one encoder's ``slides.parquet``, without slides that another process works on."""
     encoder = folder.preset.name
     for slide, result in made:
-        row = result.row.get(ROWS, {}).get(encoder)
+        row = result.rows.get(encoder)
         if row is None and result.outcome is not Outcome.BUSY:
             identity = {"slide_id": slide.slide_id, "patient_id": slide.patient_id, "encoder": encoder}
             is_kept = result.outcome is Outcome.KEPT or folder.is_current(slide)
@@ -202,9 +207,9 @@ def _records(folder: FeatureFolder, made: Iterable[tuple[TiledSlide, Result]]) -
             yield {name: value for name, value in row.items() if name in EMBEDDED_SLIDES.schema.names}
 
 
-def _figures(results: Sequence[Result], seconds: float) -> dict[str, Any]:
-    """Tell how fast it went and what bounds it; nothing where all slides were current."""
-    slides = [list(result.row[ROWS].values()) for result in results if result.row.get(ROWS)]
+def _speed(results: Sequence[Result], seconds: float) -> dict[str, Any]:
+    """Return the speed and what limits it; empty if all slides were current."""
+    slides = [list(result.rows.values()) for result in results if result.rows]
     rows = [row for slide in slides for row in slide]
     if not rows:
         return {}
@@ -218,7 +223,7 @@ def _figures(results: Sequence[Result], seconds: float) -> dict[str, Any]:
         "precision": ", ".join(sorted({row["precision"] for row in rows})),
         "tiles": n_tiles,
         "seconds": round(seconds, 2),
-        "seconds_on_slides": round(working, 2),  # of all processes, as those that follow
+        "seconds_on_slides": round(working, 2),  # summed over processes, like the next two
         "seconds_waiting_for_pixels": round(waiting, 2),
         "seconds_in_encoder": round(encoding, 2),
         "tiles_per_second": round(n_tiles / seconds, 1),

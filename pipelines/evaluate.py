@@ -12,9 +12,9 @@ import numpy as np
 
 from pipelines.core.cohort import read_cohort
 from pipelines.core.errors import ArtifactError, CohortError
+from pipelines.core.metrics.classification import FIGURES, Figure, confusion, measure, one_vs_rest_scores
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.settings import EvaluateSettings
-from pipelines.core.metrics.classification import FIGURES, Figure, confusion, measure, one_vs_rest_scores
 
 TRAINED_ON = ("train", "val")
 
@@ -60,20 +60,23 @@ class Evaluation:
     """The predictions counted, each with its folder as ``run`` and its slide or patient as ``item``."""
 
 
-def evaluate(sources: Sequence[Path], settings: EvaluateSettings, *, cohort: Path | None = None) -> Evaluation:
+@dataclass(frozen=True)
+class EvaluateInputs:
+    """Inputs of `evaluate`."""
+
+    predictions: Sequence[Path]
+    """Folders of ``five predict``, with ``predictions.parquet`` (``patients.parquet`` at patient level)."""
+    cohort: Path | None = None
+    """Table whose labels replace those in the predictions."""
+
+
+def evaluate(inputs: EvaluateInputs, settings: EvaluateSettings) -> Evaluation:
     """Measure the predictions in one or several folders of ``five predict``.
 
     Several folders are the runs of a cross-validation or of several seeds. Where each slide
     is tested by one of them, all are pooled into one set of figures; where some slides are
     tested by several, there is only the mean and spread over runs. In both cases no
     prediction is counted twice.
-
-    Parameters
-    ----------
-    sources
-        Folders with ``predictions.parquet`` (or ``patients.parquet`` at patient level).
-    cohort
-        Table whose labels replace those in the predictions.
 
     Raises
     ------
@@ -83,9 +86,9 @@ def evaluate(sources: Sequence[Path], settings: EvaluateSettings, *, cohort: Pat
     ArtifactError
         A table is missing or damaged, or the folders have different classes.
     """
-    labels = _cohort_labels(cohort, settings.level) if cohort else None
+    labels = _cohort_labels(inputs.cohort, settings.level) if inputs.cohort else None
     left_out: Counter[str] = Counter()
-    counted = [_read_run(source, labels, settings, left_out) for source in sources]
+    counted = [_read_run(source, labels, settings, left_out) for source in inputs.predictions]
     classes = counted[0].classes
     for run in counted[1:]:
         if set(run.classes) != set(classes):

@@ -11,11 +11,11 @@ from typing import Any
 from pipelines.core.cohort import canonical_columns
 from pipelines.core.errors import CohortError, SettingsError
 from pipelines.core.files import replacing
+from pipelines.core.metrics.agreement import Agreement, compare
 from pipelines.core.patient_answers import answers_by_patient
 from pipelines.core.questions import UNKNOWN, Question, load_questions
 from pipelines.core.schemas import ANSWERS
 from pipelines.core.settings import EvaluateDescriptionsSettings
-from pipelines.core.metrics.agreement import Agreement, compare
 from pipelines.reports.report_table import ALIASES, read_table
 
 STATED = "stated"
@@ -41,8 +41,18 @@ class DescriptionsEvaluation:
     """Questions without a reference answer."""
 
 
+@dataclass(frozen=True)
+class EvaluateDescriptionsInputs:
+    """Inputs of `evaluate_descriptions`."""
+
+    descriptions: Path
+    """Folder of ``five describe-reports``."""
+    gold: Path
+    """Table of reference answers (CSV, Parquet, JSONL)."""
+
+
 def evaluate_descriptions(
-    descriptions: Path, gold: Path, settings: EvaluateDescriptionsSettings
+    inputs: EvaluateDescriptionsInputs, settings: EvaluateDescriptionsSettings
 ) -> DescriptionsEvaluation:
     """Compare the answers in a folder of ``five describe-reports`` with a table of reference answers.
 
@@ -59,6 +69,7 @@ def evaluate_descriptions(
     ArtifactError
         The folder holds no descriptions.
     """
+    descriptions, gold = inputs.descriptions, inputs.gold
     answers = ANSWERS.read_rows(descriptions / "answers.parquet")
     questions = load_questions(descriptions / "questions.yaml").questions
     key, rows = _read_gold(gold)

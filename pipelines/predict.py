@@ -1,4 +1,4 @@
-"""Stage: run/ and features -> predictions/, class probabilities and what each prompt looks at."""
+"""Stage ``five predict``: class probabilities per slide, attention maps per prompt."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from pipelines.core.errors import ArtifactError, SlideError
 from pipelines.core.feature_file import SLIDE_NOTE, read_info, read_notes, slide_dimensions
 from pipelines.core.folder import claim_folder, update_table
 from pipelines.core.provenance import Provenance
+from pipelines.core.resources import Resources
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
-from pipelines.core.selection import Shard
+from pipelines.core.selection import EVERYTHING, Selection
 from pipelines.core.settings import PredictSettings
 from pipelines.findings.heatmap import draw_heatmap
 from pipelines.findings.report import write_report
@@ -36,10 +37,9 @@ __all__ = ["PredictInputs", "plan", "predict"]
 
 MADE_BY = "five predict"
 TABLE_SECONDS = 30.0
-"""The table is written at most so often while slides are predicted, so that a killed run loses little."""
-ALL = Shard()
+"""Seconds between writes of the table while slides are predicted, so that a killed run loses little."""
 THUMBNAIL_EDGE = 1600
-"""Longer edge of the picture of the slide below a heatmap, pixels."""
+"""Longer edge of the slide thumbnail under a heatmap, pixels."""
 
 
 def predict(
@@ -47,28 +47,33 @@ def predict(
     out: Path,
     settings: PredictSettings,
     *,
-    shard: Shard = ALL,
-    device: str = "auto",
-    overwrite: bool = False,
+    selection: Selection = EVERYTHING,
+    resources: Resources = Resources(),
     on_result: OnResult = lambda _: None,
 ) -> Summary:
-    """Write class probabilities, and attention where the model has it, of slides to ``out``.
+    """Write the class probabilities of every slide to ``out``, and attention maps if the model has any.
 
-    Slides that an earlier run with the same model, texts, settings and features predicted are
-    kept; where all are, the model is not loaded. ``patients.parquet`` appears when every slide is
-    predicted, whichever shard comes last.
+    Slides that an earlier run predicted with the same model, texts, settings and features are
+    kept; if all are, the model is not loaded. ``patients.parquet`` is written when every slide
+    is predicted, by whichever shard finishes last.
+
+    Parameters
+    ----------
+    selection
+        Supports ``shard`` and ``overwrite``; the cohort is an input, since it also gives labels.
 
     Raises
     ------
     FiveError
         An input is missing or does not fit.
     """
+    selection.require_only(MADE_BY, "shard", "overwrite")
     job = PredictionJob.of(inputs, settings)
-    claim_folder(out, MADE_BY, job.provenance, overwrite=overwrite)
+    claim_folder(out, MADE_BY, job.provenance, overwrite=selection.overwrite)
     table = out / "predictions.parquet"
     kept = job.kept_rows(table)
     PREDICTIONS.write(table, kept.values(), job.provenance)
-    slides = shard.of(job.slides)
+    slides = selection.shard.of(job.slides)
     todo = [slide for slide in slides if slide.slide_id not in kept]
     results = {
         name: Result(name, Outcome.KEPT, total=len(slides)) for name in (s.slide_id for s in slides) if name in kept
@@ -77,7 +82,7 @@ def predict(
         on_result(result)
     if todo:
         writer = _TableWriter(table, job.provenance, len(slides), on_result)
-        work = _SlidePrediction(job.load_model(pick_device(device)), job, out)
+        work = _SlidePrediction(job.load_model(pick_device(resources.device)), job, out)
         results |= {result.item_id: result for result in run_batch(todo, work, folder=out, on_result=writer)}
         writer.flush()
     rows = PREDICTIONS.read_rows(table)
@@ -87,11 +92,20 @@ def predict(
     return Summary(out, tuple(results[slide.slide_id] for slide in slides), job.left_out())
 
 
-def plan(inputs: PredictInputs, out: Path, settings: PredictSettings, *, shard: Shard = ALL) -> dict[str, Any]:
-    """Say what `predict` would do, without loading the model and without writing."""
+def plan(
+    inputs: PredictInputs, out: Path, settings: PredictSettings, *, selection: Selection = EVERYTHING
+) -> dict[str, Any]:
+    """Return what `predict` would do, without loading the model and without writing.
+
+    Raises
+    ------
+    FiveError
+        As `predict` does before it loads the model.
+    """
+    selection.require_only(MADE_BY, "shard", "overwrite")
     job = PredictionJob.of(inputs, settings)
     kept = job.kept_rows(out / "predictions.parquet")
-    slides = shard.of(job.slides)
+    slides = selection.shard.of(job.slides)
     todo = [slide for slide in slides if slide.slide_id not in kept]
     return {
         "slides": len(slides),
@@ -105,7 +119,7 @@ def plan(inputs: PredictInputs, out: Path, settings: PredictSettings, *, shard: 
 
 
 class _TableWriter:
-    """Passes results on and writes the rows of predicted slides to the table now and then."""
+    """Passes results on, and writes the rows of predicted slides to the table every `TABLE_SECONDS`."""
 
     def __init__(self, table: Path, provenance: Provenance, total: int, on_result: OnResult) -> None:
         self.table, self.provenance, self.total, self.on_result = table, provenance, total, on_result
@@ -114,19 +128,19 @@ class _TableWriter:
 
     def __call__(self, result: Result) -> None:
         if result.outcome is Outcome.DONE:
-            self.rows.append(result.row["prediction"])
+            self.rows.append(result.row)
         if time.monotonic() - self.written > TABLE_SECONDS:
             self.flush()
         self.on_result(replace(result, total=self.total))
 
     def flush(self) -> None:
-        """Write what has come since the last time; rows of other processes stay."""
+        """Write the rows collected since the last write; rows of other processes are kept."""
         update_table(PREDICTIONS, self.table, self.rows, "slide_id", self.provenance)
         self.rows, self.written = [], time.monotonic()
 
 
 class _SlidePrediction:
-    """Predicts one slide; prompts and class texts are encoded once."""
+    """Predicts slides one by one. Prompts and class texts are encoded once."""
 
     def __init__(self, model: BagModel, job: PredictionJob, out: Path) -> None:
         self.model, self.job, self.out = model, job, out
@@ -154,7 +168,7 @@ class _SlidePrediction:
             **{f"prob_{name}": float(value) for name, value in zip(self.names, probabilities, strict=True)},
             **{f"logit_{name}": float(value) for name, value in zip(self.names, logits, strict=True)},
         }
-        return Result(slide.slide_id, Outcome.DONE, {"prediction": row})
+        return Result(slide.slide_id, Outcome.DONE, row)
 
     def _logits(self, vector: Tensor) -> NDArray[np.float64]:
         logits: NDArray[np.float64] = self.model.logits(vector.double(), self.classes.double())[0].cpu().numpy()
@@ -169,7 +183,7 @@ class _SlidePrediction:
             self._draw(attention, slide)
 
     def _draw(self, attention: AttentionMaps, slide: CohortSlide) -> None:
-        """Draw the mean over the question prompts and each question; all maps where there are no questions."""
+        """Draw the mean map of the questions, and one map per question; all maps if there are no questions."""
         features = self.job.found.bags[slide.slide_id].path
         n_shown = len(self.model.spec.questions) or len(attention.prompts)
         shown, names = attention.weights[:n_shown], list(attention.prompts[:n_shown])
@@ -188,7 +202,7 @@ class _SlidePrediction:
 
 
 def _thumbnail(slide: CohortSlide, features: Path) -> NDArray[np.uint8] | None:
-    """Return a picture of the slide, or None where its file is not known, not here, or another one by now."""
+    """Return a thumbnail of the slide; None if its file is unknown, missing, or no longer the same."""
     noted = read_notes(features).get(SLIDE_NOTE)
     path = slide.path or (Path(noted) if noted else None)
     if path is None or not path.exists():

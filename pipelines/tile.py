@@ -1,9 +1,9 @@
-"""Stage: slides -> tiles. Find tissue, lay an exact grid over it, judge every tile."""
+"""Stage ``five tile``: find the tissue of every slide, lay a grid over it, and score every tile."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from pipelines.core.errors import SettingsError
 from pipelines.core.files import file_fingerprint
 from pipelines.core.folder import claim_folder, refuse_other_settings, update_table
 from pipelines.core.provenance import Provenance
+from pipelines.core.resources import TileResources
 from pipelines.core.schemas import TILED_SLIDES
-from pipelines.core.selection import Selection, failed_ids, only
+from pipelines.core.selection import EVERYTHING, Selection, failed_ids, only
 from pipelines.core.settings import TileSettings
 from pipelines.core.settings.tile import NETWORK_METHODS
 from pipelines.slides.given_mask import find_mask
@@ -26,121 +27,117 @@ from pipelines.slides.slide_tiling import Network, TileOneSlide, identity
 MADE_BY = "five tile"
 
 
-def selected_slides(source: Path, out: Path, selection: Selection) -> list[CohortSlide]:
-    """Return the slides of ``source`` (cohort table, folder, one slide file) that are to be tiled into ``out``.
+@dataclass(frozen=True)
+class TileInputs:
+    """Inputs of `tile`."""
+
+    slides: Path | Sequence[CohortSlide]
+    """Cohort table, folder of slides, one slide file, or slides that were read before."""
+    masks: Path | None = None
+    """Folder of ``<slide_id>.geojson`` or ``<slide_id>.png`` that mark the tissue. Tissue is
+    detected in slides without one."""
+    tissue_weights: Path | None = None
+    """Weights of the network that ``settings.tissue_method`` names."""
+
+    def selected(self, out: Path, selection: Selection) -> list[CohortSlide]:
+        """Return the slides to tile into ``out``.
+
+        Raises
+        ------
+        CohortError
+            The slides or the cohort table of ``selection`` cannot be read.
+        """
+        selection.require_only("five tile", "cohort", "only_failed", "shard", "overwrite")
+        slides = read_cohort(self.slides) if isinstance(self.slides, Path) else list(self.slides)
+        slides = restricted(slides, selection.cohort)
+        if selection.only_failed:
+            slides = only(slides, failed_ids(TILED_SLIDES, out / "slides.parquet"))
+        return selection.shard.of(slides)
+
+
+def tile(
+    inputs: TileInputs,
+    out: Path,
+    settings: TileSettings,
+    *,
+    selection: Selection = EVERYTHING,
+    resources: TileResources = TileResources(),
+    on_result: OnResult = lambda _: None,
+) -> Summary:
+    """Write the tiles of every slide to ``out/<slide_id>.parquet``, with tissue outlines and an overview picture.
+
+    Tables that an earlier run made from the same file with the same settings are kept. A slide
+    that cannot be used is recorded as failed in ``out/slides.parquet``, and the batch continues.
 
     Raises
     ------
     CohortError
-        ``source`` or the cohort table of ``selection`` cannot be used.
-    """
-    slides = restricted(read_cohort(source), selection.cohort)
-    if selection.only_failed:
-        slides = only(slides, failed_ids(TILED_SLIDES, out / "slides.parquet"))
-    return selection.shard.of(slides)
-
-
-def tile(
-    slides: Sequence[CohortSlide],
-    out: Path,
-    settings: TileSettings,
-    *,
-    masks: Path | None = None,
-    stage_dir: Path | None = None,
-    tissue_weights: Path | None = None,
-    device: str = "auto",
-    ray: str | None = None,
-    workers: int = 1,
-    overwrite: bool = False,
-    on_result: OnResult = lambda _: None,
-) -> Summary:
-    """Write the tiles of every slide to ``out/<slide_id>.parquet``, with tissue outlines and a picture.
-
-    Tables that an earlier run made from the same file with the same settings are kept. A
-    slide that cannot be used is recorded in ``out/slides.parquet`` and the others go on.
-
-    Parameters
-    ----------
-    masks
-        Folder of ``<slide_id>.geojson`` or ``.png`` that tell where the tissue is; it is found
-        by itself in slides without one.
-    stage_dir
-        Local folder that slides on slow storage are copied to before their turn, ``workers + 3``
-        at a time at most, and deleted from after it.
-    tissue_weights, device
-        Weights of the network that ``settings.tissue_method`` names, and where it runs.
-    ray
-        Address of a Ray cluster to run on, in place of ``workers`` on this machine (see `OnRay`).
-
-    Raises
-    ------
+        The slides or the cohort table cannot be read.
     SettingsError
-        The method needs weights that are not given, or other ones; or the cluster cannot be used.
+        The tissue method needs weights that are not given, or the other way round; or the Ray
+        cluster cannot be used.
     ChangedSettingsError
-        ``out`` was made with other settings, and ``overwrite`` is False.
+        ``out`` was made with other settings, and ``selection.overwrite`` is False.
     """
-    if ray is not None and stage_dir is not None:
+    if resources.ray is not None and resources.stage_dir is not None:
         raise SettingsError("--stage-dir is a folder of this machine", hint="leave it out with --ray")
-    network = _network(settings, tissue_weights, device)
+    slides = inputs.selected(out, selection)
+    network = _network(settings, inputs.tissue_weights, resources.device)
     provenance = Provenance.of(settings)
-    claim_folder(out, MADE_BY, provenance, overwrite=overwrite)
-    with staging(stage_dir) as stage:
-        results = _run(slides, TileOneSlide(out, settings, masks, stage, network), workers, ray, on_result)
+    claim_folder(out, MADE_BY, provenance, overwrite=selection.overwrite)
+    with staging(resources.stage_dir) as stage:
+        results = _run(slides, TileOneSlide(out, settings, inputs.masks, stage, network), resources, on_result)
     rows = [
         {**identity(slide), **result.row}
         for slide, result in zip(slides, results, strict=True)
         if result.outcome is not Outcome.BUSY
     ]
     update_table(TILED_SLIDES, out / "slides.parquet", rows, "slide_id", provenance)
-    figures: dict[str, Any] = {"tiles": sum(row.get("n_tiles") or 0 for row in rows)}
+    facts: dict[str, Any] = {"tiles": sum(row.get("n_tiles") or 0 for row in rows)}
     if conflicts := {row["slide_id"]: row["mpp_conflict"] for row in rows if row.get("mpp_conflict")}:
-        figures["conflicts_of_mpp"] = conflicts
-    return Summary(out, tuple(results), figures | _with_mask(slides, masks))
+        facts["conflicts_of_mpp"] = conflicts
+    return Summary(out, tuple(results), facts | _with_mask(slides, inputs.masks))
 
 
 def _run(
-    slides: Sequence[CohortSlide], work: TileOneSlide, workers: int, ray: str | None, on_result: OnResult
+    slides: Sequence[CohortSlide], work: TileOneSlide, resources: TileResources, on_result: OnResult
 ) -> list[Result]:
-    if ray is None:
+    if resources.ray is None:
         ahead = CopiesAhead(work.stage, work.is_current) if work.stage.folder else None
-        return run_batch(slides, work, workers=workers, folder=work.out, ahead=ahead, on_result=on_result)
+        return run_batch(slides, work, workers=resources.workers, folder=work.out, ahead=ahead, on_result=on_result)
     work = work.with_absolute_paths()
     slides = [replace(slide, path=slide.path.absolute() if slide.path else None) for slide in slides]
-    return run_with(OnRay(ray, work), slides, folder=work.out, on_result=on_result)
+    return run_with(OnRay(resources.ray, work), slides, folder=work.out, on_result=on_result)
 
 
 def plan(
-    slides: Sequence[CohortSlide],
-    out: Path,
-    settings: TileSettings,
-    *,
-    masks: Path | None = None,
-    tissue_weights: Path | None = None,
-    overwrite: bool = False,
+    inputs: TileInputs, out: Path, settings: TileSettings, *, selection: Selection = EVERYTHING
 ) -> dict[str, int | float]:
-    """Say what `tile` would do, without opening a slide and without writing.
+    """Return what `tile` would do, without opening a slide and without writing.
 
     Raises
     ------
-    ChangedSettingsError
-        As `tile` does.
+    FiveError
+        As `tile` does before it opens a slide.
     """
-    refuse_other_settings(out, MADE_BY, Provenance.of(settings), overwrite=overwrite)
-    network = Network(tissue_weights, file_fingerprint(tissue_weights)) if tissue_weights else None
-    work = TileOneSlide(out, settings, masks, network=network)
-    found = [slide for slide in slides if slide.path is not None and slide.path.is_file()]
-    todo = [slide for slide in found if not work.is_current(slide)]
+    slides = inputs.selected(out, selection)
+    refuse_other_settings(out, MADE_BY, Provenance.of(settings), overwrite=selection.overwrite)
+    weights = inputs.tissue_weights
+    network = Network(weights, file_fingerprint(weights)) if weights else None
+    work = TileOneSlide(out, settings, inputs.masks, network=network)
+    present = [slide for slide in slides if slide.path is not None and slide.path.is_file()]
+    todo = [slide for slide in present if not work.is_current(slide)]
     return {
         "slides": len(slides),
-        "without_file": len(slides) - len(found),
-        "current": len(found) - len(todo),
+        "without_file": len(slides) - len(present),
+        "current": len(present) - len(todo),
         "to_do": len(todo),
         "gigabytes_to_do": round(sum(_size(slide.path) for slide in todo if slide.path) / 1e9, 3),
-    } | _with_mask(slides, masks)
+    } | _with_mask(slides, inputs.masks)
 
 
 def _network(settings: TileSettings, weights: Path | None, device: str) -> Network | None:
-    """Return the network that ``settings`` ask for, if they do; its weights are checked before any slide is read."""
+    """Return the network that ``settings`` name, if any. Its weights are checked before a slide is read."""
     name = settings.tissue_method
     if (name in NETWORK_METHODS) != (weights is not None):
         raise SettingsError(
@@ -162,7 +159,7 @@ def _size(path: Path) -> int:
 
 
 def _with_mask(slides: Sequence[CohortSlide], masks: Path | None) -> dict[str, int]:
-    """Return how many slides have a mask of their own, so that a folder with other names is noticed."""
+    """Return how many slides have a mask, so that a folder with other file names is noticed."""
     if masks is None:
         return {}
     return {"slides_with_mask": sum(find_mask(masks, slide.slide_id) is not None for slide in slides)}

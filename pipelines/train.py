@@ -15,7 +15,9 @@ from pipelines.core.files import fingerprint
 from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.provenance import Provenance
 from pipelines.core.questions import write_questions
+from pipelines.core.resources import Resources
 from pipelines.core.schemas import METRICS, SPLITS
+from pipelines.core.selection import EVERYTHING, Selection
 from pipelines.core.settings import TrainSettings
 from pipelines.findings.learning_curves import draw_learning_curves
 from pipelines.model.networks.bag_model import BagModel
@@ -39,9 +41,9 @@ def train(
     out: Path,
     settings: TrainSettings,
     *,
-    device: str = "auto",
+    selection: Selection = EVERYTHING,
+    resources: Resources = Resources(),
     tensorboard: bool = False,
-    overwrite: bool = False,
     on_result: OnResult = lambda _: None,
 ) -> Summary:
     """Train a model and write the run to ``out``; a result per epoch goes to ``on_result``.
@@ -60,18 +62,21 @@ def train(
     FiveError
         An input is missing or does not fit, or the loss is not a number.
     """
+    selection.require_only(MADE_BY, "overwrite")
     run = prepare_run(inputs, settings)
     provenance = Provenance.of(run.settings, run.fingerprint())
-    accelerator = make_accelerator(run.settings, device)
+    accelerator = make_accelerator(run.settings, resources.device)
     writes = accelerator.is_main_process
-    refuse_other_settings(out, MADE_BY, provenance, overwrite=overwrite)  # in every process, so that none waits
+    refuse_other_settings(
+        out, MADE_BY, provenance, overwrite=selection.overwrite
+    )  # in every process, so that none waits
     if METRICS.is_current(out / "metrics.parquet", provenance) and (out / WEIGHTS).exists():
         return Summary(out, (Result("run", Outcome.KEPT),))
     torch.manual_seed(settings.seed)
     model = run.make_model().to(accelerator.device)
     accelerator.wait_for_everyone()  # until all have seen what is there
     if writes:
-        claim_folder(out, MADE_BY, provenance, overwrite=overwrite)
+        claim_folder(out, MADE_BY, provenance, overwrite=selection.overwrite)
         _remove_earlier_run(out)
         SPLITS.write(out / "splits.parquet", run.splits, provenance)
     events = EventWriter(out / "tensorboard") if tensorboard and writes else None
@@ -82,8 +87,8 @@ def train(
         losses = [
             f"{part} loss {figures[f'{part}_loss']:.3f}" for part in ("train", "val") if f"{part}_loss" in figures
         ]
-        note = {"note": ", ".join([*losses, f"best epoch {progress.best_epoch}"])}
-        results.append(Result(f"epoch {progress.epoch}", Outcome.DONE, note, total=settings.epochs))
+        note = ", ".join([*losses, f"best epoch {progress.best_epoch}"])
+        results.append(Result(f"epoch {progress.epoch}", Outcome.DONE, note=note, total=settings.epochs))
         on_result(results[-1])
         if events:
             events.write(progress.epoch, figures)
@@ -98,7 +103,9 @@ def train(
     return Summary(out, tuple(results), _figures(run, model, progress))
 
 
-def plan(inputs: TrainInputs, settings: TrainSettings) -> dict[str, Any]:
+def plan(
+    inputs: TrainInputs, out: Path, settings: TrainSettings, *, selection: Selection = EVERYTHING
+) -> dict[str, Any]:
     """Return what `train` would do, without training: patients and slides by part, steps, model size, memory.
 
     Raises
@@ -107,6 +114,8 @@ def plan(inputs: TrainInputs, settings: TrainSettings) -> dict[str, Any]:
         As `train` does before its first step.
     """
     run = prepare_run(inputs, settings)
+    provenance = Provenance.of(run.settings, run.fingerprint())
+    refuse_other_settings(out, MADE_BY, provenance, overwrite=selection.overwrite)
     torch.manual_seed(settings.seed)
     model = run.make_model()
     figures = {**_parts(run), **_left_out(run, model)}

@@ -8,7 +8,7 @@ from pipelines.core.cohort import CohortSlide
 from pipelines.core.schemas import TILES
 from pipelines.core.settings import TileSettings
 from pipelines.encoders.preset import Preset
-from pipelines.tile import tile
+from pipelines.tile import TileInputs, tile
 from tests.slide_files import tissue_drawing, write_lossless_slide
 
 TISSUE = tissue_drawing(1024, 1280, [(112, 1008, 112, 1232)])
@@ -47,7 +47,7 @@ def use_stand_ins(monkeypatch):
 def tile_slides(folder: Path, names) -> Path:
     """Write slides of the drawing ``TISSUE`` and tile them; return the folder of tiles."""
     slides = [CohortSlide(name, write_lossless_slide(folder / f"slides/{name}.tif", TISSUE, 0.5)) for name in names]
-    tile(slides, folder / "tiles", TILING)
+    tile(TileInputs(slides), folder / "tiles", TILING)
     return folder / "tiles"
 
 

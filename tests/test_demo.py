@@ -12,6 +12,7 @@ from fivecli.app import app
 from pipelines.core.batch import Outcome
 from pipelines.core.cohort import read_cohort
 from pipelines.core.errors import ChangedSettingsError, SettingsError
+from pipelines.core.selection import Selection
 from pipelines.core.settings import DemoSettings
 from pipelines.demo import SlideToDraw, draw_slide, make_cohort
 from pipelines.synthetic.patients import FINDINGS, LABELS, draw_patients
@@ -73,7 +74,7 @@ def test_a_damaged_slide_is_drawn_anew(cohort, quick):
 def test_other_settings_are_refused_unless_overwritten(cohort, quick):
     with pytest.raises(ChangedSettingsError, match="seed 5 -> 6"):
         make_cohort(cohort, DemoSettings(patients=8, seed=6))
-    summary = make_cohort(cohort, DemoSettings(patients=8, seed=6), overwrite=True)
+    summary = make_cohort(cohort, DemoSettings(patients=8, seed=6), selection=Selection(overwrite=True))
     assert {result.outcome for result in summary.results} == {Outcome.DONE}
 
 

@@ -5,11 +5,11 @@ import pytest
 from pipelines.core.errors import ArtifactError, BackendError, ChangedSettingsError, CohortError
 from pipelines.core.locks import item_lock
 from pipelines.core.questions import load_questions
+from pipelines.core.resources import DescribeReportsResources
 from pipelines.core.schemas import DESCRIBED_REPORTS
-from pipelines.core.selection import Shard
+from pipelines.core.selection import Selection, Shard
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.describe_reports import describe_reports
-from pipelines.reports.selection import ReportSelection
+from pipelines.describe_reports import DescribeReportsInputs, describe_reports
 from tests.describing import REPLY, RULES, SECRET, SERVER, TEXTS, answers, lung_reply, outcomes, reports_of, write_table
 from tests.reports.chat_server import PROMPT_TOKENS, chat_server, completion
 
@@ -20,7 +20,7 @@ def table(tmp_path):
 
 
 def test_every_report_and_question_gets_a_row_with_a_located_quote(table, tmp_path):
-    describe_reports(table, tmp_path / "out", RULES)
+    describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     found = answers(tmp_path / "out")
     assert len(found) == 4 * 6
     assert found["r1", "pleural_invasion"]["description"] == "pleural invasion present"
@@ -32,12 +32,12 @@ def test_every_report_and_question_gets_a_row_with_a_located_quote(table, tmp_pa
 
 
 def test_instructions_and_markup_in_a_report_are_data(table, tmp_path):
-    describe_reports(table, tmp_path / "out", RULES)
+    describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     assert {row["status"] for (name, _), row in answers(tmp_path / "out").items() if name == "r4"} == {"unknown"}
 
 
 def test_an_empty_report_is_recorded_and_not_asked_about(table, tmp_path):
-    summary = describe_reports(table, tmp_path / "out", RULES)
+    summary = describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     assert outcomes(summary) == {"r1": "done", "r2": "done", "r3": "empty", "r4": "done"}
     rows = {row["report_id"]: row for row in DESCRIBED_REPORTS.read_rows(tmp_path / "out" / "reports.parquet")}
     assert (rows["r3"]["status"], rows["r3"]["attempts"]) == ("empty", 0)
@@ -45,32 +45,34 @@ def test_an_empty_report_is_recorded_and_not_asked_about(table, tmp_path):
 
 
 def test_the_questions_used_lie_beside_the_answers(table, tmp_path):
-    describe_reports(table, tmp_path / "out", RULES)
+    describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     assert load_questions(tmp_path / "out" / "questions.yaml") == load_questions("lung")
 
 
 def test_a_second_run_keeps_everything(table, tmp_path):
-    describe_reports(table, tmp_path / "out", RULES)
+    describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     before = answers(tmp_path / "out")
-    summary = describe_reports(table, tmp_path / "out", RULES)
+    summary = describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     assert (summary.counts["done"], summary.counts["kept"], summary.counts["empty"]) == (0, 3, 1)
     assert answers(tmp_path / "out") == before
 
 
 def test_only_a_report_whose_text_changed_is_described_again(table, tmp_path):
-    describe_reports(table, tmp_path / "out", RULES)
+    describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     write_table(table, {**TEXTS, "r2": "The pleura is invaded by tumor."})
-    summary = describe_reports(table, tmp_path / "out", RULES)
+    summary = describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     assert outcomes(summary) == {"r1": "kept", "r2": "done", "r3": "empty", "r4": "kept"}
     assert answers(tmp_path / "out")["r2", "pleural_invasion"]["status"] == "present"
 
 
 def test_changed_settings_are_refused_unless_overwritten(table, tmp_path):
-    describe_reports(table, tmp_path / "out", RULES)
+    describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     changed = DescribeReportsSettings(questions="lung-histology")
     with pytest.raises(ChangedSettingsError, match="lung-histology"):
-        describe_reports(table, tmp_path / "out", changed)
-    summary = describe_reports(table, tmp_path / "out", changed, overwrite=True)
+        describe_reports(DescribeReportsInputs(table), tmp_path / "out", changed)
+    summary = describe_reports(
+        DescribeReportsInputs(table), tmp_path / "out", changed, selection=Selection(overwrite=True)
+    )
     assert summary.counts["done"] == 3
     assert len(answers(tmp_path / "out")) == 4 * 7
 
@@ -79,31 +81,35 @@ def test_a_changed_question_file_of_the_same_name_is_noticed(table, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("extends: lung\nname: mine\ntitle: Mine\nquestions: []\n")
     settings = DescribeReportsSettings(questions=str(path))
-    describe_reports(table, tmp_path / "out", settings)
+    describe_reports(DescribeReportsInputs(table), tmp_path / "out", settings)
     path.write_text("extends: lung\nname: mine\ntitle: Mine, again\nquestions: []\n")
     with pytest.raises(ChangedSettingsError, match="question_set"):
-        describe_reports(table, tmp_path / "out", settings)
+        describe_reports(DescribeReportsInputs(table), tmp_path / "out", settings)
 
 
 def test_a_cohort_and_a_limit_choose_reports(table, tmp_path):
     cohort = tmp_path / "cohort.csv"
     cohort.write_text("slide_id,patient_id\ns2,p2\ns4,p4\n")
-    of_cohort, first = ReportSelection(cohort=cohort), ReportSelection(limit=1)
-    assert set(outcomes(describe_reports(table, tmp_path / "a", RULES, selection=of_cohort))) == {"r2", "r4"}
-    assert set(outcomes(describe_reports(table, tmp_path / "b", RULES, selection=first))) == {"r1"}
+    of_cohort, first = Selection(cohort=cohort), Selection(limit=1)
+    assert set(
+        outcomes(describe_reports(DescribeReportsInputs(table), tmp_path / "a", RULES, selection=of_cohort))
+    ) == {"r2", "r4"}
+    assert set(outcomes(describe_reports(DescribeReportsInputs(table), tmp_path / "b", RULES, selection=first))) == {
+        "r1"
+    }
 
 
 def test_a_cohort_of_other_patients_is_an_error(table, tmp_path):
     cohort = tmp_path / "cohort.csv"
     cohort.write_text("slide_id\ns2\n")
     with pytest.raises(CohortError, match="none of its 1 patients") as caught:
-        describe_reports(table, tmp_path / "out", RULES, selection=ReportSelection(cohort=cohort))
+        describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES, selection=Selection(cohort=cohort))
     assert "patient_id" in caught.value.hint
     assert not (tmp_path / "out").exists()
 
 
 def test_the_summary_tells_unknown_and_ungrounded_rates(table, tmp_path):
-    figures = describe_reports(table, tmp_path / "out", RULES).figures["questions"]
+    figures = describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES).facts["questions"]
     rates = {"ungrounded_rate": 0.0, "conflict_rate": 0.0, "agreement": None}
     assert figures["pleural_invasion"] == {"unknown_rate": 0.3333, **rates}
     assert figures["air_spaces"] == {"unknown_rate": 1.0, **rates}
@@ -116,7 +122,13 @@ def test_a_server_answers_and_a_loose_quote_is_asked_for_once_more(table, tmp_pa
         return 200, completion(lung_reply(margins={"answer": "clear", "evidence": "margins are free"}))
 
     with chat_server(answer) as server:
-        describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, selection=ReportSelection(limit=1))
+        describe_reports(
+            DescribeReportsInputs(table),
+            tmp_path / "out",
+            SERVER,
+            selection=Selection(limit=1),
+            resources=DescribeReportsResources(base_url=server.url),
+        )
     row = answers(tmp_path / "out")["r1", "margins"]
     assert (row["value"], row["grounded"], row["evidence"]) == ("clear", True, "Margins are free")
     (report,) = reports_of(tmp_path / "out")
@@ -132,14 +144,24 @@ def test_a_failed_report_does_not_stop_the_others_and_is_tried_again_by_the_next
         return 200, completion(lung_reply())
 
     with chat_server(answer) as server:
-        first = describe_reports(table, tmp_path / "out", SERVER, base_url=server.url)
+        first = describe_reports(
+            DescribeReportsInputs(table),
+            tmp_path / "out",
+            SERVER,
+            resources=DescribeReportsResources(base_url=server.url),
+        )
         assert outcomes(first) == {"r1": "done", "r2": "failed", "r3": "empty", "r4": "done"}
         assert first.failures[0].error == "r2: the reply is not JSON"
         assert {row["status"] for (name, _), row in answers(tmp_path / "out").items() if name == "r2"} == {"failed"}
         broken = False
-        again = describe_reports(table, tmp_path / "out", SERVER, base_url=server.url)
+        again = describe_reports(
+            DescribeReportsInputs(table),
+            tmp_path / "out",
+            SERVER,
+            resources=DescribeReportsResources(base_url=server.url),
+        )
     assert outcomes(again) == {"r1": "kept", "r2": "done", "r3": "empty", "r4": "kept"}
-    assert again.figures["prompt_tokens"] == PROMPT_TOKENS  # of this run, not of the earlier one
+    assert again.facts["prompt_tokens"] == PROMPT_TOKENS  # of this run, not of the earlier one
 
 
 def test_a_run_that_loses_its_server_keeps_what_it_has(table, tmp_path):
@@ -151,10 +173,20 @@ def test_a_run_that_loses_its_server_keeps_what_it_has(table, tmp_path):
 
     with chat_server(answer) as server:
         with pytest.raises(BackendError):
-            describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, workers=1)
+            describe_reports(
+                DescribeReportsInputs(table),
+                tmp_path / "out",
+                SERVER,
+                resources=DescribeReportsResources(workers=1, base_url=server.url),
+            )
         assert {name for name, _ in answers(tmp_path / "out")} == {"r1", "r3"}
         server.answer = lambda _: (200, completion(lung_reply()))
-        summary = describe_reports(table, tmp_path / "out", SERVER, base_url=server.url)
+        summary = describe_reports(
+            DescribeReportsInputs(table),
+            tmp_path / "out",
+            SERVER,
+            resources=DescribeReportsResources(base_url=server.url),
+        )
     assert outcomes(summary) == {"r1": "kept", "r2": "done", "r3": "empty", "r4": "done"}
 
 
@@ -162,44 +194,53 @@ def test_a_backend_that_cannot_be_opened_or_asked_leaves_nothing_behind(table, t
     with chat_server(lambda _: (401, {})) as server:
         for settings in (DescribeReportsSettings(backend="vllm"), SERVER):
             with pytest.raises(BackendError):
-                describe_reports(table, tmp_path / "out", settings, base_url=server.url)
+                describe_reports(
+                    DescribeReportsInputs(table),
+                    tmp_path / "out",
+                    settings,
+                    resources=DescribeReportsResources(base_url=server.url),
+                )
             assert not (tmp_path / "out").exists()
-    assert describe_reports(table, tmp_path / "out", RULES).counts["done"] == 3
+    assert describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES).counts["done"] == 3
 
 
 def test_a_second_run_into_the_same_folder_is_refused_while_the_first_one_goes_on(table, tmp_path):
-    describe_reports(table, tmp_path / "out", RULES)
+    describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     with item_lock(tmp_path / "out" / ".locks" / "journal.jsonl.lock") as mine:
         assert mine
         with pytest.raises(ArtifactError, match="another run"):
-            describe_reports(table, tmp_path / "out", RULES)
-        shard = ReportSelection(shard=Shard(1, 2))
-        assert describe_reports(table, tmp_path / "out", RULES, selection=shard).counts["kept"] == 1
+            describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
+        shard = Selection(shard=Shard(1, 2))
+        assert (
+            describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES, selection=shard).counts["kept"] == 1
+        )
 
 
 def test_other_settings_are_refused_before_a_model_is_loaded(table, tmp_path):
-    describe_reports(table, tmp_path / "out", RULES)
+    describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     with pytest.raises(ChangedSettingsError, match="backend 'rules' -> 'vllm'"):
-        describe_reports(table, tmp_path / "out", DescribeReportsSettings(backend="vllm"))
+        describe_reports(DescribeReportsInputs(table), tmp_path / "out", DescribeReportsSettings(backend="vllm"))
 
 
 class TestSelection:
     def test_shards_share_a_folder_and_the_last_one_writes_all(self, table, tmp_path):
         for index in (1, 2, 3):
-            describe_reports(table, tmp_path / "out", RULES, selection=ReportSelection(shard=Shard(index, 3)))
-        describe_reports(table, tmp_path / "whole", RULES)
+            describe_reports(
+                DescribeReportsInputs(table), tmp_path / "out", RULES, selection=Selection(shard=Shard(index, 3))
+            )
+        describe_reports(DescribeReportsInputs(table), tmp_path / "whole", RULES)
         assert answers(tmp_path / "out") == answers(tmp_path / "whole")
         assert [row["report_id"] for row in reports_of(tmp_path / "out")] == ["r1", "r2", "r3", "r4"]
 
     def test_a_later_run_on_fewer_reports_keeps_the_rows_of_the_others(self, table, tmp_path):
-        describe_reports(table, tmp_path / "out", RULES)
-        describe_reports(table, tmp_path / "out", RULES, selection=ReportSelection(limit=1))
+        describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
+        describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES, selection=Selection(limit=1))
         assert len(answers(tmp_path / "out")) == 4 * 6
 
     def test_a_report_that_left_the_source_leaves_the_tables(self, table, tmp_path):
-        describe_reports(table, tmp_path / "out", RULES)
+        describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
         write_table(table, {"r2": TEXTS["r2"]})
-        describe_reports(table, tmp_path / "out", RULES)
+        describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
         assert {name for name, _ in answers(tmp_path / "out")} == {"r2"}
 
     def test_only_failed_reports_can_be_done(self, table, tmp_path):
@@ -209,11 +250,22 @@ class TestSelection:
             return 200, completion("nonsense" if broken and TEXTS["r2"] in body["messages"][1]["content"] else REPLY)
 
         with chat_server(answer) as server:
-            describe_reports(table, tmp_path / "out", SERVER, base_url=server.url)
+            describe_reports(
+                DescribeReportsInputs(table),
+                tmp_path / "out",
+                SERVER,
+                resources=DescribeReportsResources(base_url=server.url),
+            )
             broken = False
             write_table(table, {**TEXTS, "r5": "A new report of a tumor."})
-            failed = ReportSelection(only_failed=True)
-            summary = describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, selection=failed)
+            failed = Selection(only_failed=True)
+            summary = describe_reports(
+                DescribeReportsInputs(table),
+                tmp_path / "out",
+                SERVER,
+                selection=failed,
+                resources=DescribeReportsResources(base_url=server.url),
+            )
         assert outcomes(summary) == {"r2": "done"}
         statuses = {row["report_id"]: row["status"] for row in reports_of(tmp_path / "out")}
         assert statuses == {"r1": "ok", "r2": "ok", "r3": "empty", "r4": "ok"}

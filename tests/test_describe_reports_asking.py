@@ -2,9 +2,10 @@
 
 import pytest
 
+from pipelines.core.resources import DescribeReportsResources
+from pipelines.core.selection import Selection
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.describe_reports import describe_reports
-from pipelines.reports.selection import ReportSelection
+from pipelines.describe_reports import DescribeReportsInputs, describe_reports
 from tests.describing import RULES, SERVER, TEXTS, answers, lung_reply, reports_of, write_table
 from tests.reports.chat_server import chat_server, completion
 
@@ -41,10 +42,15 @@ class TestLongReports:
         text = long_report(600_000)
         table = write_table(tmp_path / "reports.csv", {"r1": text})
         with chat_server(self.answer) as server:
-            summary = describe_reports(table, tmp_path / "out", SERVER, base_url=server.url)
+            summary = describe_reports(
+                DescribeReportsInputs(table),
+                tmp_path / "out",
+                SERVER,
+                resources=DescribeReportsResources(base_url=server.url),
+            )
         (report,) = reports_of(tmp_path / "out")
         assert report["n_parts"] >= len(text) / self.ROOM
-        assert summary.figures["reports_in_parts"] == 1
+        assert summary.facts["reports_in_parts"] == 1
         row = answers(tmp_path / "out")["r1", "margins"]
         assert (row["value"], row["grounded"], row["conflict"]) == ("clear", True, None)
         assert text[row["evidence_start"] : row["evidence_end"]] == "margins are free of tumor"
@@ -60,14 +66,19 @@ class TestLongReports:
 
         table = write_table(tmp_path / "reports.csv", {"r1": long_report(200_000)})
         with chat_server(answer) as server:
-            describe_reports(table, tmp_path / "out", SERVER, base_url=server.url)
+            describe_reports(
+                DescribeReportsInputs(table),
+                tmp_path / "out",
+                SERVER,
+                resources=DescribeReportsResources(base_url=server.url),
+            )
         assert answers(tmp_path / "out")["r1", "margins"]["value"] == "clear"
         assert reports_of(tmp_path / "out")[0]["n_parts"] > 1
 
     @pytest.mark.slow
     def test_rules_read_any_length_whole(self, tmp_path):
         table = write_table(tmp_path / "reports.csv", {"r1": long_report(600_000)})
-        describe_reports(table, tmp_path / "out", RULES)
+        describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
         assert answers(tmp_path / "out")["r1", "margins"]["value"] == "clear"
         assert reports_of(tmp_path / "out")[0]["n_parts"] == 1
 
@@ -81,12 +92,16 @@ def test_samples_vote(table, tmp_path):
     settings = DescribeReportsSettings(backend="openai", model="fake", temperature=0.7, votes=3)
     with chat_server(answer) as server:
         summary = describe_reports(
-            table, tmp_path / "out", settings, base_url=server.url, selection=ReportSelection(limit=1), workers=1
+            DescribeReportsInputs(table),
+            tmp_path / "out",
+            settings,
+            selection=Selection(limit=1),
+            resources=DescribeReportsResources(workers=1, base_url=server.url),
         )
     assert sorted(body["seed"] for body in server.bodies) == [0, 1, 2]
     row = answers(tmp_path / "out")["r1", "pleural_invasion"]
     assert (row["status"], row["agreement"]) == ("present", pytest.approx(2 / 3))
-    assert summary.figures["questions"]["pleural_invasion"]["agreement"] == 0.6667
+    assert summary.facts["questions"]["pleural_invasion"]["agreement"] == 0.6667
 
 
 class TestReportsThatSpeakToTheModel:
@@ -97,7 +112,12 @@ class TestReportsThatSpeakToTheModel:
         reply = lung_reply(pleural_invasion=entry, margins={"answer": "clear", "evidence": "Margins are free"})
         table = write_table(tmp_path / "reports.csv", {"r1": self.TEXT})
         with chat_server(lambda _: (200, completion(reply))) as server:
-            summary = describe_reports(table, tmp_path / "out", SERVER, base_url=server.url)
+            summary = describe_reports(
+                DescribeReportsInputs(table),
+                tmp_path / "out",
+                SERVER,
+                resources=DescribeReportsResources(base_url=server.url),
+            )
         return summary, answers(tmp_path / "out")
 
     def test_an_order_quoted_as_evidence_does_not_become_a_finding(self, tmp_path):
@@ -107,7 +127,7 @@ class TestReportsThatSpeakToTheModel:
             False,
         )
         assert found["r1", "margins"]["value"] == "clear"
-        assert summary.figures["reports_that_address_a_model"] == 1
+        assert summary.facts["reports_that_address_a_model"] == 1
         assert reports_of(tmp_path / "out")[0]["addresses_model"]
 
     def test_a_true_quote_for_an_ordered_answer_passes_but_the_report_is_marked(self, tmp_path):

@@ -7,10 +7,11 @@ from typer.testing import CliRunner
 
 from fivecli.app import app
 from pipelines.core.errors import BackendError, FiveError, SettingsError
+from pipelines.core.resources import DescribeReportsResources
+from pipelines.core.selection import Selection
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.describe_reports import describe_reports, plan
+from pipelines.describe_reports import DescribeReportsInputs, describe_reports, plan
 from pipelines.reports.estimate import Prices
-from pipelines.reports.selection import ReportSelection
 from tests.describing import REPLY, RULES, SECRET, SERVER, TEXTS, lung_reply, write_table
 from tests.reports.chat_server import PROMPT_TOKENS, chat_server, completion
 
@@ -22,7 +23,7 @@ def table(tmp_path):
 
 class TestPlan:
     def test_it_counts_without_asking_or_writing(self, table, tmp_path):
-        figures = plan(table, tmp_path / "out", SERVER)
+        figures = plan(DescribeReportsInputs(table), tmp_path / "out", SERVER)
         assert (figures["reports"], figures["empty_reports"], figures["reports_to_ask_about"]) == (4, 1, 3)
         assert figures["most_output_tokens"] == 3 * 1024
         assert figures["prompt_tokens"] > 3 * 500
@@ -31,18 +32,24 @@ class TestPlan:
         assert not (tmp_path / "out").exists()
 
     def test_rules_need_no_tokens(self, table, tmp_path):
-        assert "prompt_tokens" not in plan(table, tmp_path / "out", RULES)
+        assert "prompt_tokens" not in plan(DescribeReportsInputs(table), tmp_path / "out", RULES)
 
     def test_votes_multiply_the_tokens(self, table, tmp_path):
-        once = plan(table, tmp_path / "out", SERVER)
+        once = plan(DescribeReportsInputs(table), tmp_path / "out", SERVER)
         settings = DescribeReportsSettings(backend="openai", model="fake", temperature=1.0, votes=3)
-        thrice = plan(table, tmp_path / "out", settings)
+        thrice = plan(DescribeReportsInputs(table), tmp_path / "out", settings)
         assert thrice["prompt_tokens"] == pytest.approx(3 * once["prompt_tokens"], abs=2)
 
     def test_what_was_done_is_measured_and_left_out(self, table, tmp_path):
         with chat_server(lambda _: (200, completion(REPLY))) as server:
-            describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, selection=ReportSelection(limit=1))
-        figures = plan(table, tmp_path / "out", SERVER, prices=Prices(2.0, 5.0))
+            describe_reports(
+                DescribeReportsInputs(table),
+                tmp_path / "out",
+                SERVER,
+                selection=Selection(limit=1),
+                resources=DescribeReportsResources(base_url=server.url),
+            )
+        figures = plan(DescribeReportsInputs(table), tmp_path / "out", SERVER, prices=Prices(2.0, 5.0))
         assert (figures["kept_reports"], figures["reports_to_ask_about"]) == (1, 2)
         # three prompts of about the same length, PROMPT_TOKENS each
         assert figures["prompt_tokens"] == pytest.approx(2 * PROMPT_TOKENS, rel=0.02)
@@ -54,8 +61,14 @@ class TestPlan:
     def test_repeated_requests_are_part_of_what_was_measured(self, table, tmp_path):
         loose = lung_reply(margins={"answer": "clear", "evidence": "made up"})
         with chat_server(lambda _: (200, completion(loose))) as server:
-            describe_reports(table, tmp_path / "out", SERVER, base_url=server.url, selection=ReportSelection(limit=1))
-        figures = plan(table, tmp_path / "out", SERVER)
+            describe_reports(
+                DescribeReportsInputs(table),
+                tmp_path / "out",
+                SERVER,
+                selection=Selection(limit=1),
+                resources=DescribeReportsResources(base_url=server.url),
+            )
+        figures = plan(DescribeReportsInputs(table), tmp_path / "out", SERVER)
         assert figures["prompt_tokens"] == pytest.approx(2 * 2 * PROMPT_TOKENS, rel=0.02)
         assert figures["output_tokens"] == 2 * 2 * 20
 

@@ -13,12 +13,13 @@ from pipelines.core.batch import Outcome
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import ArtifactError, ChangedSettingsError, EncoderError
 from pipelines.core.feature_file import read_bag
+from pipelines.core.resources import EmbedResources
 from pipelines.core.schemas import EMBEDDED_SLIDES
 from pipelines.core.settings import EmbedSettings
-from pipelines.embed import embed, plan
+from pipelines.embed import EmbedInputs, embed, plan
 from pipelines.encoders.preset import Preset
 from pipelines.encoders.presets import ENCODER_PRESETS
-from pipelines.tile import tile
+from pipelines.tile import TileInputs, tile
 from tests.embedding import STAND_INS, TILING, TISSUE, kept_corners, use_stand_ins
 from tests.slide_files import GLASS, destroy_tile, write_lossless_slide
 
@@ -38,12 +39,17 @@ def tiles(tmp_path):
         CohortSlide("blank", tmp_path / "slides/blank.tif"),
         CohortSlide("broken", tmp_path / "slides/broken.svs"),
     ]
-    tile(slides, tmp_path / "tiles", TILING)
+    tile(TileInputs(slides), tmp_path / "tiles", TILING)
     return tmp_path / "tiles"
 
 
 def test_every_kept_tile_has_the_features_of_its_own_pixels(tiles, tmp_path, mean_colour):
-    embed(tiles, tmp_path / "features", EmbedSettings(dtype="float32"), batch_size=7)
+    embed(
+        EmbedInputs(tiles),
+        tmp_path / "features",
+        EmbedSettings(dtype="float32"),
+        resources=EmbedResources(batch_size=7),
+    )
     bag = read_bag(tmp_path / "features/d/a.h5")
     assert [tuple(corner) for corner in bag.coords.tolist()] == kept_corners(tiles, "d/a")
     expected = [TISSUE[y : y + 112, x : x + 112].mean(axis=(0, 1)) for x, y in bag.coords.tolist()]
@@ -53,8 +59,10 @@ def test_every_kept_tile_has_the_features_of_its_own_pixels(tiles, tmp_path, mea
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (5, 3), (64, 2)])
 def test_features_do_not_depend_on_batches_and_threads(tiles, tmp_path, mean_colour, batch_size, workers):
     settings = EmbedSettings(dtype="float32")
-    embed(tiles, tmp_path / "one", settings, batch_size=16, workers=1)
-    embed(tiles, tmp_path / "two", settings, batch_size=batch_size, workers=workers)
+    embed(EmbedInputs(tiles), tmp_path / "one", settings, resources=EmbedResources(workers=1, batch_size=16))
+    embed(
+        EmbedInputs(tiles), tmp_path / "two", settings, resources=EmbedResources(workers=workers, batch_size=batch_size)
+    )
     one, two = (read_bag(tmp_path / name / "d/a.h5") for name in ("one", "two"))
     assert np.array_equal(one.features, two.features)
     assert np.array_equal(one.coords, two.coords)
@@ -62,7 +70,7 @@ def test_features_do_not_depend_on_batches_and_threads(tiles, tmp_path, mean_col
 
 def test_other_tools_find_what_they_document(tiles, tmp_path, mean_colour):
     """TRIDENT and TITAN need attributes of `coords`; CLAM needs `features` and integer `coords`."""
-    embed(tiles, tmp_path / "features", EmbedSettings())
+    embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings())
     with h5py.File(tmp_path / "features/d/a.h5") as h5:
         attributes = dict(h5["coords"].attrs)
         assert h5["features"].dtype == np.float16
@@ -77,20 +85,20 @@ def test_other_tools_find_what_they_document(tiles, tmp_path, mean_colour):
 
 
 def test_an_empty_slide_is_a_success_and_a_failed_one_is_left_out(tiles, tmp_path, mean_colour):
-    summary = embed(tiles, tmp_path / "features", EmbedSettings())
+    summary = embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings())
     rows = {row["slide_id"]: row for row in EMBEDDED_SLIDES.read_rows(tmp_path / "features/slides.parquet")}
     assert {name: row["status"] for name, row in rows.items()} == {"d/a": "ok", "blank": "empty"}
     assert rows["d/a"]["patient_id"] == "P1"
     assert read_bag(tmp_path / "features/blank.h5").features.shape == (0, 3)
-    assert summary.figures["slides_left_out"] == 1
+    assert summary.facts["slides_left_out"] == 1
 
 
 def test_a_rerun_keeps_what_is_there_and_makes_what_is_missing(tiles, tmp_path, mean_colour):
     out = tmp_path / "features"
-    embed(tiles, out, EmbedSettings())
+    embed(EmbedInputs(tiles), out, EmbedSettings())
     before = (out / "blank.h5").stat().st_mtime_ns
     (out / "d/a.h5").write_bytes((out / "d/a.h5").read_bytes()[:500])  # as if a disk had failed
-    summary = embed(tiles, out, EmbedSettings())
+    summary = embed(EmbedInputs(tiles), out, EmbedSettings())
     assert [result.outcome for result in summary.results] == [Outcome.DONE, Outcome.KEPT]
     assert (out / "blank.h5").stat().st_mtime_ns == before
     assert len(read_bag(out / "d/a.h5").coords) == len(kept_corners(tiles, "d/a"))
@@ -101,7 +109,7 @@ def test_slides_that_another_process_held_for_a_while_are_embedded_in_the_end(
 ):
     """The other process lets go of a slide without having made it, after the others were made here."""
     write_lossless_slide(tmp_path / "slides/z.tif", TISSUE, 0.5)
-    tile([CohortSlide("z", tmp_path / "slides/z.tif")], tmp_path / "tiles", TILING)
+    tile(TileInputs([CohortSlide("z", tmp_path / "slides/z.tif")]), tmp_path / "tiles", TILING)
     held = {"d/a"}
 
     @contextmanager
@@ -109,7 +117,7 @@ def test_slides_that_another_process_held_for_a_while_are_embedded_in_the_end(
         yield not (path.name == "d__a.lock" and held and held.pop())
 
     monkeypatch.setattr("pipelines.core.batch.isolation.item_lock", item_lock)
-    embed(tiles, tmp_path / "features", EmbedSettings())
+    embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings())
     rows = {row["slide_id"]: row for row in EMBEDDED_SLIDES.read_rows(tmp_path / "features/slides.parquet")}
     assert rows["d/a"]["n_tiles"] == len(kept_corners(tiles, "d/a"))
     assert len(read_bag(tmp_path / "features/d/a.h5").features) == len(kept_corners(tiles, "d/a"))
@@ -117,7 +125,7 @@ def test_slides_that_another_process_held_for_a_while_are_embedded_in_the_end(
 
 def test_what_another_process_made_meanwhile_is_kept(tiles, tmp_path, mean_colour, monkeypatch):
     out = tmp_path / "features"
-    embed(tiles, tmp_path / "other", EmbedSettings())
+    embed(EmbedInputs(tiles), tmp_path / "other", EmbedSettings())
 
     @contextmanager
     def item_lock(path, **_):
@@ -126,7 +134,7 @@ def test_what_another_process_made_meanwhile_is_kept(tiles, tmp_path, mean_colou
         yield True
 
     monkeypatch.setattr("pipelines.core.batch.isolation.item_lock", item_lock)
-    outcomes = {result.item_id: result.outcome for result in embed(tiles, out, EmbedSettings()).results}
+    outcomes = {result.item_id: result.outcome for result in embed(EmbedInputs(tiles), out, EmbedSettings()).results}
     assert outcomes == {"d/a": Outcome.KEPT, "blank": Outcome.EMPTY}
 
 
@@ -135,7 +143,7 @@ def test_tiles_that_cannot_be_read_are_counted_and_never_white(tiles, tmp_path, 
     destroy_jpeg_slide(tmp_path / "slides/a.tif", destroyed)
     tile_rows = kept_corners(tiles, "d/a")
     hit = [(x, y) for x, y in tile_rows if x + 112 > 512 and x < 768 and y + 112 > 256 and y < 512]
-    embed(tiles, tmp_path / "features", EmbedSettings(dtype="float32"))
+    embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings(dtype="float32"))
     bag = read_bag(tmp_path / "features/d/a.h5")
     row = EMBEDDED_SLIDES.read_rows(tmp_path / "features/slides.parquet")[0]
     assert hit
@@ -154,14 +162,14 @@ def destroy_jpeg_slide(path, index):
 
 
 def test_features_of_another_encoder_in_the_folder_are_noticed(tiles, tmp_path, mean_colour):
-    embed(tiles, tmp_path / "features", EmbedSettings())
+    embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings())
     with pytest.raises(ChangedSettingsError, match="encoder"):
-        embed(tiles, tmp_path / "features", EmbedSettings(encoder="timm:resnet50"))
+        embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings(encoder="timm:resnet50"))
 
 
 def test_useless_features_fail_the_slide_and_say_so(tiles, tmp_path, mean_colour, monkeypatch):
     monkeypatch.setattr(STAND_INS["mean-colour"], "_colour", lambda tiles: np.full((len(tiles), 3), np.nan))
-    summary = embed(tiles, tmp_path / "features", EmbedSettings())
+    summary = embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings())
     assert [result.item_id for result in summary.failures] == ["d/a"]
     assert "not finite" in summary.failures[0].error
     assert not (tmp_path / "features/d/a.h5").exists()
@@ -178,7 +186,7 @@ def test_tiles_the_encoder_was_not_trained_for_need_a_word(tiles, tmp_path, monk
 
 def test_a_folder_without_tiles_names_the_command_to_run(tmp_path):
     with pytest.raises(ArtifactError) as caught:
-        embed(tmp_path, tmp_path / "features", EmbedSettings())
+        embed(EmbedInputs(tmp_path), tmp_path / "features", EmbedSettings())
     assert "five tile" in caught.value.hint
 
 

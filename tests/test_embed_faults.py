@@ -10,8 +10,9 @@ import pytest
 
 from pipelines.core.batch import Outcome
 from pipelines.core.feature_file import read_bag
+from pipelines.core.resources import EmbedResources
 from pipelines.core.settings import EmbedSettings
-from pipelines.embed import embed
+from pipelines.embed import EmbedInputs, embed
 from tests.embedding import STAND_INS, tile_slides, use_stand_ins
 
 KILLED = """
@@ -53,11 +54,11 @@ def test_a_killed_run_is_taken_up_where_it_was(tmp_path, monkeypatch, batches):
     kept = {path: path.stat().st_mtime_ns for path in whole}
 
     use_stand_ins(monkeypatch)
-    summary = embed(tiles, out, EmbedSettings(), batch_size=20)
+    summary = embed(EmbedInputs(tiles), out, EmbedSettings(), resources=EmbedResources(batch_size=20))
     outcomes = [result.outcome for result in summary.results]
     assert outcomes == [Outcome.KEPT] * len(whole) + [Outcome.DONE] * (3 - len(whole))
     assert {path: path.stat().st_mtime_ns for path in whole} == kept
-    embed(tiles, tmp_path / "undisturbed", EmbedSettings(), batch_size=20)
+    embed(EmbedInputs(tiles), tmp_path / "undisturbed", EmbedSettings(), resources=EmbedResources(batch_size=20))
     for name in "abc":
         one, two = (read_bag(folder / f"{name}.h5") for folder in (out, tmp_path / "undisturbed"))
         assert np.array_equal(one.features, two.features)
@@ -81,8 +82,8 @@ def test_an_encoder_that_breaks_down_midway_fails_its_slide_and_the_rest_goes_on
         return colour(tiles)
 
     monkeypatch.setattr(encoder, "_colour", breaks_down)
-    summary = embed(tiles, out, EmbedSettings(), batch_size=20)
+    summary = embed(EmbedInputs(tiles), out, EmbedSettings(), resources=EmbedResources(batch_size=20))
     assert [result.outcome for result in summary.results] == [Outcome.FAILED, Outcome.DONE]
     assert "illegal memory access" in summary.failures[0].error
     assert not (out / "a.h5").exists()
-    assert embed(tiles, out, EmbedSettings()).counts["done"] == 1
+    assert embed(EmbedInputs(tiles), out, EmbedSettings()).counts["done"] == 1

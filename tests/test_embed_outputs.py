@@ -16,10 +16,11 @@ from fivecli.app import app
 from pipelines.core.batch import Outcome
 from pipelines.core.errors import ChangedSettingsError, EncoderError, SettingsError
 from pipelines.core.feature_file import read_bag, read_info
+from pipelines.core.resources import EmbedResources
 from pipelines.core.schemas import EMBEDDED_SLIDES
 from pipelines.core.selection import Selection, Shard
 from pipelines.core.settings import EmbedSettings, PictureSettings
-from pipelines.embed import embed, plan
+from pipelines.embed import EmbedInputs, embed, plan
 from pipelines.slides import tile_stream
 from pipelines.slides.slide import Slide
 from tests.embedding import STAND_INS, TISSUE, kept_corners, tile_slides, use_stand_ins
@@ -49,9 +50,9 @@ def table(folder):
 
 
 def test_several_encoders_give_what_each_gives_alone(tiles, tmp_path, stand_ins):
-    embed(tiles, tmp_path / "both", BOTH, batch_size=7)
+    embed(EmbedInputs(tiles), tmp_path / "both", BOTH, resources=EmbedResources(batch_size=7))
     for settings in BOTH:
-        embed(tiles, tmp_path / settings.encoder, settings)
+        embed(EmbedInputs(tiles), tmp_path / settings.encoder, settings)
         together, alone = tmp_path / "both" / settings.encoder, tmp_path / settings.encoder
         for name in "abc":
             assert np.array_equal(read_bag(together / f"{name}.h5").features, read_bag(alone / f"{name}.h5").features)
@@ -60,8 +61,8 @@ def test_several_encoders_give_what_each_gives_alone(tiles, tmp_path, stand_ins)
 
 
 def test_each_folder_is_that_of_its_encoder_and_kept_by_a_run_with_it_alone(tiles, tmp_path, stand_ins):
-    embed(tiles, tmp_path, BOTH)
-    summary = embed(tiles, tmp_path / "first-pixel", BOTH[1])
+    embed(EmbedInputs(tiles), tmp_path, BOTH)
+    summary = embed(EmbedInputs(tiles), tmp_path / "first-pixel", BOTH[1])
     assert {result.outcome for result in summary.results} == {Outcome.KEPT}
 
 
@@ -73,12 +74,12 @@ def test_each_tile_is_read_once_for_all_encoders_and_pictures(tiles, tmp_path, s
         return original(self, x, y, *sizes)
 
     monkeypatch.setattr(Slide, "read_tile", counted)
-    embed(tiles, tmp_path, BOTH, pictures=PictureSettings("jpg"))
+    embed(EmbedInputs(tiles), tmp_path, BOTH, pictures=PictureSettings("jpg"))
     assert read == {(name, x, y): 1 for name in "abc" for x, y in kept_corners(tiles, name)}
 
 
 def test_only_the_encoder_whose_features_are_missing_runs(tiles, tmp_path, stand_ins, monkeypatch):
-    embed(tiles, tmp_path, BOTH)
+    embed(EmbedInputs(tiles), tmp_path, BOTH)
     (tmp_path / "first-pixel/b.h5").unlink()
     before = (tmp_path / "mean-colour/b.h5").stat().st_mtime_ns
     loaded = []
@@ -86,7 +87,7 @@ def test_only_the_encoder_whose_features_are_missing_runs(tiles, tmp_path, stand
         "pipelines.encoders.encoder.load_encoder",
         lambda preset, **_: loaded.append(preset.name) or STAND_INS[preset.name],
     )
-    summary = embed(tiles, tmp_path, BOTH)
+    summary = embed(EmbedInputs(tiles), tmp_path, BOTH)
     assert loaded == ["first-pixel"]
     assert summary.counts["done"] == 1
     assert (tmp_path / "mean-colour/b.h5").stat().st_mtime_ns == before
@@ -94,22 +95,22 @@ def test_only_the_encoder_whose_features_are_missing_runs(tiles, tmp_path, stand
 
 
 def test_nothing_is_loaded_where_all_is_current(tiles, tmp_path, stand_ins, monkeypatch):
-    embed(tiles, tmp_path, BOTH)
+    embed(EmbedInputs(tiles), tmp_path, BOTH)
     no_loading(monkeypatch)
     seen = []
-    summary = embed(tiles, tmp_path, BOTH, on_result=seen.append)
+    summary = embed(EmbedInputs(tiles), tmp_path, BOTH, on_result=seen.append)
     assert summary.counts["kept"] == 3
     assert [(result.item_id, result.total) for result in seen] == [("a", 3), ("b", 3), ("c", 3)]
 
 
 def test_an_encoder_named_twice_is_refused(tiles, tmp_path):
     with pytest.raises(SettingsError, match="same folder twice"):
-        embed(tiles, tmp_path / "out", [EmbedSettings(), EmbedSettings()])
+        embed(EmbedInputs(tiles), tmp_path / "out", [EmbedSettings(), EmbedSettings()])
 
 
 @pytest.mark.parametrize("format", ["jpg", "webp"])
 def test_pictures_show_the_tiles_and_bear_their_corners(tiles, tmp_path, stand_ins, format):
-    embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings(format, quality=95))
+    embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), pictures=PictureSettings(format, quality=95))
     with zipfile.ZipFile(tmp_path / "patches/a.zip") as archive:
         corners = [f"{x}_{y}.{format}" for x, y in kept_corners(tiles, "a")]
         assert archive.namelist() == corners
@@ -123,28 +124,34 @@ def test_pictures_show_the_tiles_and_bear_their_corners(tiles, tmp_path, stand_i
 
 
 def test_pictures_can_be_asked_for_later_and_load_no_encoder(tiles, tmp_path, stand_ins, monkeypatch):
-    embed(tiles, tmp_path, EmbedSettings())
+    embed(EmbedInputs(tiles), tmp_path, EmbedSettings())
     no_loading(monkeypatch)
-    embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
+    embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
     made = (tmp_path / "patches/a.zip").stat().st_mtime_ns
-    summary = embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
+    summary = embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
     assert summary.counts["kept"] == 3
     assert (tmp_path / "patches/a.zip").stat().st_mtime_ns == made
     assert set(table(tmp_path)) == set("abc")
 
 
 def test_pictures_of_another_format_are_noticed_before_anything_is_made(tiles, tmp_path, stand_ins):
-    embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"), selection=Selection(shard=Shard(1, 3)))
+    embed(
+        EmbedInputs(tiles),
+        tmp_path,
+        EmbedSettings(),
+        selection=Selection(shard=Shard(1, 3)),
+        pictures=PictureSettings("jpg"),
+    )
     with pytest.raises(ChangedSettingsError, match="'jpg' -> 'webp'"):
-        embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings("webp"))
+        embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), pictures=PictureSettings("webp"))
     assert not (tmp_path / "b.h5").exists()
 
 
 def test_an_archive_cut_short_is_made_anew(tiles, tmp_path, stand_ins):
-    embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
+    embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
     whole = (tmp_path / "patches/a.zip").read_bytes()
     (tmp_path / "patches/a.zip").write_bytes(whole[: len(whole) // 2])
-    summary = embed(tiles, tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
+    summary = embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
     assert [result.outcome for result in summary.results] == [Outcome.DONE, Outcome.KEPT, Outcome.KEPT]
     assert (tmp_path / "patches/a.zip").read_bytes() == whole
 
@@ -154,8 +161,8 @@ def test_copies_are_read_in_place_of_slides_on_slow_storage_and_gone_afterwards(
 ):
     opened, original = [], tile_stream.open_slide
     monkeypatch.setattr(tile_stream, "open_slide", lambda path: opened.append(path) or original(path))
-    embed(tiles, tmp_path / "copied", BOTH[0], stage_dir=tmp_path / "fast")
-    embed(tiles, tmp_path / "in-place", BOTH[0])
+    embed(EmbedInputs(tiles), tmp_path / "copied", BOTH[0], resources=EmbedResources(stage_dir=tmp_path / "fast"))
+    embed(EmbedInputs(tiles), tmp_path / "in-place", BOTH[0])
     from_copies = [path for path in opened if path.is_relative_to(tmp_path / "fast")]
     assert {path.name for path in from_copies} == {"a.tif", "b.tif", "c.tif"}
     assert opened[: len(from_copies)] == from_copies
@@ -168,7 +175,9 @@ def test_copies_are_read_in_place_of_slides_on_slow_storage_and_gone_afterwards(
 def test_a_slide_that_cannot_be_copied_fails_alone_and_is_named(tmp_path, stand_ins):
     tiles = tile_slides(tmp_path, ["a", "b"])
     (tmp_path / "slides/a.tif").unlink()
-    summary = embed(tiles, tmp_path / "out", EmbedSettings(), stage_dir=tmp_path / "fast")
+    summary = embed(
+        EmbedInputs(tiles), tmp_path / "out", EmbedSettings(), resources=EmbedResources(stage_dir=tmp_path / "fast")
+    )
     assert [result.outcome for result in summary.results] == [Outcome.FAILED, Outcome.DONE]
     assert str(tmp_path / "slides/a.tif") in summary.failures[0].error
 
@@ -176,7 +185,7 @@ def test_a_slide_that_cannot_be_copied_fails_alone_and_is_named(tmp_path, stand_
 def test_shards_are_disjoint_and_together_all(tiles, tmp_path, stand_ins):
     done = []
     for index in (1, 2):
-        summary = embed(tiles, tmp_path, EmbedSettings(), selection=Selection(shard=Shard(index, 2)))
+        summary = embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), selection=Selection(shard=Shard(index, 2)))
         done.append({result.item_id for result in summary.results})
     assert done == [{"a", "c"}, {"b"}]
     assert set(table(tmp_path)) == set("abc")
@@ -186,19 +195,19 @@ def test_only_what_failed_is_done_again(tiles, tmp_path, stand_ins, monkeypatch)
     useless = STAND_INS["mean-colour"]
     with monkeypatch.context() as patch:
         patch.setattr(useless, "_colour", lambda tiles: np.full((len(tiles), 3), np.nan))
-        embed(tiles, tmp_path, EmbedSettings(), selection=Selection(shard=Shard(2, 2)))
-    summary = embed(tiles, tmp_path, EmbedSettings(), selection=Selection(only_failed=True))
+        embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), selection=Selection(shard=Shard(2, 2)))
+    summary = embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), selection=Selection(only_failed=True))
     assert [(result.item_id, result.outcome) for result in summary.results] == [("b", Outcome.DONE)]
     assert {name: row["status"] for name, row in table(tmp_path).items()} == {"b": "ok"}
 
 
 def test_a_dry_run_counts_what_is_missing_and_writes_nothing(tiles, tmp_path, stand_ins, monkeypatch):
     n_tiles = len(kept_corners(tiles, "a"))
-    assert plan(tiles, tmp_path / "out", EmbedSettings())["seconds"] == "not known"
+    assert plan(EmbedInputs(tiles), tmp_path / "out", EmbedSettings())["seconds"] == "not known"
     assert not (tmp_path / "out").exists()
-    embed(tiles, tmp_path / "out", EmbedSettings(), selection=Selection(shard=Shard(1, 3)))
+    embed(EmbedInputs(tiles), tmp_path / "out", EmbedSettings(), selection=Selection(shard=Shard(1, 3)))
     no_loading(monkeypatch)
-    found = plan(tiles, tmp_path / "out", EmbedSettings())
+    found = plan(EmbedInputs(tiles), tmp_path / "out", EmbedSettings())
     row = table(tmp_path / "out")["a"]
     assert (found["slides"], found["current"], found["to_do"], found["tiles_to_do"]) == (3, 1, 2, 2 * n_tiles)
     assert found["gigabytes_to_write"] == pytest.approx(2 * n_tiles * 3 * 2 / 1e9, abs=5e-4)  # 3 float16 a tile
@@ -213,7 +222,7 @@ def test_weights_that_do_not_fit_are_refused_before_a_slide_is_opened(tiles, tmp
     save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "wrong.safetensors")
     settings = EmbedSettings(encoder="timm:test_resnet", weights=tmp_path / "wrong.safetensors")
     with pytest.raises(EncoderError, match="not the weights of timm:test_resnet"):
-        embed(tiles, tmp_path / "out", settings)
+        embed(EmbedInputs(tiles), tmp_path / "out", settings)
     assert not (tmp_path / "out").exists()  # the right weights will need no --overwrite
 
 
@@ -228,10 +237,16 @@ def tiny_weights(tmp_path_factory):
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(tiles, tmp_path, tiny_weights):
     settings = EmbedSettings(encoder="timm:test_resnet", weights=tiny_weights, dtype="float32")
-    embed(tiles, tmp_path / "one", settings)
-    summary = embed(tiles, tmp_path / "two", settings, device="cpu:0,1", pictures=PictureSettings("jpg"))
+    embed(EmbedInputs(tiles), tmp_path / "one", settings)
+    summary = embed(
+        EmbedInputs(tiles),
+        tmp_path / "two",
+        settings,
+        resources=EmbedResources(device="cpu:0,1"),
+        pictures=PictureSettings("jpg"),
+    )
     assert summary.counts["done"] == 3
-    assert summary.figures["tiles"] == 3 * len(kept_corners(tiles, "a"))
+    assert summary.facts["tiles"] == 3 * len(kept_corners(tiles, "a"))
     for name in "abc":
         one, two = (read_bag(tmp_path / run / f"{name}.h5").features for run in ("one", "two"))
         assert np.array_equal(one, two)
@@ -244,14 +259,13 @@ def test_features_of_a_network_depend_on_batches_and_threads_by_rounding_only(
     tiles, tmp_path, tiny_weights, batch_size, workers
 ):
     settings = EmbedSettings(encoder="timm:test_resnet", weights=tiny_weights, dtype="float32")
-    embed(tiles, tmp_path / "one", settings, selection=Selection(shard=Shard(1, 3)))
+    embed(EmbedInputs(tiles), tmp_path / "one", settings, selection=Selection(shard=Shard(1, 3)))
     embed(
-        tiles,
+        EmbedInputs(tiles),
         tmp_path / "two",
         settings,
         selection=Selection(shard=Shard(1, 3)),
-        batch_size=batch_size,
-        workers=workers,
+        resources=EmbedResources(workers=workers, batch_size=batch_size),
     )
     one, two = (read_bag(tmp_path / run / "a.h5").features for run in ("one", "two"))
     assert np.abs(one - two).max() <= 1e-5 * np.abs(one).max()

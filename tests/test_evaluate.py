@@ -8,7 +8,7 @@ from pipelines.core.errors import ArtifactError, CohortError, SettingsError
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.settings import EvaluateSettings
-from pipelines.evaluate import evaluate
+from pipelines.evaluate import EvaluateInputs, evaluate
 
 
 def write(folder, lines, classes=("LUAD", "LUSC")):
@@ -54,7 +54,7 @@ def folds(tmp_path):
 
 
 def test_only_tested_slides_count(folds):
-    found = evaluate(folds[:1], EvaluateSettings(resamples=0))
+    found = evaluate(EvaluateInputs(folds[:1]), EvaluateSettings(resamples=0))
     assert found.pooled.n == 2
     assert found.pooled.confusion == [[1, 0], [0, 1]]
     assert found.left_out == {"in split train": 2}
@@ -62,7 +62,7 @@ def test_only_tested_slides_count(folds):
 
 def test_folds_are_pooled_and_each_slide_counts_once(folds):
     """Fold 0 is right twice, fold 1 wrong twice."""
-    found = evaluate(folds, EvaluateSettings(resamples=0))
+    found = evaluate(EvaluateInputs(folds), EvaluateSettings(resamples=0))
     assert found.pooled.n == 4
     assert found.pooled.confusion == [[1, 1], [1, 1]]
     assert figures(found.pooled)["accuracy"] == 0.5
@@ -77,7 +77,7 @@ def test_runs_that_test_the_same_slide_are_not_pooled(tmp_path):
         write(tmp_path / f"seed-{k}", [("s1", "a", "LUAD", "test", -1 - k), ("s2", "b", "LUSC", "test", 1 - 3 * k)])
         for k in (0, 1)
     ]
-    found = evaluate(runs, EvaluateSettings(resamples=0))
+    found = evaluate(EvaluateInputs(runs), EvaluateSettings(resamples=0))
     assert found.pooled is None
     assert [run.n for run in found.runs] == [2, 2]
     assert next(spread.mean for spread in found.spread if spread.name == "accuracy") == 0.75
@@ -88,9 +88,9 @@ def test_one_run_given_twice_is_refused_by_name(folds, tmp_path):
     copy.mkdir()
     (copy / "predictions.parquet").write_bytes((folds[0] / "predictions.parquet").read_bytes())
     with pytest.raises(CohortError, match="fold-0 hold the same predictions"):
-        evaluate([folds[0], copy], EvaluateSettings())
+        evaluate(EvaluateInputs([folds[0], copy]), EvaluateSettings())
     with pytest.raises(CohortError, match="same predictions"):
-        evaluate([folds[0], folds[0]], EvaluateSettings())
+        evaluate(EvaluateInputs([folds[0], folds[0]]), EvaluateSettings())
 
 
 def test_a_slide_the_run_has_never_seen_counts_unless_its_patient_was_trained_on(tmp_path):
@@ -104,13 +104,13 @@ def test_a_slide_the_run_has_never_seen_counts_unless_its_patient_was_trained_on
             ("s5", None, "LUAD", None, -1),
         ],
     )
-    found = evaluate([folder], EvaluateSettings(resamples=0))
+    found = evaluate(EvaluateInputs([folder]), EvaluateSettings(resamples=0))
     assert [row["item"] for row in found.rows] == ["s3", "s4", "s5"]
     assert found.left_out == {"in split train": 1, "the run trained on another slide of the patient": 1}
 
 
 def test_training_slides_count_only_on_request(folds):
-    found = evaluate(folds[:1], EvaluateSettings(split="train", resamples=0))
+    found = evaluate(EvaluateInputs(folds[:1]), EvaluateSettings(split="train", resamples=0))
     assert [row["item"] for row in found.rows] == ["sc", "sd"]
 
 
@@ -120,7 +120,7 @@ def test_labels_of_the_cohort_replace_the_recorded_ones(tmp_path):
     )
     table = tmp_path / "labels.csv"
     table.write_text("slide_id,label\ns1,LUSC\ns2,LUAD\n")
-    found = evaluate([folder], EvaluateSettings(resamples=0), cohort=table)
+    found = evaluate(EvaluateInputs([folder], cohort=table), EvaluateSettings(resamples=0))
     assert found.pooled.confusion == [[1, 0], [0, 1]]
     assert found.left_out == {"no label": 1}
 
@@ -133,7 +133,7 @@ def test_patients_count_once_and_by_their_cohort_label_unless_it_is_contradictor
     PATIENT_PREDICTIONS.write(tmp_path / "patients.parquet", rows, Provenance({}))
     table = tmp_path / "labels.csv"
     table.write_text("slide_id,patient_id,label\ns1,p1,A\ns2,p1,A\ns3,p2,B\ns4,p3,A\ns5,p3,B\n")
-    found = evaluate([tmp_path], EvaluateSettings(level="patient", resamples=0), cohort=table)
+    found = evaluate(EvaluateInputs([tmp_path], cohort=table), EvaluateSettings(level="patient", resamples=0))
     assert found.pooled.n == 2
     assert figures(found.pooled)["auc"] == 1.0
     assert found.left_out == {"no label": 1}
@@ -142,25 +142,25 @@ def test_patients_count_once_and_by_their_cohort_label_unless_it_is_contradictor
 def test_a_label_that_is_no_class_of_the_run_is_refused_by_slide(tmp_path):
     folder = write(tmp_path / "p", [("s1", "a", "normal", "test", 1)])
     with pytest.raises(CohortError, match=r"label 'normal' of 's1' is not a class of the run \(LUAD, LUSC\)"):
-        evaluate([folder], EvaluateSettings())
+        evaluate(EvaluateInputs([folder]), EvaluateSettings())
 
 
 def test_runs_with_other_classes_are_refused(folds, tmp_path):
     other = write(tmp_path / "p", [("s1", "a", "A", "test", 1)], classes=("A", "B"))
     with pytest.raises(ArtifactError, match=r"classes A, B, but .*fold-0 has LUAD, LUSC"):
-        evaluate([folds[0], other], EvaluateSettings())
+        evaluate(EvaluateInputs([folds[0], other]), EvaluateSettings())
 
 
 def test_a_folder_with_nothing_to_count_is_refused_and_says_why(tmp_path):
     folder = write(tmp_path / "p", [("s1", "a", "LUAD", "train", 1), ("s2", "b", None, "test", 1)])
     with pytest.raises(CohortError, match="1 in split train; 1 no label") as error:
-        evaluate([folder], EvaluateSettings())
+        evaluate(EvaluateInputs([folder]), EvaluateSettings())
     assert "--cohort" in error.value.hint
 
 
 def test_a_folder_without_predictions_names_the_command_to_run(tmp_path):
     with pytest.raises(ArtifactError, match="no such file") as error:
-        evaluate([tmp_path], EvaluateSettings())
+        evaluate(EvaluateInputs([tmp_path]), EvaluateSettings())
     assert "five predict" in error.value.hint
 
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from fivecli.app import app
 from pipelines.core.errors import ArtifactError, CohortError, SettingsError
 from pipelines.core.settings import DescribeReportsSettings, EvaluateDescriptionsSettings
-from pipelines.describe_reports import describe_reports
-from pipelines.evaluate_descriptions import evaluate_descriptions
+from pipelines.describe_reports import DescribeReportsInputs, describe_reports
+from pipelines.evaluate_descriptions import EvaluateDescriptionsInputs, evaluate_descriptions
 
 REPORTS = {
     ("r1", "p1"): "Carcinoma, poorly differentiated. Margins are free of tumor. Solid nests and sheets.",
@@ -28,7 +28,7 @@ def descriptions(tmp_path_factory):
     with (folder / "reports.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("report_id", "patient_id", "text"), *((*ids, t) for ids, t in REPORTS.items())])
     settings = DescribeReportsSettings(questions="lung-histology")
-    describe_reports(folder / "reports.csv", folder / "out", settings)
+    describe_reports(DescribeReportsInputs(folder / "reports.csv"), folder / "out", settings)
     return folder / "out"
 
 
@@ -46,7 +46,7 @@ def test_answers_are_compared_by_report(descriptions, tmp_path):
     table = gold(
         tmp_path, "report_id,margins,pleural_invasion\nr1,clear,\nr2,involved,\nr3,involved,present\nr4,unknown,\n"
     )
-    found = evaluate_descriptions(descriptions, table, NO_INTERVALS)
+    found = evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, table), NO_INTERVALS)
     margins = by_question(found)["margins"]
     assert (found.key, margins.n, margins.n_patients, margins.accuracy.value) == ("report_id", 4, 3, 0.75)
     assert margins.categories == ("clear", "involved", "unknown")
@@ -57,27 +57,32 @@ def test_answers_are_compared_by_report(descriptions, tmp_path):
 
 def test_by_patient_the_first_report_that_answers_counts(descriptions, tmp_path):
     table = gold(tmp_path, "patient_id,margins,pleural_invasion\np1,clear,unknown\np2,involved,present\n")
-    found = evaluate_descriptions(descriptions, table, NO_INTERVALS)
+    found = evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, table), NO_INTERVALS)
     assert found.key == "patient_id"
     assert [one.accuracy.value for one in found.questions] == [1.0, 1.0]
 
 
 def test_of_a_phrase_only_counts_whether_something_is_said(descriptions, tmp_path):
     table = gold(tmp_path, "report_id,growth_pattern\nr1,solid\nr4,unknown\nr2,acinar\n")
-    found = by_question(evaluate_descriptions(descriptions, table, NO_INTERVALS))["growth_pattern"]
+    found = by_question(evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, table), NO_INTERVALS))[
+        "growth_pattern"
+    ]
     assert found.categories == ("stated", "unknown")
     assert found.confusion == [[1, 1], [0, 1]]
 
 
 def test_rows_that_were_not_described_are_counted(descriptions, tmp_path):
     table = gold(tmp_path, "report_id,margins\nr1,clear\nr99,clear\n")
-    assert evaluate_descriptions(descriptions, table, NO_INTERVALS).not_described == 1
+    assert evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, table), NO_INTERVALS).not_described == 1
 
 
 def test_columns_may_have_a_prefix_and_values_capitals(descriptions, tmp_path):
     table = gold(tmp_path, "report_id,category_margins\nr1,Clear\n")
     settings = EvaluateDescriptionsSettings(column_prefix="category_", resamples=0)
-    assert evaluate_descriptions(descriptions, table, settings).questions[0].accuracy.value == 1.0
+    assert (
+        evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, table), settings).questions[0].accuracy.value
+        == 1.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +99,7 @@ def test_columns_may_have_a_prefix_and_values_capitals(descriptions, tmp_path):
 )
 def test_a_table_that_cannot_be_used_is_named_with_the_reason(descriptions, tmp_path, text, said):
     with pytest.raises(CohortError, match=said) as caught:
-        evaluate_descriptions(descriptions, gold(tmp_path, text), NO_INTERVALS)
+        evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, gold(tmp_path, text)), NO_INTERVALS)
     assert "gold.csv" in caught.value.message
     assert "secret" not in caught.value.message + caught.value.hint
     assert caught.value.hint
@@ -102,7 +107,9 @@ def test_a_table_that_cannot_be_used_is_named_with_the_reason(descriptions, tmp_
 
 def test_a_folder_without_descriptions_is_told_from_a_missing_question_set(tmp_path):
     with pytest.raises(ArtifactError, match=r"answers\.parquet") as caught:
-        evaluate_descriptions(tmp_path, gold(tmp_path, "report_id,margins\nr1,clear\n"), NO_INTERVALS)
+        evaluate_descriptions(
+            EvaluateDescriptionsInputs(tmp_path, gold(tmp_path, "report_id,margins\nr1,clear\n")), NO_INTERVALS
+        )
     assert "five describe-reports" in caught.value.hint
 
 

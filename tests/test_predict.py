@@ -15,7 +15,7 @@ from pipelines.core.batch import Outcome
 from pipelines.core.errors import ArtifactError, SettingsError
 from pipelines.core.feature_file import SLIDE_NOTE, slide_dimensions
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
-from pipelines.core.selection import Shard
+from pipelines.core.selection import Selection, Shard
 from pipelines.core.settings import PredictSettings, TrainSettings
 from pipelines.model.prediction.class_scores import class_probabilities, patient_rows
 from pipelines.predict import PredictInputs, plan, predict
@@ -170,11 +170,11 @@ def test_labels_and_slides_are_those_of_the_cohort_of_now(cohort, pretrained, tm
 @pytest.mark.slow
 def test_shards_share_the_slides_and_the_last_one_writes_the_patients(cohort, pretrained, tmp_path):
     inputs = PredictInputs(cohort.features, pretrained, six_slides(cohort, tmp_path), cohort.classes)
-    first = predict(inputs, tmp_path / "out", PredictSettings(), shard=Shard(1, 2))
+    first = predict(inputs, tmp_path / "out", PredictSettings(), selection=Selection(shard=Shard(1, 2)))
     assert outcomes(first) == dict.fromkeys(("s00", "s02", "s04"), "done")
     assert not (tmp_path / "out" / "patients.parquet").exists()
     assert plan(inputs, tmp_path / "out", PredictSettings())["to_do"] == 3
-    predict(inputs, tmp_path / "out", PredictSettings(), shard=Shard(2, 2))
+    predict(inputs, tmp_path / "out", PredictSettings(), selection=Selection(shard=Shard(2, 2)))
     assert len(PREDICTIONS.read_rows(tmp_path / "out" / "predictions.parquet")) == 6
     assert len(PATIENT_PREDICTIONS.read_rows(tmp_path / "out" / "patients.parquet")) == 6
 

@@ -10,10 +10,12 @@ import pytest
 from pipelines.core.batch import Outcome
 from pipelines.core.cohort import CohortSlide, read_cohort
 from pipelines.core.errors import ChangedSettingsError
+from pipelines.core.resources import TileResources
 from pipelines.core.schemas import TILES
+from pipelines.core.selection import Selection
 from pipelines.slides import open_slide
 from pipelines.synthetic.slide_file import write_pyramidal_slide
-from pipelines.tile import tile
+from pipelines.tile import TileInputs, tile
 from tests.slide_files import destroy_tile, tissue_drawing, write_lossless_slide
 from tests.tiling import SETTINGS, TISSUE, outcomes, rows_of
 
@@ -25,7 +27,7 @@ def slide(tmp_path):
 
 
 def test_the_kept_tiles_are_those_on_tissue(slide, tmp_path):
-    tile([slide], tmp_path / "out", SETTINGS)
+    tile(TileInputs([slide]), tmp_path / "out", SETTINGS)
     tiles = TILES.read(tmp_path / "out" / "a.parquet").to_pylist()
     kept = [(row["x"], row["y"]) for row in tiles if row["keep"]]
     assert kept == [(x, y) for y in range(112, 560, 112) for x in range(224, 784, 112)]
@@ -34,7 +36,7 @@ def test_the_kept_tiles_are_those_on_tissue(slide, tmp_path):
 
 
 def test_the_slide_table_says_what_was_done(slide, tmp_path):
-    tile([slide], tmp_path / "out", SETTINGS)
+    tile(TileInputs([slide]), tmp_path / "out", SETTINGS)
     row = rows_of(tmp_path / "out")["a"]
     expected = {
         "patient_id": "P1",
@@ -63,7 +65,7 @@ def test_the_same_tissue_has_the_same_tiles_at_another_scan_resolution(tmp_path,
     scale = 0.5 / mpp
     rgb = cv2.resize(TISSUE, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
     path = write_lossless_slide(tmp_path / "a.tif", rgb, mpp, (1, 4))
-    tile([CohortSlide("a", path)], tmp_path / "out", SETTINGS)
+    tile(TileInputs([CohortSlide("a", path)]), tmp_path / "out", SETTINGS)
     tiles = TILES.read(tmp_path / "out" / "a.parquet").to_pylist()
     kept = [(row["x"], row["y"]) for row in tiles if row["keep"]]
     expected = [(x * scale, y * scale) for y in range(112, 560, 112) for x in range(224, 784, 112)]
@@ -74,7 +76,7 @@ def test_the_same_tissue_has_the_same_tiles_at_another_scan_resolution(tmp_path,
 
 
 def test_outlines_and_picture_are_written(slide, tmp_path):
-    tile([slide], tmp_path / "out", SETTINGS)
+    tile(TileInputs([slide]), tmp_path / "out", SETTINGS)
     [feature] = json.loads((tmp_path / "out" / "tissue" / "a.geojson").read_text())["features"]
     corners = np.array(feature["geometry"]["coordinates"][0])
     assert np.abs(corners.min(axis=0) - (224, 112)).max() <= 32  # one thumbnail pixel
@@ -89,10 +91,10 @@ def test_outlines_and_picture_are_written(slide, tmp_path):
 )
 def test_a_slide_without_tiles_is_a_recorded_success(tmp_path, rgb):
     path = write_lossless_slide(tmp_path / "a.tif", rgb, 0.5)
-    assert outcomes(tile([CohortSlide("a", path)], tmp_path / "out", SETTINGS)) == [Outcome.EMPTY]
+    assert outcomes(tile(TileInputs([CohortSlide("a", path)]), tmp_path / "out", SETTINGS)) == [Outcome.EMPTY]
     assert TILES.read(tmp_path / "out" / "a.parquet").num_rows == 0
     assert rows_of(tmp_path / "out")["a"]["status"] == "empty"
-    assert outcomes(tile([CohortSlide("a", path)], tmp_path / "out", SETTINGS)) == [Outcome.KEPT]
+    assert outcomes(tile(TileInputs([CohortSlide("a", path)]), tmp_path / "out", SETTINGS)) == [Outcome.KEPT]
 
 
 def test_bad_slides_are_recorded_and_the_others_done(slide, tmp_path):
@@ -109,7 +111,7 @@ def test_bad_slides_are_recorded_and_the_others_done(slide, tmp_path):
         slide,
     ]
     out = tmp_path / "out"
-    summary = tile(slides, out, SETTINGS)
+    summary = tile(TileInputs(slides), out, SETTINGS)
     assert outcomes(summary) == [Outcome.FAILED] * 6 + [Outcome.DONE]
     errors = {name: row["error"] for name, row in rows_of(out).items()}
     assert "no_mpp.tif" in errors["no_mpp"]
@@ -127,7 +129,7 @@ def test_bad_slides_are_recorded_and_the_others_done(slide, tmp_path):
 def test_the_cohort_and_the_flag_give_the_mpp_that_the_file_lacks(tmp_path):
     path = write_lossless_slide(tmp_path / "a.tif", TISSUE, None)
     slides = [CohortSlide("cohort", path, mpp=0.5), CohortSlide("flag", path)]
-    tile(slides, tmp_path / "out", replace(SETTINGS, mpp=0.25))
+    tile(TileInputs(slides), tmp_path / "out", replace(SETTINGS, mpp=0.25))
     rows = rows_of(tmp_path / "out")
     assert [(rows[name]["mpp_x"], rows[name]["mpp_source"]) for name in ("cohort", "flag")] == [
         (0.5, "cohort"),
@@ -136,14 +138,14 @@ def test_the_cohort_and_the_flag_give_the_mpp_that_the_file_lacks(tmp_path):
 
 
 def test_a_conflict_of_mpp_is_recorded_and_in_the_summary(slide, tmp_path):
-    summary = tile([replace(slide, mpp=0.25)], tmp_path / "out", SETTINGS)
+    summary = tile(TileInputs([replace(slide, mpp=0.25)]), tmp_path / "out", SETTINGS)
     assert rows_of(tmp_path / "out")["a"]["mpp_conflict"] == "cohort 0.25, tiff-tags 0.5"
-    assert summary.figures["conflicts_of_mpp"] == {"a": "cohort 0.25, tiff-tags 0.5"}
+    assert summary.facts["conflicts_of_mpp"] == {"a": "cohort 0.25, tiff-tags 0.5"}
 
 
 @pytest.mark.parametrize("slide_id", ["with space", "Schnitt-Ä-é-切片", "site/a/b", "007", "a.b.c", "[x] & y"])
 def test_any_slide_id_keeps_its_name(slide, tmp_path, slide_id):
-    tile([replace(slide, slide_id=slide_id)], tmp_path / "out", SETTINGS)
+    tile(TileInputs([replace(slide, slide_id=slide_id)]), tmp_path / "out", SETTINGS)
     assert list(rows_of(tmp_path / "out")) == [slide_id]
     assert (tmp_path / "out" / f"{slide_id}.parquet").exists()
     assert (tmp_path / "out" / "tissue" / f"{slide_id}.geojson").exists()
@@ -153,58 +155,60 @@ def test_any_slide_id_keeps_its_name(slide, tmp_path, slide_id):
 def test_slides_of_one_name_in_two_folders_stay_apart(tmp_path):
     write_lossless_slide(tmp_path / "slides" / "x" / "a.tif", TISSUE, 0.5)
     write_lossless_slide(tmp_path / "slides" / "y" / "a.tif", tissue_drawing(400, 400, []), 0.5)
-    tile(read_cohort(tmp_path / "slides"), tmp_path / "out", SETTINGS)
+    tile(TileInputs(read_cohort(tmp_path / "slides")), tmp_path / "out", SETTINGS)
     assert {name: row["n_tiles"] for name, row in rows_of(tmp_path / "out").items()} == {"x/a": 20, "y/a": 0}
 
 
 def test_a_rerun_keeps_what_is_there(slide, tmp_path):
-    tile([slide], tmp_path / "out", SETTINGS)
+    tile(TileInputs([slide]), tmp_path / "out", SETTINGS)
     first = (tmp_path / "out" / "a.parquet").read_bytes()
-    assert outcomes(tile([slide], tmp_path / "out", SETTINGS)) == [Outcome.KEPT]
+    assert outcomes(tile(TileInputs([slide]), tmp_path / "out", SETTINGS)) == [Outcome.KEPT]
     assert (tmp_path / "out" / "a.parquet").read_bytes() == first
     assert rows_of(tmp_path / "out")["a"]["n_tiles"] == 20
 
 
 def test_a_slide_file_that_changed_is_tiled_anew(slide, tmp_path):
-    tile([slide], tmp_path / "out", SETTINGS)
+    tile(TileInputs([slide]), tmp_path / "out", SETTINGS)
     write_lossless_slide(slide.path, tissue_drawing(672, 896, []), 0.5)
-    assert outcomes(tile([slide], tmp_path / "out", SETTINGS)) == [Outcome.EMPTY]
+    assert outcomes(tile(TileInputs([slide]), tmp_path / "out", SETTINGS)) == [Outcome.EMPTY]
 
 
 def test_an_mpp_that_the_cohort_corrects_is_tiled_anew(slide, tmp_path):
-    tile([slide], tmp_path / "out", SETTINGS)
-    assert outcomes(tile([replace(slide, mpp=0.45)], tmp_path / "out", SETTINGS)) == [Outcome.DONE]
+    tile(TileInputs([slide]), tmp_path / "out", SETTINGS)
+    assert outcomes(tile(TileInputs([replace(slide, mpp=0.45)]), tmp_path / "out", SETTINGS)) == [Outcome.DONE]
 
 
 def test_a_slide_that_moved_is_kept_and_found_again(slide, tmp_path):
-    tile([slide], tmp_path / "out", SETTINGS)
+    tile(TileInputs([slide]), tmp_path / "out", SETTINGS)
     moved = slide.path.rename(tmp_path / "moved.tif")
     other = CohortSlide("a", moved, patient_id="P2")
-    assert outcomes(tile([other], tmp_path / "out", SETTINGS)) == [Outcome.KEPT]
+    assert outcomes(tile(TileInputs([other]), tmp_path / "out", SETTINGS)) == [Outcome.KEPT]
     noted = json.loads(TILES.notes(tmp_path / "out" / "a.parquet")["five.row"])
     assert (noted["path"], noted["patient_id"]) == (str(moved), "P2")
-    assert outcomes(tile([other], tmp_path / "out", SETTINGS)) == [Outcome.KEPT]
+    assert outcomes(tile(TileInputs([other]), tmp_path / "out", SETTINGS)) == [Outcome.KEPT]
 
 
 def test_changed_settings_are_refused_unless_overwriting(slide, tmp_path):
-    tile([slide], tmp_path / "out", SETTINGS)
+    tile(TileInputs([slide]), tmp_path / "out", SETTINGS)
     other = replace(SETTINGS, tile_size=224)
     with pytest.raises(ChangedSettingsError, match="tile_size 112 -> 224"):
-        tile([slide], tmp_path / "out", other)
-    assert outcomes(tile([slide], tmp_path / "out", other, overwrite=True)) == [Outcome.DONE]
+        tile(TileInputs([slide]), tmp_path / "out", other)
+    assert outcomes(tile(TileInputs([slide]), tmp_path / "out", other, selection=Selection(overwrite=True))) == [
+        Outcome.DONE
+    ]
     assert rows_of(tmp_path / "out")["a"]["tile_size"] == 224
 
 
 def test_a_slide_that_fails_now_leaves_no_table_of_other_settings(slide, tmp_path):
-    tile([slide], tmp_path / "out", SETTINGS)
+    tile(TileInputs([slide]), tmp_path / "out", SETTINGS)
     slide.path.write_text("overwritten by accident")
-    assert outcomes(tile([slide], tmp_path / "out", SETTINGS)) == [Outcome.FAILED]
+    assert outcomes(tile(TileInputs([slide]), tmp_path / "out", SETTINGS)) == [Outcome.FAILED]
     assert not (tmp_path / "out" / "a.parquet").exists()
 
 
 def test_slides_of_an_earlier_run_stay_in_the_table(slide, tmp_path):
-    tile([slide], tmp_path / "out", SETTINGS)
-    tile([replace(slide, slide_id="b")], tmp_path / "out", SETTINGS)
+    tile(TileInputs([slide]), tmp_path / "out", SETTINGS)
+    tile(TileInputs([replace(slide, slide_id="b")]), tmp_path / "out", SETTINGS)
     assert list(rows_of(tmp_path / "out")) == ["a", "b"]
 
 
@@ -214,7 +218,7 @@ def test_keep_all_records_faults_and_keeps_the_tiles(tmp_path):
     path = write_lossless_slide(tmp_path / "a.tif", rgb, 0.5)
     for keep_all, kept in ((False, 16), (True, 20)):
         out = tmp_path / str(keep_all)
-        tile([CohortSlide("a", path)], out, replace(SETTINGS, keep_all=keep_all))
+        tile(TileInputs([CohortSlide("a", path)]), out, replace(SETTINGS, keep_all=keep_all))
         tiles = TILES.read(out / "a.parquet").to_pylist()
         assert sum(row["keep"] for row in tiles) == kept
         assert sum(row["reason"] == "pen-green" for row in tiles) == 4
@@ -227,7 +231,7 @@ def test_tiles_that_cannot_be_read_are_marked_and_never_silently_white(tmp_path)
     write_pyramidal_slide(path, tissue_drawing(500, 500, [(0, 500, 0, 500)]), 0.5)
     destroy_tile(path, 0, 3)
     settings = replace(SETTINGS, min_area_mm2=0.04)  # 0.05 mm2 of tissue are left
-    assert outcomes(tile([CohortSlide("a", path)], tmp_path / "out", settings)) == [Outcome.DONE]
+    assert outcomes(tile(TileInputs([CohortSlide("a", path)]), tmp_path / "out", settings)) == [Outcome.DONE]
     tiles = {(row["col"], row["row"]): row for row in TILES.read(tmp_path / "out" / "a.parquet").to_pylist()}
     for col in range(4):
         for row in range(4):
@@ -239,8 +243,8 @@ def test_tiles_that_cannot_be_read_are_marked_and_never_silently_white(tmp_path)
 def test_processes_make_the_same_files_as_one_process(slide, tmp_path):
     slides = [replace(slide, slide_id=name) for name in ("a", "b", "c")]
     one, two = tmp_path / "one", tmp_path / "two"
-    tile(slides, one, SETTINGS)
-    tile(slides, two, SETTINGS, workers=2)
+    tile(TileInputs(slides), one, SETTINGS)
+    tile(TileInputs(slides), two, SETTINGS, resources=TileResources(workers=2))
     for name in ("a", "b", "c"):
         assert TILES.read(one / f"{name}.parquet").equals(TILES.read(two / f"{name}.parquet"))
         for picture in (f"qc/{name}.jpg", f"tissue/{name}.geojson"):
@@ -248,7 +252,7 @@ def test_processes_make_the_same_files_as_one_process(slide, tmp_path):
 
 
 def test_what_is_kept_can_be_read_at_the_size_asked_for(slide, tmp_path):
-    tile([slide], tmp_path / "out", SETTINGS)
+    tile(TileInputs([slide]), tmp_path / "out", SETTINGS)
     row = rows_of(tmp_path / "out")["a"]
     first = next(tile_ for tile_ in TILES.read(tmp_path / "out" / "a.parquet").to_pylist() if tile_["keep"])
     with open_slide(row["path"], row["mpp_x"]) as opened:
@@ -262,24 +266,24 @@ def test_a_given_mask_decides_where_tissue_is_and_an_edited_one_is_noticed(slide
     ring = [[224, 112], [448, 112], [448, 336], [224, 336], [224, 112]]  # 2 x 2 tiles
     write_ring(masks / "a.geojson", ring)
     other = replace(slide, slide_id="without mask")
-    summary = tile([slide, other], tmp_path / "out", SETTINGS, masks=masks)
+    summary = tile(TileInputs([slide, other], masks=masks), tmp_path / "out", SETTINGS)
     assert [result.row["n_tiles"] for result in summary.results] == [4, 20]
-    assert summary.figures["slides_with_mask"] == 1
-    assert outcomes(tile([slide], tmp_path / "out", SETTINGS, masks=masks)) == [Outcome.KEPT]
+    assert summary.facts["slides_with_mask"] == 1
+    assert outcomes(tile(TileInputs([slide], masks=masks), tmp_path / "out", SETTINGS)) == [Outcome.KEPT]
     write_ring(masks / "a.geojson", [[224, 112], [336, 112], [336, 336], [224, 336], [224, 112]])
-    [edited] = tile([slide], tmp_path / "out", SETTINGS, masks=masks).results
+    [edited] = tile(TileInputs([slide], masks=masks), tmp_path / "out", SETTINGS).results
     assert (edited.outcome, edited.row["n_tiles"]) == (Outcome.DONE, 2)
 
 
 def test_outlines_edited_where_they_were_written_are_never_written_over(slide, tmp_path):
     out = tmp_path / "out"
-    tile([slide], out, SETTINGS)
+    tile(TileInputs([slide]), out, SETTINGS)
     drawn = out / "tissue" / "a.geojson"
     write_ring(drawn, [[230, 112], [448, 120], [440, 336], [224, 336], [230, 112]])
     before = drawn.read_bytes()
-    assert outcomes(tile([slide], out, SETTINGS, masks=out / "tissue")) == [Outcome.DONE]
+    assert outcomes(tile(TileInputs([slide], masks=out / "tissue"), out, SETTINGS)) == [Outcome.DONE]
     assert drawn.read_bytes() == before
-    assert outcomes(tile([slide], out, SETTINGS, masks=out / "tissue")) == [Outcome.KEPT]
+    assert outcomes(tile(TileInputs([slide], masks=out / "tissue"), out, SETTINGS)) == [Outcome.KEPT]
 
 
 def write_ring(path, ring):

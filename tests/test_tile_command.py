@@ -10,7 +10,8 @@ from fivecli.app import app
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import ChangedSettingsError
 from pipelines.core.schemas import TILES
-from pipelines.tile import plan, tile
+from pipelines.core.selection import Selection
+from pipelines.tile import TileInputs, plan, tile
 from tests.slide_files import write_lossless_slide
 from tests.tiling import SETTINGS, TISSUE, rows_of
 
@@ -71,11 +72,11 @@ def test_a_dry_run_counts_and_writes_nothing(slide, tmp_path):
 
 
 def test_a_dry_run_refuses_what_the_run_would_refuse(slide, tmp_path):
-    tile([slide], tmp_path / "out", SETTINGS)
+    tile(TileInputs([slide]), tmp_path / "out", SETTINGS)
     other = replace(SETTINGS, overlap=8)
     with pytest.raises(ChangedSettingsError, match="overlap 0 -> 8"):
-        plan([slide], tmp_path / "out", other)
-    assert plan([slide], tmp_path / "out", other, overwrite=True)["to_do"] == 1
+        plan(TileInputs([slide]), tmp_path / "out", other)
+    assert plan(TileInputs([slide]), tmp_path / "out", other, selection=Selection(overwrite=True))["to_do"] == 1
 
 
 def test_shards_share_the_slides_and_failed_ones_can_be_tried_alone(slide, tmp_path):

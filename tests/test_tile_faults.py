@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from pipelines.core.batch import Outcome, run_batch
 from pipelines.core.cohort import CohortSlide, read_cohort
 from pipelines.core.errors import ArtifactError
+from pipelines.core.resources import TileResources
 from pipelines.core.schemas import TILED_SLIDES, TILES
 from pipelines.core.settings import TileSettings
 from pipelines.slides.slide_tiling import TileOneSlide
 from pipelines.synthetic.slide_file import write_pyramidal_slide
-from pipelines.tile import tile
+from pipelines.tile import TileInputs, tile
 from tests.slide_files import destroy_tile, tissue_drawing, write_lossless_slide
 from tests.tiling import SETTINGS, TISSUE
 
@@ -69,7 +70,7 @@ def wait_for_tables(out, number, process):
 
 
 def run_in(slides, out, workers):
-    tile(slides, out, SETTINGS, workers=workers)
+    tile(TileInputs(slides), out, SETTINGS, resources=TileResources(workers=workers))
 
 
 def run_until_write(slides, out, number):
@@ -82,7 +83,7 @@ def run_until_write(slides, out, number):
             os.kill(os.getpid(), signal.SIGKILL)
 
     os.fsync = count
-    tile(slides, out, SETTINGS)
+    tile(TileInputs(slides), out, SETTINGS)
 
 
 @needs_kill
@@ -100,8 +101,8 @@ def test_a_run_killed_while_it_writes_leaves_no_half_file_to_the_next(slides, tm
     names = [name for name in artifacts(out) if name != "five.json"]
     assert sorted(name.split(".")[-1] for name in names if ".part" not in name) == named
     assert len([name for name in names if ".part" in name]) == 1
-    tile(slides[:1], out, SETTINGS)
-    tile(slides[:1], tmp_path / "undisturbed", SETTINGS)
+    tile(TileInputs(slides[:1]), out, SETTINGS)
+    tile(TileInputs(slides[:1]), tmp_path / "undisturbed", SETTINGS)
     assert artifacts(out) == artifacts(tmp_path / "undisturbed")
 
 
@@ -119,9 +120,9 @@ def test_a_run_killed_at_a_random_moment_is_finished_by_the_next(slides, tmp_pat
     assert process.exitcode == -signal.SIGKILL
     for table in out.glob("site */[0-9]*.parquet"):
         assert TILES.read(table).num_rows
-    summary = tile(slides, out, SETTINGS)
+    summary = tile(TileInputs(slides), out, SETTINGS)
     assert not summary.failures
-    tile(slides, tmp_path / "undisturbed", SETTINGS)
+    tile(TileInputs(slides), tmp_path / "undisturbed", SETTINGS)
     assert artifacts(out) == artifacts(tmp_path / "undisturbed")
 
 
@@ -153,15 +154,15 @@ def test_a_killed_worker_costs_no_slide(slides, tmp_path):
     os.kill(children(process.pid)[0], signal.SIGKILL)
     process.join()
     assert process.exitcode == 0
-    tile(slides, tmp_path / "undisturbed", SETTINGS)
+    tile(TileInputs(slides), tmp_path / "undisturbed", SETTINGS)
     found, expected = artifacts(out), artifacts(tmp_path / "undisturbed")
     assert {name: rows for name, rows in found.items() if ".part" not in name} == expected
-    assert {result.outcome for result in tile(slides, out, SETTINGS).results} == {Outcome.KEPT}
+    assert {result.outcome for result in tile(TileInputs(slides), out, SETTINGS).results} == {Outcome.KEPT}
     assert artifacts(out) == expected
 
 
 def tile_and_count(slides, out, counts):
-    counts.put(tile(slides, out, SETTINGS).counts)
+    counts.put(tile(TileInputs(slides), out, SETTINGS).counts)
 
 
 @pytest.mark.slow
@@ -175,7 +176,7 @@ def test_two_runs_on_one_folder_make_every_slide_once(slides, tmp_path):
         process.join()
     assert sum(count["done"] for count in found) == len(slides)
     assert not any(count["failed"] for count in found)
-    tile(slides, tmp_path / "undisturbed", SETTINGS)
+    tile(TileInputs(slides), tmp_path / "undisturbed", SETTINGS)
     assert artifacts(out) == artifacts(tmp_path / "undisturbed")
 
 
@@ -186,7 +187,7 @@ def disk_full(*_arguments, **_options):
 def test_a_full_disk_fails_the_slide_and_leaves_nothing_half_written(slides, tmp_path, monkeypatch):
     first, second, third = slides[:3]
     out = tmp_path / "out"
-    tile([first], out, SETTINGS)
+    tile(TileInputs([first]), out, SETTINGS)
     before = artifacts(out)
     write = pq.write_table
 
@@ -194,7 +195,7 @@ def test_a_full_disk_fails_the_slide_and_leaves_nothing_half_written(slides, tmp
         (disk_full if Path(path).name.startswith(".001-") else write)(table, path, **options)
 
     monkeypatch.setattr(pq, "write_table", full_for_the_second)
-    summary = tile([first, second, third], out, SETTINGS)
+    summary = tile(TileInputs([first, second, third]), out, SETTINGS)
     assert [result.outcome for result in summary.results] == [Outcome.KEPT, Outcome.FAILED, Outcome.DONE]
     [failure] = summary.failures
     assert "No space left" in failure.error
@@ -205,7 +206,7 @@ def test_a_full_disk_fails_the_slide_and_leaves_nothing_half_written(slides, tmp
     assert after["site 0/000.parquet"] == before["site 0/000.parquet"]
     assert not [name for name in after if ".part" in name or name == "site 1/001.parquet"]
     monkeypatch.undo()
-    assert tile([second], out, SETTINGS).results[0].outcome is Outcome.DONE
+    assert tile(TileInputs([second]), out, SETTINGS).results[0].outcome is Outcome.DONE
 
 
 def test_a_disk_without_room_for_a_lock_or_a_trace_fails_slides_and_not_the_batch(slides, tmp_path, monkeypatch):
@@ -218,11 +219,11 @@ def test_a_disk_without_room_for_a_lock_or_a_trace_fails_slides_and_not_the_batc
 
 def test_a_disk_full_at_the_end_leaves_the_old_summary_table(slides, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    tile(slides[:1], out, SETTINGS)
+    tile(TileInputs(slides[:1]), out, SETTINGS)
     before = (out / "slides.parquet").read_bytes()
     monkeypatch.setattr(pq, "write_table", disk_full)
     with pytest.raises(ArtifactError, match="No space left"):
-        tile(slides[:1], out, SETTINGS)
+        tile(TileInputs(slides[:1]), out, SETTINGS)
     assert (out / "slides.parquet").read_bytes() == before
     assert not list(out.rglob("*.part*"))
 
@@ -230,7 +231,7 @@ def test_a_disk_full_at_the_end_leaves_the_old_summary_table(slides, tmp_path, m
 def test_an_output_folder_that_cannot_be_written_is_one_clear_error(slides, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match=r"file/out/five\.json: cannot write here"):
-        tile(slides[:1], tmp_path / "file" / "out", SETTINGS)
+        tile(TileInputs(slides[:1]), tmp_path / "file" / "out", SETTINGS)
 
 
 def test_a_folder_without_the_right_to_write_is_one_clear_error(slides, tmp_path, monkeypatch):
@@ -239,7 +240,7 @@ def test_a_folder_without_the_right_to_write_is_one_clear_error(slides, tmp_path
 
     monkeypatch.setattr("pipelines.core.files.tempfile.mkstemp", denied)
     with pytest.raises(ArtifactError, match=r"out/five\.json: cannot write here \(Permission denied\)"):
-        tile(slides, tmp_path / "out", SETTINGS)
+        tile(TileInputs(slides), tmp_path / "out", SETTINGS)
 
 
 def test_a_region_unreadable_in_the_middle_costs_its_tiles_only(tmp_path):
@@ -248,7 +249,7 @@ def test_a_region_unreadable_in_the_middle_costs_its_tiles_only(tmp_path):
     write_pyramidal_slide(path, tissue_drawing(3072, 3072, [(0, 3072, 0, 3072)]), 0.5)
     destroy_tile(path, 1, 4)
     settings = TileSettings(tile_size=256, min_focus=1, min_contrast=0)
-    assert tile([CohortSlide("a", path)], tmp_path / "out", settings).results[0].outcome is Outcome.DONE
+    assert tile(TileInputs([CohortSlide("a", path)]), tmp_path / "out", settings).results[0].outcome is Outcome.DONE
     tiles = TILES.read(tmp_path / "out" / "a.parquet").to_pylist()
     unreadable = {(row["x"], row["y"]) for row in tiles if row["reason"] == "unreadable"}
     assert unreadable == {(x, y) for x in range(1024, 2048, 256) for y in range(1024, 2048, 256)}
@@ -271,7 +272,7 @@ def test_a_slide_cut_anywhere_ends_with_a_row_and_the_batch_goes_on(whole_slide,
     kept = whole_slide[: int(len(whole_slide) * share)]
     (folder / "cut.svs").write_bytes(kept + bytes(len(whole_slide) - len(kept)) if zeros else kept)
     (folder / "whole.svs").write_bytes(whole_slide)
-    summary = tile(read_cohort(folder), folder / "out", SETTINGS)
+    summary = tile(TileInputs(read_cohort(folder)), folder / "out", SETTINGS)
     cut, whole = TILED_SLIDES.read_rows(folder / "out" / "slides.parquet")
     assert summary.results[1].outcome is Outcome.DONE
     assert whole["n_tiles"] == 20
@@ -285,9 +286,14 @@ def test_a_slide_cut_anywhere_ends_with_a_row_and_the_batch_goes_on(whole_slide,
 
 def test_slides_copied_to_a_stage_give_what_slides_read_in_place_give(slides, tmp_path):
     fast = tmp_path / "fast"
-    tile(slides[:5], tmp_path / "in place", SETTINGS)
+    tile(TileInputs(slides[:5]), tmp_path / "in place", SETTINGS)
     for workers in (1, 2):
-        summary = tile(slides[:5], tmp_path / f"staged {workers}", SETTINGS, stage_dir=fast, workers=workers)
+        summary = tile(
+            TileInputs(slides[:5]),
+            tmp_path / f"staged {workers}",
+            SETTINGS,
+            resources=TileResources(workers=workers, stage_dir=fast),
+        )
         assert not summary.failures
         assert list(fast.iterdir()) == []
         assert artifacts(tmp_path / f"staged {workers}") == artifacts(tmp_path / "in place")
@@ -304,7 +310,9 @@ def test_a_stage_without_room_for_a_slide_fails_that_slide_only(slides, tmp_path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shutil, "disk_usage", usage)
         cohort = [slides[0], CohortSlide("large", large), slides[1]]
-        summary = tile(cohort, tmp_path / "out", SETTINGS, stage_dir=tmp_path / "fast")
+        summary = tile(
+            TileInputs(cohort), tmp_path / "out", SETTINGS, resources=TileResources(stage_dir=tmp_path / "fast")
+        )
     assert [result.outcome for result in summary.results] == [Outcome.DONE, Outcome.FAILED, Outcome.DONE]
     assert "large.tif" in summary.failures[0].error
     assert "--stage-dir" in summary.failures[0].error
@@ -320,5 +328,5 @@ def test_copies_of_a_killed_run_are_swept_by_the_next(slides, tmp_path):
     process.kill()
     process.join()
     assert list(fast.iterdir())
-    assert not tile(slides, out, SETTINGS, stage_dir=fast).failures
+    assert not tile(TileInputs(slides), out, SETTINGS, resources=TileResources(stage_dir=fast)).failures
     assert list(fast.iterdir()) == []

@@ -6,8 +6,9 @@ import cv2
 import pytest
 
 from pipelines.core.cohort import CohortSlide
+from pipelines.core.selection import Selection
 from pipelines.core.settings import TileSettings
-from pipelines.tile import tile
+from pipelines.tile import TileInputs, tile
 from tests.slide_files import tissue_drawing, write_lossless_slide
 
 SETTINGS = TileSettings(tile_size=112)
@@ -25,7 +26,7 @@ def pictures(out):
 
 
 def test_faulty_tiles_are_shown_beside_the_overview(inked, tmp_path):
-    tile([inked], tmp_path / "out", SETTINGS)
+    tile(TileInputs([inked]), tmp_path / "out", SETTINGS)
     assert pictures(tmp_path / "out") == ["group/a.dropped.jpg", "group/a.jpg"]
     sheet = cv2.imread(str(tmp_path / "out/qc/group/a.dropped.jpg"))
     green = (cv2.absdiff(sheet, (70.0, 130.0, 20.0, 0.0)).max(axis=2) < 12).sum()
@@ -33,12 +34,12 @@ def test_faulty_tiles_are_shown_beside_the_overview(inked, tmp_path):
 
 
 def test_they_are_shown_too_where_they_are_kept(inked, tmp_path):
-    tile([inked], tmp_path / "out", replace(SETTINGS, keep_all=True))
+    tile(TileInputs([inked]), tmp_path / "out", replace(SETTINGS, keep_all=True))
     assert "group/a.dropped.jpg" in pictures(tmp_path / "out")
 
 
 def test_a_picture_of_an_earlier_run_goes_when_no_tile_is_faulty_any_more(inked, tmp_path):
-    tile([inked], tmp_path / "out", SETTINGS)
+    tile(TileInputs([inked]), tmp_path / "out", SETTINGS)
     lenient = replace(SETTINGS, max_pen=1, max_black=1, min_focus=0, min_contrast=0)
-    tile([inked], tmp_path / "out", lenient, overwrite=True)
+    tile(TileInputs([inked]), tmp_path / "out", lenient, selection=Selection(overwrite=True))
     assert pictures(tmp_path / "out") == ["group/a.jpg"]

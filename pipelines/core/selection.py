@@ -1,10 +1,10 @@
-"""Which items of a batch to work on: those of a cohort, the failed ones, a shard, or all."""
+"""Which items a stage works on: those of a cohort table, the failed ones, a shard, or all."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Shard:
-    """Part ``index`` (from 1) of ``count`` parts of the items, for job arrays."""
+    """Part ``index`` (counted from 1) of ``count`` parts of the items, for job arrays."""
 
     index: int = 1
     count: int = 1
@@ -36,20 +36,39 @@ class Shard:
         return cls(int(match[1]), int(match[2]))
 
     def of(self, items: Sequence[T]) -> list[T]:
-        """Return every ``count``-th item, so that the shards are disjoint and together are all."""
+        """Return every ``count``-th item. Together the shards hold every item once."""
         return list(items[self.index - 1 :: self.count])
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which items of a batch to work on; all without a word."""
+    """Which items a stage works on; everything by default."""
 
     cohort: Path | None = None
-    """Cohort table; only its slides, or the reports of its patients."""
+    """Cohort table: only its slides, or the reports of its patients."""
     only_failed: bool = False
-    """Only those that an earlier run failed at."""
+    """Only items that failed in an earlier run."""
     shard: Shard = Shard()
-    """A part of them, for job arrays."""
+    """One part of the items, for job arrays."""
+    limit: int | None = None
+    """Only the first N items, before they are divided into shards (``five describe-reports``)."""
+    overwrite: bool = False
+    """Redo outputs that were made with other settings, instead of refusing to mix them."""
+
+    def require_only(self, stage: str, *supported: str) -> None:
+        """Check that nothing is selected in a way that ``stage`` does not support.
+
+        Raises
+        ------
+        SettingsError
+            A field that is not in ``supported`` has a value other than its default.
+        """
+        for field in fields(self):
+            if field.name not in supported and getattr(self, field.name) != field.default:
+                raise SettingsError(
+                    f"{stage}: a selection by {field.name} is not supported",
+                    hint=f"it supports {', '.join(supported)}",
+                )
 
 
 EVERYTHING = Selection()

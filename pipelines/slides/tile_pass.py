@@ -21,9 +21,6 @@ from pipelines.core.tiled_slide import TiledSlide
 from pipelines.slides.local_copies import staging
 from pipelines.slides.tile_stream import SlideTiles, TileStream, kept_tiles
 
-ROWS = "rows"
-"""Where a result keeps the rows that its outputs give, by the name of the output."""
-
 
 class Sink(Protocol):
     """What takes the tiles of one slide."""
@@ -143,4 +140,4 @@ class _OneSlide:
             seconds = time.perf_counter() - started
             figures = {"n_unreadable": n_unreadable, "read_seconds": waiting.waited, "seconds": seconds}
             rows = {name: found for name, sink in sinks.items() if (found := sink.finish(figures))}
-        return Result(slide.slide_id, Outcome.DONE if n_tiles else Outcome.EMPTY, {ROWS: rows})
+        return Result(slide.slide_id, Outcome.DONE if n_tiles else Outcome.EMPTY, rows=rows)

@@ -30,7 +30,7 @@ from pipelines.core.cohort import read_cohort
 from pipelines.core.schemas import TILES
 from pipelines.core.settings import TileSettings
 from pipelines.synthetic.slide_file import write_pyramidal_slide
-from pipelines.tile import tile
+from pipelines.tile import TileInputs, tile
 from tests.benchmarks.tile_defects import MPP, Defect, Rgb, defects
 
 EDGE, SIDE = 224, 32
@@ -121,7 +121,7 @@ def write_slides(samples: Sequence[Sample], folder: Path, rng: np.random.Generat
 
 def judged(on_slides: Sequence[Sequence[Sample]], slides: Path, out: Path, settings: TileSettings) -> list[str]:
     """Tile the slides and return what became of every sample: a reason, or an empty string."""
-    tile(read_cohort(slides), out, settings)
+    tile(TileInputs(read_cohort(slides)), out, settings)
     found: list[str] = []
     for number, samples in enumerate(on_slides):
         rows = {(row["row"], row["col"]): row["reason"] or "" for row in TILES.read_rows(out / f"{number:03}.parquet")}

@@ -24,7 +24,7 @@ from pipelines.core.feature_file import read_bag
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import PREDICTIONS, SPLITS
 from pipelines.core.settings import EvaluateSettings
-from pipelines.evaluate import evaluate
+from pipelines.evaluate import EvaluateInputs, evaluate
 
 STRENGTHS = np.logspace(-4, 2, 7)
 """Values of C from which the inner cross-validation chooses."""
@@ -98,7 +98,7 @@ def main() -> None:
     for run, folder in zip(wanted.runs, folders, strict=True):
         rows = predict_run(pooled, run, with_val=wanted.with_val, seed=wanted.seed)
         PREDICTIONS.write(folder / "predictions.parquet", rows, made)
-    show_evaluation(evaluate(folders, EvaluateSettings()))
+    show_evaluation(evaluate(EvaluateInputs(folders), EvaluateSettings()))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ import numpy as np
 import torch
 
 from pipelines.core.provenance import Provenance
+from pipelines.core.resources import Resources
 from pipelines.core.schemas import PREDICTIONS, SPLITS
 from pipelines.core.settings import PredictSettings, TrainSettings
 from pipelines.core.settings.train import BASELINES
@@ -114,7 +115,7 @@ class Study:
             run = self._trained(cell, splits, run)
         classes = self.classes if cell.part == "zero-shot" else None
         inputs = PredictInputs(self.features, run, self.cohort, classes)
-        predict(inputs, self.folder(cell), PredictSettings("test", attention=False), device="cpu")
+        predict(inputs, self.folder(cell), PredictSettings("test", attention=False), resources=Resources(device="cpu"))
         if cell.part != "zero-shot":
             (run / WEIGHTS).unlink()  # 250 runs of up to 30 MB
 
@@ -148,7 +149,7 @@ class Study:
         splits = self.splits(Cell("supervised", None, cell.method, cell.fold))
         inputs = TrainInputs(self.features, self.cohort, self.descriptions, splits=splits)
         settings = TrainSettings(model=cell.method, seed=cell.fold, val_fraction=0, **PRETRAINING, **self.settings)
-        train(inputs, run, settings, device="cpu")
+        train(inputs, run, settings, resources=Resources(device="cpu"))
         return run
 
     def _trained(self, cell: Cell, splits: Path, init: Path | None) -> Path:
@@ -161,7 +162,7 @@ class Study:
         settings = TrainSettings(regime="finetune", seed=cell.fold, val_fraction=0, **model, **self.settings)
         if (run / "five.json").exists() and not (run / WEIGHTS).exists():
             shutil.rmtree(run)
-        train(inputs, run, settings, device="cpu")
+        train(inputs, run, settings, resources=Resources(device="cpu"))
         return run
 
 

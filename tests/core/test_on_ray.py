@@ -12,9 +12,10 @@ from pipelines.core.batch import Outcome, Result, run_with
 from pipelines.core.batch.on_ray import OnRay
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import SettingsError, SlideError
+from pipelines.core.resources import TileResources
 from pipelines.core.schemas import TILES
 from pipelines.core.settings import TileSettings
-from pipelines.tile import tile
+from pipelines.tile import TileInputs, tile
 from tests.slide_files import tissue_drawing, write_lossless_slide
 
 pytestmark = pytest.mark.slow
@@ -90,10 +91,13 @@ def test_items_run_on_the_cluster_and_a_bad_or_deadly_one_fails_alone(cluster, t
 def test_slides_tiled_on_the_cluster_are_those_tiled_here(cluster, tmp_path):
     path = write_lossless_slide(tmp_path / "a.tif", tissue_drawing(672, 896, [(112, 560, 224, 784)]), 0.5)
     slides, settings = [CohortSlide(name, path) for name in ("x/a", "b", "c")], TileSettings(tile_size=112)
-    summary = tile(slides, tmp_path / "cluster", settings, ray="local")
+    summary = tile(TileInputs(slides), tmp_path / "cluster", settings, resources=TileResources(ray="local"))
     assert summary.counts["done"] == 3
-    tile(slides, tmp_path / "here", settings)
+    tile(TileInputs(slides), tmp_path / "here", settings)
     for slide in slides:
         there, here = (TILES.read(tmp_path / out / f"{slide.slide_id}.parquet") for out in ("cluster", "here"))
         assert there.equals(here)
-    assert tile(slides, tmp_path / "cluster", settings, ray="local").counts["kept"] == 3
+    assert (
+        tile(TileInputs(slides), tmp_path / "cluster", settings, resources=TileResources(ray="local")).counts["kept"]
+        == 3
+    )

@@ -7,8 +7,9 @@ import pytest
 
 from pipelines.core.errors import BackendError
 from pipelines.core.questions import load_questions
+from pipelines.core.resources import DescribeReportsResources
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.backends.base import Engine, Request, Sampling
+from pipelines.reports.backends.base import Request, Sampling
 from pipelines.reports.backends.vllm import VLLMBackend
 from pipelines.reports.instructions import messages
 
@@ -56,7 +57,9 @@ def request(text, sampling=None):
 
 
 def test_the_engine_is_laid_out_as_asked_and_reads_the_questions_once():
-    options = VLLMBackend(LUNG, SETTINGS, Engine(gpus=4, memory=0.5, context=8192))._engine.options
+    options = VLLMBackend(
+        LUNG, SETTINGS, DescribeReportsResources(gpus=4, gpu_memory=0.5, context=8192)
+    )._engine.options
     assert (options["tensor_parallel_size"], options["gpu_memory_utilization"], options["max_model_len"]) == (
         4,
         0.5,
@@ -67,7 +70,7 @@ def test_the_engine_is_laid_out_as_asked_and_reads_the_questions_once():
 
 
 def test_a_batch_goes_to_the_engine_at_once_each_with_its_sampling_and_the_schema():
-    backend = VLLMBackend(LUNG, SETTINGS, Engine())
+    backend = VLLMBackend(LUNG, SETTINGS, DescribeReportsResources())
     replies = dict(backend.complete([request("one"), request("two", Sampling(0.9, 7))]))
     assert [replies[index].text for index in (0, 1)] == ["0", "1"]
     ((_, parameters),) = backend._engine.asked
@@ -76,7 +79,7 @@ def test_a_batch_goes_to_the_engine_at_once_each_with_its_sampling_and_the_schem
 
 
 def test_a_report_longer_than_the_model_is_told_and_the_others_are_answered():
-    backend = VLLMBackend(LUNG, SETTINGS, Engine(context=2000))
+    backend = VLLMBackend(LUNG, SETTINGS, DescribeReportsResources(context=2000))
     replies = dict(backend.complete([request("word " * 3000), request("short")]))
     assert replies[0].too_long
     assert "the model takes 1950" in replies[0].error
@@ -84,7 +87,7 @@ def test_a_report_longer_than_the_model_is_told_and_the_others_are_answered():
 
 
 def test_a_reply_cut_off_is_an_error():
-    ((_, reply),) = VLLMBackend(LUNG, SETTINGS, Engine()).complete([request("a long story")])
+    ((_, reply),) = VLLMBackend(LUNG, SETTINGS, DescribeReportsResources()).complete([request("a long story")])
     assert "cut off" in reply.error
     assert reply.text == ""
 
@@ -92,5 +95,5 @@ def test_a_reply_cut_off_is_an_error():
 def test_without_the_package_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(BackendError) as caught:
-        VLLMBackend(LUNG, SETTINGS, Engine())
+        VLLMBackend(LUNG, SETTINGS, DescribeReportsResources())
     assert "five-wsi[vllm]" in caught.value.hint

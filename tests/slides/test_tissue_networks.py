@@ -10,7 +10,7 @@ from pipelines.core.errors import SettingsError
 from pipelines.core.settings import TileSettings
 from pipelines.slides import open_slide
 from pipelines.slides.tissue_networks import MEAN, NETWORKS, STD, TissueNetwork, load_network, network_mask
-from pipelines.tile import tile
+from pipelines.tile import TileInputs, tile
 from tests.slide_files import tissue_drawing, write_lossless_slide
 
 TISSUE = [(256, 1536, 512, 1792)]  # top, bottom, left, right
@@ -137,7 +137,7 @@ def test_other_weights_are_one_clear_error_before_any_slide_is_read(tiny, tmp_pa
     else:
         torch.save(TileSettings(), path)  # an object, which only unpickling would make
     with pytest.raises(SettingsError, match=r"wrong\.pth"):
-        tile([CohortSlide("a", tmp_path / "a.tif")], tmp_path / "out", SETTINGS, tissue_weights=path)
+        tile(TileInputs([CohortSlide("a", tmp_path / "a.tif")], tissue_weights=path), tmp_path / "out", SETTINGS)
     assert not (tmp_path / "out").exists()
 
 
@@ -146,16 +146,16 @@ SETTINGS = TileSettings(tile_size=128, tissue_method="hest", tissue_mpp=8)
 
 def test_the_stage_finds_the_tiles_that_the_network_sees_and_notices_other_weights(tiny, slide_path, tmp_path):
     out, slides = tmp_path / "out", [CohortSlide("a", slide_path)]
-    summary = tile(slides, out, SETTINGS, tissue_weights=tiny)
-    assert summary.figures["tiles"] == 100  # 1280 x 1280 px in tiles of 128
-    assert tile(slides, out, SETTINGS, tissue_weights=tiny).counts["kept"] == 1
+    summary = tile(TileInputs(slides, tissue_weights=tiny), out, SETTINGS)
+    assert summary.facts["tiles"] == 100  # 1280 x 1280 px in tiles of 128
+    assert tile(TileInputs(slides, tissue_weights=tiny), out, SETTINGS).counts["kept"] == 1
     blind = Pinkness().state_dict() | {"layer.bias": torch.tensor([9.0, 0.0])}
     save_file(blind, tmp_path / "blind.safetensors")
-    assert tile(slides, out, SETTINGS, tissue_weights=tmp_path / "blind.safetensors").counts["empty"] == 1
+    assert tile(TileInputs(slides, tissue_weights=tmp_path / "blind.safetensors"), out, SETTINGS).counts["empty"] == 1
 
 
 @pytest.mark.parametrize(("method", "given"), [("hest", False), ("otsu", True)])
 def test_weights_and_method_belong_together(tiny, tmp_path, method, given):
     settings = TileSettings(tissue_method=method)
     with pytest.raises(SettingsError, match=f"--tissue-method {method}"):
-        tile([], tmp_path / "out", settings, tissue_weights=tiny if given else None)
+        tile(TileInputs([], tissue_weights=tiny if given else None), tmp_path / "out", settings)

@@ -19,7 +19,7 @@ def test_slides_without_features_tiles_or_description_are_left_out_and_counted(c
         table.write("s50,p50,round\ns51,p51,round\n")
     rng = np.random.default_rng(0)
     write_bag(cohort.features, "s50", rng.normal(size=(9, DIM)))
-    figures = train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, test_fraction=0.0)).figures
+    figures = train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, test_fraction=0.0)).facts
     assert figures["slides_without_tiles"] == 1
     assert figures["slides_without_features"] == 2
     assert figures["slides_without_description"] == 1
@@ -151,7 +151,7 @@ def test_all_slides_of_a_patient_share_its_part_and_its_description(cohort, sett
     assert len(rows) == 15
     assert all(len(found) == 1 for found in parts.values())
     assert {row["slide_id"]: row["label"] for row in rows}["s01c"] == "round"
-    assert "slides_without_description" not in summary.figures
+    assert "slides_without_description" not in summary.facts
 
 
 def test_a_validation_part_of_one_class_has_a_loss_and_no_auc(cohort, settings, tmp_path):

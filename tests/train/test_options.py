@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from fivecli.app import app
 from pipelines.core.batch import Summary
 from pipelines.core.errors import SettingsError
+from pipelines.core.resources import Resources
 from pipelines.core.schemas import METRICS
 from pipelines.core.settings import TrainSettings
 from pipelines.core.settings.train_presets import TRAIN_PRESETS
@@ -19,7 +20,7 @@ from tests.training_runs import finetune_inputs, pretrain_inputs, weights
 
 def test_shots_are_patients_per_class(cohort, settings, tmp_path):
     summary = train(finetune_inputs(cohort), tmp_path / "run", replace(settings, regime="finetune", shots=2))
-    assert summary.figures["training_slides"] == 4
+    assert summary.facts["training_slides"] == 4
 
 
 def test_a_plan_counts_patients_steps_and_parameters_and_trains_nothing(cohort, settings, tmp_path):
@@ -91,11 +92,11 @@ def test_a_percent_of_the_patients_of_each_class_is_drawn_and_at_least_one(cohor
     tuned = replace(settings, regime="finetune", test_fraction=0.0, val_fraction=0.0, epochs=1)
     for percent, slides in ((50.0, 6), (1.0, 2)):
         run = tmp_path / f"run{percent}"
-        assert train(finetune_inputs(cohort), run, replace(tuned, percent=percent)).figures["training_slides"] == slides
+        assert train(finetune_inputs(cohort), run, replace(tuned, percent=percent)).facts["training_slides"] == slides
 
 
 def test_the_share_of_time_spent_waiting_for_data_is_told(cohort, settings, tmp_path):
-    figures = train(pretrain_inputs(cohort), tmp_path / "run", settings).figures
+    figures = train(pretrain_inputs(cohort), tmp_path / "run", settings).facts
     assert 0 <= figures["percent_of_the_time_spent_waiting_for_data"] <= 100
 
 
@@ -114,12 +115,17 @@ def test_activations_computed_twice_give_the_same_weights(cohort, settings, tmp_
 
 def test_half_precision_needs_a_gpu(cohort, settings, tmp_path):
     with pytest.raises(SettingsError, match="precision: fp16 cannot be computed on cpu"):
-        train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, precision="fp16"), device="cpu")
+        train(
+            pretrain_inputs(cohort),
+            tmp_path / "run",
+            replace(settings, precision="fp16"),
+            resources=Resources(device="cpu"),
+        )
 
 
 def test_bfloat16_trains(cohort, settings, tmp_path):
     summary = train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, precision="bf16", epochs=1))
-    assert np.isfinite(summary.figures["train_loss"])
+    assert np.isfinite(summary.facts["train_loss"])
     assert {weight.element_size() for weight in weights(tmp_path / "run").values()} == {4}
 
 

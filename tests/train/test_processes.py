@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipelines.core.resources import Resources
 from pipelines.core.schemas import METRICS
 from pipelines.core.settings import TrainSettings
-from pipelines.model import loop
+from pipelines.model.training import loop
 from pipelines.train import TrainInputs, train
 from tests.synthetic_features import write_cohort
 from tests.training_runs import small_settings
@@ -60,7 +61,7 @@ def changed(settings):
 
 
 def test_two_processes_compute_what_one_does(cohort, settings, tmp_path):
-    train(inputs(cohort), tmp_path / "one", settings, device="cpu")
+    train(inputs(cohort), tmp_path / "one", settings, resources=Resources(device="cpu"))
     done = launched(2, cohort, settings, tmp_path / "two")
     assert done.returncode == 0, done.stderr[-2000:]
     assert_same_runs(tmp_path / "one", tmp_path / "two")
@@ -75,8 +76,8 @@ def test_two_processes_go_on_with_what_one_began(cohort, settings, tmp_path, mon
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(inputs(cohort), tmp_path / "killed", settings, device="cpu", on_result=kill)
-    train(inputs(cohort), tmp_path / "whole", settings, device="cpu")
+        train(inputs(cohort), tmp_path / "killed", settings, resources=Resources(device="cpu"), on_result=kill)
+    train(inputs(cohort), tmp_path / "whole", settings, resources=Resources(device="cpu"))
     done = launched(2, cohort, settings, tmp_path / "killed")
     assert done.stdout.startswith("1 epochs: 1 done")
     assert_same_runs(tmp_path / "whole", tmp_path / "killed")

@@ -7,8 +7,9 @@ import yaml
 from pipelines.core.batch import Outcome
 from pipelines.core.errors import ArtifactError, ChangedSettingsError, CohortError, SettingsError
 from pipelines.core.schemas import METRICS, PREDICTIONS, SPLITS
+from pipelines.core.selection import Selection
 from pipelines.core.settings import PredictSettings, TrainSettings
-from pipelines.model import loop
+from pipelines.model.training import loop
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
 from tests.synthetic_features import DIM, PROVENANCE, write_cohort
@@ -94,7 +95,7 @@ def test_a_run_made_anew_never_has_the_model_of_the_earlier_one_beside_its_split
 
     other = replace(settings, seed=1)
     with pytest.raises(KeyboardInterrupt):
-        train(pretrain_inputs(cohort), run, other, overwrite=True, on_result=kill)
+        train(pretrain_inputs(cohort), run, other, selection=Selection(overwrite=True), on_result=kill)
     with pytest.raises(ArtifactError, match="no such file"):
         predict(PredictInputs(cohort.features, run, classes=cohort.classes), tmp_path / "out", PredictSettings())
     train(pretrain_inputs(cohort), run, other)
@@ -106,7 +107,7 @@ def test_training_stops_when_validation_no_longer_improves(cohort, settings, tmp
     still = replace(settings, lr=0.0, lr_text=0.0, epochs=9, patience=2)
     summary = train(finetune_inputs(cohort), tmp_path / "run", replace(still, regime="finetune"))
     assert len(summary.results) == 3  # the first is the best; two more bring nothing
-    assert summary.figures["best_epoch"] == 1
+    assert summary.facts["best_epoch"] == 1
 
 
 def test_finetuning_from_a_run_keeps_its_splits_model_and_questions(cohort, settings, tmp_path):
@@ -160,7 +161,7 @@ def test_a_linear_probe_learns_the_classes_and_leaves_the_network_as_it_was(coho
     network = {name.removeprefix("network."): value for name, value in before.items() if name.startswith("network.")}
     assert after.keys() == {*network, "head.weight", "head.bias"}
     assert all(bool((after[name] == value).all()) for name, value in network.items())
-    assert summary.figures["train_accuracy"] == 1.0
+    assert summary.facts["train_accuracy"] == 1.0
     found = predict(
         PredictInputs(cohort.features, tmp_path / "probe", cohort=cohort.table),
         tmp_path / "predictions",
@@ -210,7 +211,7 @@ def test_fine_tuning_starts_from_a_network_that_is_heard_and_else_from_a_new_one
 ):
     monkeypatch.setattr("pipelines.model.training.fitters.is_worth_hearing", lambda *_, **__: heard)
     summary = train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
-    assert summary.figures["weight_of_the_network"] == heard
+    assert summary.facts["weight_of_the_network"] == heard
     train(finetune_inputs(cohort, init=tmp_path / "first"), tmp_path / "second", replace(TUNED, epochs=1, seed=5))
     before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
     assert bool((before["network.prompts.learned"] == after["network.prompts.learned"]).all()) is heard

@@ -45,9 +45,7 @@ class Isolation:
                 _trace(self.folder, item_id).unlink(missing_ok=True)
         except Exception as error:  # noqa: BLE001 - the one place that lets a batch outlive a bug
             return failed(item_id, error, self.folder, time.perf_counter() - started)
-        row = {**result.row}
-        row.setdefault("seconds", time.perf_counter() - started)
-        return Result(item_id, result.outcome, row, result.error)
+        return result
 
 
 def _trace(folder: Path, item_id: str) -> Path:
@@ -66,4 +64,4 @@ def failed(item_id: str, error: BaseException, folder: Path, seconds: float = 0.
     else:
         sentence = f"{item_id}: {type(error).__name__}: {error} (a bug or a damaged input; see {trace})"
     row = {"status": "failed", "error_type": type(error).__name__, "error": sentence, "seconds": seconds}
-    return Result(item_id, Outcome.FAILED, row, sentence)
+    return Result(item_id, Outcome.FAILED, row, error=sentence)

@@ -1,4 +1,4 @@
-"""What became of the items of a batch."""
+"""The results of a batch: one per item, and a summary."""
 
 from __future__ import annotations
 
@@ -11,45 +11,50 @@ from typing import Any
 
 
 class Outcome(str, Enum):
-    """What became of an item."""
+    """What happened to an item."""
 
     DONE = "done"
     KEPT = "kept"
-    """An earlier run with the same settings made it."""
+    """It was up to date: an earlier run made it with the same settings."""
     EMPTY = "empty"
-    """A recorded success with nothing in it, for example a slide without tissue."""
+    """A success without content, for example a slide without tissue."""
     FAILED = "failed"
     BUSY = "busy"
-    """Another process on the same folder is making it and will record it."""
+    """Another process that works on the same folder is making it and will record it."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one item, and its row in the stage's table."""
+    """The result of one item."""
 
     item_id: str
     outcome: Outcome
     row: Mapping[str, Any] = field(default_factory=dict)
+    """Its row in the table of the stage; of a failed item the columns about the failure."""
+    rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Its rows by output, where a stage writes several tables (one per encoder)."""
+    note: str = ""
+    """Text to show beside the progress, for example the losses of an epoch."""
     error: str = ""
     """One line: what went wrong and what to do."""
     total: int | None = None
-    """Items of the batch, where it is known."""
+    """Number of items in the batch, where it is known."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a stage did, for people and for ``--json``."""
+    """The results of a stage, for people and for ``--json``."""
 
     output: Path
     results: tuple[Result, ...]
-    figures: Mapping[str, Any] = field(default_factory=dict)
-    """Further figures of the stage by name, for example tiles per second."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Further results by name, for example tiles per second."""
 
     @property
     def counts(self) -> dict[str, int]:
         """Number of items by outcome."""
-        found = Counter(result.outcome for result in self.results)
-        return {outcome.value: found[outcome] for outcome in Outcome}
+        counts = Counter(result.outcome for result in self.results)
+        return {outcome.value: counts[outcome] for outcome in Outcome}
 
     @property
     def failures(self) -> list[Result]:

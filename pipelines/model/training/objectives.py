@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.core.settings.train import TrainSettings
 from pipelines.core.metrics.classification import measure, one_vs_rest_scores
+from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.bags import TileBag
 from pipelines.model.data.descriptions import Answers, full_text, kept_questions, merge_equal, rebuilt_texts
 from pipelines.model.networks.bag_model import BagModel

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from pipelines.core.errors import BackendError
 from pipelines.core.questions import QuestionSet
+from pipelines.core.resources import DescribeReportsResources
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.backends.base import Backend, Engine, Reply, Request, Sampling
+from pipelines.reports.backends.base import Backend, Reply, Request, Sampling
 
-__all__ = ["Backend", "Engine", "Reply", "Request", "Sampling", "open_backend"]
+__all__ = ["Backend", "Reply", "Request", "Sampling", "open_backend"]
 
 
 def open_backend(
     questions: QuestionSet,
     settings: DescribeReportsSettings,
-    *,
-    base_url: str | None = None,
-    workers: int = 8,
-    device: str = "auto",
-    engine: Engine | None = None,
+    resources: DescribeReportsResources = DescribeReportsResources(),
 ) -> Backend:
     """Return the backend that the settings name, loaded and ready.
 
@@ -27,7 +24,7 @@ def open_backend(
         Its package is missing, its model is not named or cannot be loaded, or a server is named for
         a backend that asks none.
     """
-    if base_url and settings.backend != "openai":
+    if resources.base_url and settings.backend != "openai":
         raise BackendError(
             f"backend {settings.backend}: asks no server, but one is named",
             hint="add --backend openai, or leave --base-url out",
@@ -35,19 +32,19 @@ def open_backend(
     if settings.backend == "openai":
         from pipelines.reports.backends.openai import OpenAIBackend
 
-        return OpenAIBackend(questions, settings, base_url=base_url, workers=workers)
+        return OpenAIBackend(questions, settings, base_url=resources.base_url, workers=resources.workers)
     if settings.backend == "vllm":
         from pipelines.reports.backends.vllm import VLLMBackend
 
-        return VLLMBackend(questions, settings, engine or Engine())
+        return VLLMBackend(questions, settings, resources)
     if settings.backend == "local" and not settings.model:
         from pipelines.reports.backends.nearest import NearestBackend
 
-        return NearestBackend(questions, device=device)
+        return NearestBackend(questions, device=resources.device)
     if settings.backend == "local":
         from pipelines.reports.backends.local import LocalBackend
 
-        return LocalBackend(questions, settings, device=device)
+        return LocalBackend(questions, settings, device=resources.device)
     from pipelines.reports.backends.rules import RulesBackend
 
     return RulesBackend(questions)

@@ -54,18 +54,6 @@ class Reply:
         return f"Reply({len(self.text)} characters, error={self.error!r})"
 
 
-@dataclass(frozen=True)
-class Engine:
-    """How backend ``vllm`` lays out its model; no answer depends on it."""
-
-    gpus: int = 1
-    """GPUs that share the model (tensor parallel)."""
-    memory: float = 0.9
-    """Share of each GPU's memory to take."""
-    context: int | None = None
-    """Most tokens of a conversation and its reply; None takes the model's own, which may need much memory."""
-
-
 def too_long(tokens: int, room: int) -> Reply:
     """Return the reply to a request that the model cannot take; it is never cut silently."""
     return Reply(error=f"{tokens} tokens, but the model takes {room} beside the reply", too_long=True)

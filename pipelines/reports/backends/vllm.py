@@ -10,8 +10,9 @@ from typing import Any
 
 from pipelines.core.errors import BackendError
 from pipelines.core.questions import QuestionSet
+from pipelines.core.resources import DescribeReportsResources
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.backends.base import CUT_OFF, Engine, Reply, Request, Sampling, too_long
+from pipelines.reports.backends.base import CUT_OFF, Reply, Request, Sampling, too_long
 from pipelines.reports.schema import answer_schema
 
 
@@ -21,16 +22,18 @@ class VLLMBackend:
     repeatable = False
     batch_size = 256
 
-    def __init__(self, questions: QuestionSet, settings: DescribeReportsSettings, engine: Engine) -> None:
+    def __init__(
+        self, questions: QuestionSet, settings: DescribeReportsSettings, resources: DescribeReportsResources
+    ) -> None:
         if not settings.model:
             raise BackendError("backend vllm: no model named", hint="pass --model with a folder or a hub name")
         vllm = _vllm()
         self.model = settings.model
         self._engine = vllm.LLM(
             model=settings.model,
-            max_model_len=engine.context,
-            tensor_parallel_size=engine.gpus,
-            gpu_memory_utilization=engine.memory,
+            max_model_len=resources.context,
+            tensor_parallel_size=resources.gpus,
+            gpu_memory_utilization=resources.gpu_memory,
             enable_prefix_caching=True,  # the questions are the same for every report
             enforce_eager=vllm.platforms.current_platform.is_cpu(),  # compiling for a CPU gains little
             seed=settings.seed,

@@ -12,7 +12,7 @@ import torch
 from pipelines.model.networks.fusion import Pads, TileFusion
 from pipelines.model.networks.positions import sequence_encoding
 
-NUMBERS = Path(__file__).parents[1] / "data" / "fusion_parity.npz"
+NUMBERS = Path(__file__).parents[2] / "data" / "fusion_parity.npz"
 
 
 @pytest.fixture(scope="module")
