@@ -31,6 +31,8 @@ from pipelines.reports.records import Record, Recorder, figures, write_tables
 from pipelines.reports.report_table import Report
 from pipelines.reports.selection import read_selected, select
 
+__all__ = ["DescribeReportsInputs", "DescribeReportsResources", "DescribeReportsSettings", "describe_reports", "plan"]
+
 MADE_BY = "five describe-reports"
 
 

@@ -26,6 +26,8 @@ from pipelines.encoders.feature_folder import FeatureFolder, refuse_mismatch
 from pipelines.slides.tile_pass import OnePass, Output, Reading
 from pipelines.slides.tile_pictures import PictureFolder
 
+__all__ = ["EmbedInputs", "EmbedResources", "EmbedSettings", "PictureSettings", "embed", "plan"]
+
 
 @dataclass(frozen=True)
 class EmbedInputs:

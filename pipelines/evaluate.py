@@ -16,6 +16,8 @@ from pipelines.core.metrics.classification import FIGURES, Figure, confusion, me
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.settings import EvaluateSettings
 
+__all__ = ["EvaluateInputs", "EvaluateSettings", "evaluate"]
+
 TRAINED_ON = ("train", "val")
 
 

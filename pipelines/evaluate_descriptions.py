@@ -18,6 +18,8 @@ from pipelines.core.schemas import ANSWERS
 from pipelines.core.settings import EvaluateDescriptionsSettings
 from pipelines.reports.report_table import ALIASES, read_table
 
+__all__ = ["EvaluateDescriptionsInputs", "EvaluateDescriptionsSettings", "evaluate_descriptions", "write_figures"]
+
 STATED = "stated"
 """Answer to a phrase question, whatever the words: compared is only whether the report was found to say something."""
 FAILED = "failed"

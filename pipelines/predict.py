@@ -33,7 +33,7 @@ from pipelines.model.prediction.class_scores import class_probabilities, patient
 from pipelines.model.prediction.job import PredictInputs, PredictionJob
 from pipelines.slides import open_slide
 
-__all__ = ["PredictInputs", "plan", "predict"]
+__all__ = ["PredictInputs", "PredictSettings", "Resources", "plan", "predict"]
 
 MADE_BY = "five predict"
 TABLE_SECONDS = 30.0

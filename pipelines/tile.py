@@ -24,6 +24,8 @@ from pipelines.slides.local_copies import CopiesAhead, staging
 from pipelines.slides.slide_files import slide_files
 from pipelines.slides.slide_tiling import Network, TileOneSlide, identity
 
+__all__ = ["TileInputs", "TileResources", "TileSettings", "plan", "tile"]
+
 MADE_BY = "five tile"
 
 

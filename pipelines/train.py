@@ -32,7 +32,8 @@ from pipelines.model.training.resume import STATE
 from pipelines.model.training.run import TrainingRun, TrainInputs, prepare_run
 from pipelines.model.training.tensorboard import EventWriter
 
-__all__ = ["TrainInputs", "plan", "train"]
+__all__ = ["Resources", "TrainInputs", "TrainSettings", "plan", "train"]
+
 MADE_BY = "five train"
 
 

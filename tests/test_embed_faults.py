@@ -19,8 +19,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import pytest
+from pipelines.core.resources import EmbedResources
 from pipelines.core.settings import EmbedSettings, PictureSettings
-from pipelines.embed import embed
+from pipelines.embed import EmbedInputs, embed
 from tests.embedding import STAND_INS, use_stand_ins
 
 use_stand_ins(pytest.MonkeyPatch())
@@ -35,7 +36,13 @@ def deadly(tiles):
     return colour(tiles)
 
 encoder._colour = deadly
-embed(Path(sys.argv[1]), Path(sys.argv[2]), EmbedSettings(), batch_size=20, pictures=PictureSettings("jpg"))
+embed(
+    EmbedInputs(Path(sys.argv[1])),
+    Path(sys.argv[2]),
+    EmbedSettings(),
+    resources=EmbedResources(batch_size=20),
+    pictures=PictureSettings("jpg"),
+)
 """
 
 

@@ -62,14 +62,13 @@ with h5py.File(sys.argv[2], "w") as h5:
 RESIDENT = """
 import sys
 from pathlib import Path
-from pipelines.core.cohort import read_cohort
 from pipelines.core.settings import TileSettings
-from pipelines.tile import tile
-slides, found = read_cohort(Path(sys.argv[1])), []
+from pipelines.tile import TileInputs, tile
+found = []
 def note(result):
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     found.append(pages * 4096 / 1e6)
-tile(slides, Path(sys.argv[2]), TileSettings(), on_result=note)
+tile(TileInputs(Path(sys.argv[1])), Path(sys.argv[2]), TileSettings(), on_result=note)
 print(*(f"{found[round(len(found) * part) - 1]:.1f}" for part in (0.1, 0.25, 0.5, 0.75, 1)))
 """
 
