@@ -19,7 +19,7 @@ from pipelines.core.batch.results import OnResult, Outcome, Result
 from pipelines.core.locks import GLANCE_SECONDS, LEASE_SECONDS
 
 Runner = Callable[[Sequence[Named], Isolation], Iterator[Result]]
-"""Does its work on items, each in isolation, and yields the results in order of completion."""
+"""Runs the work on items, each in isolation, and yields the results in order of completion."""
 
 
 def run_batch(
@@ -34,20 +34,20 @@ def run_batch(
 ) -> list[Result]:
     """Run ``work`` over ``items`` and return their results in the order of ``items``.
 
-    An item that raises becomes a FAILED result; its traceback goes to
-    ``folder/errors/<item>.txt`` and the batch goes on. A worker process that dies fails only
-    the item it held, after one more try. ``work`` runs under a lock of the item, so it should
-    look first whether another process has made the artifact meanwhile. Items that another
-    process holds are tried once more at the end, then left to it as BUSY.
+    An item that raises becomes a FAILED result; its traceback is written to
+    ``folder/errors/<item>.txt`` and the batch continues. A worker process that dies fails only
+    the item it was processing, after one retry. ``work`` runs under a lock per item, so it should
+    first check whether another process has made the artifact in the meantime. Items locked by
+    another process are retried once at the end, then reported as BUSY.
 
     Parameters
     ----------
     folder
         Output folder of the stage.
     workers
-        Processes. With 1 everything runs in this process.
+        Number of processes; 1 runs everything in this process.
     ahead
-        Prepares items before their turn: one more than there are processes to work on them.
+        Prepares items ahead of time, one more than there are worker processes.
     on_result
         Called in this process after each item, in order of completion.
     """
@@ -65,7 +65,7 @@ def run_with(
     ahead: Ahead | None = None,
     on_result: OnResult = lambda _: None,
 ) -> list[Result]:
-    """Do as `run_batch`, in the processes of ``runner``, which has the work and prepares items."""
+    """Do the same as `run_batch`, with ``runner`` in charge of the work and its processes."""
     ids = [item_id(item) for item in items]
     by_id = dict(zip(ids, items, strict=True))
     results: dict[str, Result] = {}
