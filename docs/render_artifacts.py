@@ -1,96 +1,126 @@
-"""Render docs/artifacts.md from the declared schemas: ``python docs/render_artifacts.py``."""
+"""Render docs/artifacts.md from the declared files and schemas: ``python docs/render_artifacts.py``."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipelines.core.feature_file import CoordsAttributes, FeatureInfo
-from pipelines.core.schemas import TABLES
+import pyarrow as pa
+
+from pipelines.core.artifact_files import METADATA, ArtifactFile, ArtifactFolder
+from pipelines.core.artifact_folders import CLAIM, FOLDERS
+from pipelines.core.file_layouts import Entry, Hdf5Layout
 from pipelines.core.tables import TableArtifact
 
-FILES = {
-    "tiled_slides": "tiles/slides.parquet",
-    "tiles": "tiles/<slide_id>.parquet",
-    "embedded_slides": "features/slides.parquet",
-    "described_reports": "descriptions/reports.parquet",
-    "answers": "descriptions/answers.parquet",
-    "splits": "run/splits.parquet",
-    "metrics": "run/metrics.parquet",
-    "predictions": "predictions/predictions.parquet",
-    "patient_predictions": "predictions/patients.parquet",
-}
 INTRODUCTION = """\
-# Artifacts: the files between stages
+# Artifacts: every file that the commands write
 
-<!-- Rendered from pipelines/core by `make docs`; a test holds it up to date. -->
+<!-- Rendered from pipelines/core/artifact_folders.py and schemas.py by `make docs`; tests keep it up to date. -->
 
-Every artifact carries the name and version of its schema, the version of the program, the settings as
-JSON, a fingerprint of the settings and a fingerprint of its input: as Parquet metadata (`five.*`) or as
-attributes of the HDF5 root. Every folder holds a `five.json` with the settings it was made with. Files
-appear whole or not at all. All coordinates are pixels at level 0, x before y, of the top-left corner.
+Look up here which files a command writes, when it writes them, and what each column and attribute means.
+
+- Folder names are those of the examples; you choose your own with `-o`.
+- `<slide_id>` is the id from the cohort table. An id with `/` makes subfolders.
+- A file appears only when it is complete. While it is written, its name starts with a dot and contains `.part`.
+- Coordinates are pixels at level 0 of the slide, x before y, and name the top-left corner of a tile.
+- Fingerprints are 16 hexadecimal digits. Equal fingerprints mean equal content.
+- `five inspect PATH` shows what a file or folder contains.
+
+Every Parquet table and every HDF5 file carries this metadata: Parquet in the file metadata (as text), HDF5 in the
+attributes of the root.
+
 """
-FEATURES = """\
-## features/<slide_id>.h5
+SETTINGS = """
+Every output folder holds the settings that it was made with, in `five.json`. A command refuses a folder that was made
+with other settings, unless you pass `--overwrite`.
 
-Written by `five embed`. HDF5, readable as it is by TRIDENT, CLAM, TITAN and CONCH.
-
-| dataset | shape, type | meaning |
-| --- | --- | --- |
-| `features` | (N, D) float16 or float32 | one row a tile |
-| `coords` | (N, 2) int64 | x, y of the top-left corner, pixels at level 0 |
 """
-OTHERS = """\
-## Other files
-
-| file | written by | content |
-| --- | --- | --- |
-| `tiles/tissue/<slide_id>.geojson` | `five tile` | tissue outlines, level-0 pixels; QuPath opens it |
-| `tiles/qc/<slide_id>.jpg` | `five tile` | overview: outlines, kept tiles, dropped tiles by reason |
-| `tiles/qc/<slide_id>.dropped.jpg` | `five tile` | faulty tiles by reason, with their scores; none without faults |
-| `descriptions/questions.yaml` | `five describe-reports` | the questions as asked |
-| `run/config.yaml`, `run/model.safetensors` | `five train` | the model: its configuration and its weights |
-| `run/questions.yaml`, `run/classes.yaml` | `five train` | the prompts of the model and the class texts, if any |
-| `predictions/attention/<slide_id>.h5` | `five predict` | `attention` (P, N), rows sum to 1; `prompts`, `coords` |
-| `predictions/heatmaps/<slide_id>/` | `five predict` | attention over the slide, a picture a prompt |
-| `<folder>/errors/<id>.txt` | every stage | traceback of an item that failed |
-| `<folder>/.locks/` | every stage | locks of items in work; empty when nothing runs |
-"""
-
-
-def table_section(table: TableArtifact) -> str:
-    """Return the section of one Parquet table."""
-    lines = [f"## {FILES[table.name]}", "", f"Table `{table.name}` version {table.version}, by `{table.made_by}`.", ""]
-    lines += ["| column | type | meaning |", "| --- | --- | --- |"]
-    lines += [f"| `{f.name}` | {kind(f)} | {meaning(f)} |" for f in table.columns]
-    lines += [f"| `{prefix}<name>` | {kind(f)} | {meaning(f)} |" for prefix, f in (table.families or {}).items()]
-    return "\n".join(lines) + "\n"
-
-
-def kind(field: object) -> str:
-    """Return the type of a column in one word."""
-    text = str(field.type)  # type: ignore[attr-defined]
-    return "dictionary of string" if text.startswith("dictionary") else text
-
-
-def meaning(field: object) -> str:
-    """Return what a column means, safe inside a Markdown table."""
-    return field.metadata[b"meaning"].decode().replace("|", "\\|")  # type: ignore[attr-defined]
-
-
-def attributes_section() -> str:
-    """Return the attributes of a feature file."""
-    root = ", ".join(f"`{f.name}`" for f in fields(FeatureInfo))
-    coords = ", ".join(f"`{f.name}`" for f in fields(CoordsAttributes))
-    return f"Attributes of the root: {root}, `five.*`.\nAttributes of `coords` (TRIDENT's names): {coords}.\n"
 
 
 def render() -> str:
     """Return the whole page."""
-    by_name = {table.name: table_section(table) for table in TABLES}
-    sections = [INTRODUCTION, by_name["tiled_slides"], by_name["tiles"], FEATURES + "\n" + attributes_section()]
-    sections += [by_name[name] for name in FILES if name not in ("tiled_slides", "tiles")]
-    return "\n".join([*sections, OTHERS])
+    folders = (text for folder in FOLDERS for text in folder_section(folder))
+    introduction = INTRODUCTION + entries_table("name", METADATA) + SETTINGS + entries_table("key", CLAIM.entries)
+    return "\n".join([introduction, *folders])
+
+
+def folder_section(folder: ArtifactFolder) -> Iterator[str]:
+    """Yield the list of files of a folder, then the contents of each of its tables and HDF5 files."""
+    files = markdown_table(
+        ("file", "format", "content", "written"),
+        ((f"`{file.pattern}`", file.kind, file.content, written(file)) for file in folder.files),
+    )
+    note = f"\n{folder.note}\n" if folder.note else ""
+    yield f"## {folder.name}/\n\nWritten by `{folder.command}`.\n\n{files}{note}"
+    for file in folder.files:
+        if file.entries == CLAIM.entries:
+            continue  # explained once, at the top
+        if contents := "\n".join(file_contents(file)):
+            yield f"### {folder.name}/{file.pattern}\n\n{contents}"
+
+
+def written(file: ArtifactFile) -> str:
+    """Return when a file is written."""
+    return f"{file.when}, then removed" if file.temporary else file.when
+
+
+def file_contents(file: ArtifactFile) -> Iterator[str]:
+    """Yield the tables that describe what is inside a file."""
+    if file.table:
+        yield f"Table `{file.table.name}`, version {file.table.version}.\n"
+        yield entries_table("column", table_entries(file.table))
+    if file.hdf5:
+        yield from hdf5_contents(file.hdf5)
+    if file.entries:
+        yield entries_table("column" if file.kind == "CSV" else "key", file.entries)
+    if file.metadata:
+        yield "Further metadata:\n"
+        yield entries_table("name", file.metadata)
+
+
+def table_entries(table: TableArtifact) -> Iterator[Entry]:
+    """Yield the columns of a Parquet table; columns per class are shown as ``prefix<class>``."""
+    for field in table.columns:
+        yield Entry(field.name, kind(field), meaning(field))
+    for prefix, field in (table.families or {}).items():
+        yield Entry(f"{prefix}<class>", kind(field), meaning(field))
+
+
+def hdf5_contents(layout: Hdf5Layout) -> Iterator[str]:
+    """Yield the datasets of an HDF5 file, then its attributes."""
+    yield entries_table("dataset", (Entry(data.name, data.kind, data.meaning) for data in layout.datasets))
+    for data in layout.datasets:
+        if data.attributes:
+            yield f"Attributes of `{data.name}`:\n"
+            yield entries_table("attribute", data.attributes)
+    if layout.attributes:
+        yield "Further attributes of the root:\n"
+        yield entries_table("attribute", layout.attributes)
+
+
+def kind(field: pa.Field) -> str:
+    """Return the type of a column in words."""
+    text = str(field.type)
+    return "dictionary of string" if text.startswith("dictionary") else text
+
+
+def meaning(field: pa.Field) -> str:
+    """Return the meaning of a column, with its unit."""
+    text: str = field.metadata[b"meaning"].decode()
+    return text
+
+
+def entries_table(word: str, entries: Iterable[Entry]) -> str:
+    """Return a Markdown table of named values."""
+    return markdown_table(
+        (word, "type", "meaning"), ((f"`{entry.name}`", entry.kind, entry.meaning) for entry in entries)
+    )
+
+
+def markdown_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a Markdown table."""
+    cells = [header, ("---",) * len(header), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ PATIENT_PREDICTIONS = TableArtifact(
         column("predicted", STRING, "class of the highest mean probability"),
         column("n_slides", INT, "slides averaged"),
     ),
-    families=_PREDICTION_FAMILIES,
+    families={"prob_": _PREDICTION_FAMILIES["prob_"]},
 )
 
 TABLES = (
