@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines.core.artifact_files import METADATA, ArtifactFile, ArtifactFolder
-from pipelines.core.artifact_folders import CLAIM, FOLDERS
+from pipelines.core.artifact_folders import FIVE_JSON, FOLDERS
 from pipelines.core.file_layouts import Entry, Hdf5Layout
 from pipelines.core.tables import TableArtifact
 
@@ -40,7 +40,7 @@ with other settings, unless you pass `--overwrite`.
 def render() -> str:
     """Return the whole page."""
     folders = (text for folder in FOLDERS for text in folder_section(folder))
-    introduction = INTRODUCTION + entries_table("name", METADATA) + SETTINGS + entries_table("key", CLAIM.entries)
+    introduction = INTRODUCTION + entries_table("name", METADATA) + SETTINGS + entries_table("key", FIVE_JSON.entries)
     return "\n".join([introduction, *folders])
 
 
@@ -53,7 +53,7 @@ def folder_section(folder: ArtifactFolder) -> Iterator[str]:
     note = f"\n{folder.note}\n" if folder.note else ""
     yield f"## {folder.name}/\n\nWritten by `{folder.command}`.\n\n{files}{note}"
     for file in folder.files:
-        if file.entries == CLAIM.entries:
+        if file.entries == FIVE_JSON.entries:
             continue  # explained once, at the top
         if contents := "\n".join(file_contents(file)):
             yield f"### {folder.name}/{file.pattern}\n\n{contents}"

@@ -1,7 +1,7 @@
-"""Stage ``inspect``: what a slide, an artifact, or the output folder of a stage holds.
+"""Stage ``inspect``: describe a slide, an artifact, or the output folder of a command.
 
-Says nothing that may identify a patient or repeat a report: of a slide only its geometry and micron
-scale (never label, macro or free-text properties), of tables only counts and recorded failures.
+The description identifies no patient and quotes no report. For a slide it contains geometry and resolution, but no
+label or macro image and no free-text properties. For a table it contains counts and recorded failures.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ __all__ = ["Contents", "inspect"]
 
 
 def inspect(path: Path) -> Contents:
-    """Return what ``path`` holds.
+    """Return a description of the file or folder at ``path``.
 
     Raises
     ------
     SlideError
-        A slide that cannot be opened.
+        The slide cannot be opened.
     ArtifactError
-        A damaged artifact, or a thing that cannot be inspected.
+        The artifact is damaged, or the file is of another kind.
     """
     if path.is_dir():
         return folder_contents(path)
     try:
         with path.open("rb") as stream:
-            head = stream.read(8)
+            magic = stream.read(8)
     except OSError as error:
         raise ArtifactError(
-            f"{path}: cannot be read ({error.strerror})", hint="check the path and its rights"
+            f"{path}: cannot be read ({error.strerror})", hint="check the path and its permissions"
         ) from error
-    if head[:4] == b"PAR1" or path.suffix == ".parquet":
+    if magic[:4] == b"PAR1" or path.suffix == ".parquet":
         return table_contents(path)
-    if head == b"\x89HDF\r\n\x1a\n" or path.suffix in (".h5", ".hdf5"):
+    if magic == b"\x89HDF\r\n\x1a\n" or path.suffix in (".h5", ".hdf5"):
         return hdf5_contents(path)
     if path.suffix == ".geojson":
         return geojson_contents(path)

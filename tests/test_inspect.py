@@ -25,7 +25,8 @@ WORK = Provenance({"tile_size": 224}, "feed", "9.9")
 SECRET = "Jane Doe, keratin pearls"
 
 
-def run(path, *flags):
+def show(path, *flags):
+    """Return the output of ``five inspect``."""
     result = CliRunner().invoke(app, ["inspect", str(path), *flags])
     assert result.exit_code == 0, result.output
     return result.output
@@ -36,49 +37,49 @@ class TestSlide:
     def pixels(self):
         return np.full((512, 768, 3), 200, np.uint8)
 
-    def test_levels_and_micron_scale_are_told(self, tmp_path, pixels):
-        found = inspect(write_lossless_slide(tmp_path / "a.tiff", pixels, 0.25, levels=(1, 4)))
-        assert found.what == "slide"
-        assert (found.facts["width"], found.facts["height"]) == (768, 512)
-        assert found.facts["mpp_x"] == pytest.approx(0.25)
-        assert (found.facts["mpp_source"], found.facts["mpp_conflict"]) == ("tiff-tags", None)
-        assert found.facts["file_bytes"] == (tmp_path / "a.tiff").stat().st_size
-        assert [(row["width"], row["height"]) for row in found.lists["levels"]] == [(768, 512), (192, 128)]
-        assert [row["mpp"] for row in found.lists["levels"]] == pytest.approx([0.25, 1.0])
+    def test_levels_and_resolution_are_shown(self, tmp_path, pixels):
+        contents = inspect(write_lossless_slide(tmp_path / "a.tiff", pixels, 0.25, levels=(1, 4)))
+        assert contents.what == "slide"
+        assert (contents.facts["width"], contents.facts["height"]) == (768, 512)
+        assert contents.facts["mpp_x"] == pytest.approx(0.25)
+        assert (contents.facts["mpp_source"], contents.facts["mpp_conflict"]) == ("tiff-tags", None)
+        assert contents.facts["file_bytes"] == (tmp_path / "a.tiff").stat().st_size
+        assert [(row["width"], row["height"]) for row in contents.lists["levels"]] == [(768, 512), (192, 128)]
+        assert [row["mpp"] for row in contents.lists["levels"]] == pytest.approx([0.25, 1.0])
 
-    def test_a_missing_mpp_is_told_with_its_remedy(self, tmp_path, pixels):
-        found = inspect(write_lossless_slide(tmp_path / "a.tiff", pixels, None))
-        assert found.facts["mpp"] is None
-        assert "--mpp 0.25" in found.facts["mpp_remedy"]
-        assert found.lists["levels"][0]["mpp"] is None
+    def test_a_missing_mpp_is_shown_with_its_remedy(self, tmp_path, pixels):
+        contents = inspect(write_lossless_slide(tmp_path / "a.tiff", pixels, None))
+        assert contents.facts["mpp"] is None
+        assert "--mpp 0.25" in contents.facts["mpp_remedy"]
+        assert contents.lists["levels"][0]["mpp"] is None
 
     def test_free_text_of_the_file_is_not_shown(self, tmp_path, pixels):
         path = tmp_path / "a.tiff"
         tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb", metadata=None, description=SECRET)
-        assert "Jane" not in run(path) + run(path, "--json")
+        assert "Jane" not in show(path) + show(path, "--json")
 
-    def test_a_damaged_slide_is_an_error_of_the_slide(self, tmp_path):
+    def test_a_damaged_slide_raises_a_slide_error(self, tmp_path):
         (tmp_path / "a.svs").write_bytes(b"II*\0 cut")
         with pytest.raises(SlideError, match=r"a\.svs"):
             inspect(tmp_path / "a.svs")
 
 
 class TestTable:
-    def test_columns_provenance_and_counts_of_slides_are_told(self, tmp_path):
+    def test_columns_provenance_and_counts_of_slides_are_shown(self, tmp_path):
         rows = [{"slide_id": str(k), "status": "ok", "vendor": "aperio"} for k in range(3)]
         rows += [
             {"slide_id": f"bad-{k}", "status": "failed", "error_type": "SlideError", "error": f"why {k}"}
             for k in range(7)
         ]
         TILED_SLIDES.write(tmp_path / "slides.parquet", rows, WORK)
-        found = inspect(tmp_path / "slides.parquet")
-        assert found.what == "table tiled_slides"
-        assert (found.facts["version"], found.facts["rows"], found.facts["five_version"]) == (1, 10, "9.9")
-        assert (found.facts["input_fingerprint"], found.settings) == ("feed", {"tile_size": 224})
-        assert found.counts["status"] == [{"status": "failed", "n": 7}, {"status": "ok", "n": 3}]
-        assert {"vendor": None, "n": 7} in found.counts["vendor"]
-        assert {"column": "n_tiles", "type": "int32", "meaning": "tiles kept"} in found.lists["columns"]
-        failures = found.lists["first_failures"]
+        contents = inspect(tmp_path / "slides.parquet")
+        assert contents.what == "table tiled_slides"
+        assert (contents.facts["version"], contents.facts["rows"], contents.facts["five_version"]) == (1, 10, "9.9")
+        assert (contents.facts["input_fingerprint"], contents.settings) == ("feed", {"tile_size": 224})
+        assert contents.counts["status"] == [{"status": "failed", "n": 7}, {"status": "ok", "n": 3}]
+        assert {"vendor": None, "n": 7} in contents.counts["vendor"]
+        assert {"column": "n_tiles", "type": "int32", "meaning": "tiles kept"} in contents.lists["columns"]
+        failures = contents.lists["first_failures"]
         assert [row["error"] for row in failures] == ["why 0", "why 1", "why 2", "why 3", "why 4"]
         assert failures[0] == {"slide_id": "bad-0", "error_type": "SlideError", "error": "why 0"}
 
@@ -86,13 +87,13 @@ class TestTable:
         rows = [{"keep": True}] * 2 + [{"keep": False, "reason": "white"}] * 3
         row = {"slide_id": "s", "patient_id": "Jane", "effective_mpp": 0.5}
         TILES.write(tmp_path / "s.parquet", rows, WORK, notes={"five.row": json.dumps(row)})
-        found = inspect(tmp_path / "s.parquet")
-        assert found.counts["keep"] == [{"keep": "false", "n": 3}, {"keep": "true", "n": 2}]
-        assert found.counts["reason"] == [{"reason": None, "n": 2}, {"reason": "white", "n": 3}]
-        assert found.facts["effective_mpp"] == 0.5
-        assert "Jane" not in run(tmp_path / "s.parquet", "--json")
+        contents = inspect(tmp_path / "s.parquet")
+        assert contents.counts["keep"] == [{"keep": "false", "n": 3}, {"keep": "true", "n": 2}]
+        assert contents.counts["reason"] == [{"reason": None, "n": 2}, {"reason": "white", "n": 3}]
+        assert contents.facts["effective_mpp"] == 0.5
+        assert "Jane" not in show(tmp_path / "s.parquet", "--json")
 
-    def test_answers_are_counted_by_question_and_nothing_of_the_report_is_shown(self, tmp_path):
+    def test_answers_are_counted_by_question_without_showing_report_text(self, tmp_path):
         path = tmp_path / "answers.parquet"
         quoted = {"report_id": "r", "description": SECRET, "evidence": SECRET, "value": SECRET, "grounded": True}
         statuses = [("growth", "present"), ("growth", "present"), ("growth", "absent"), ("margin", "unknown")]
@@ -102,8 +103,8 @@ class TestTable:
             {"question_id": "growth", "status": "present", "n": 2},
             {"question_id": "margin", "status": "unknown", "n": 1},
         ]
-        shown = run(path)
-        assert SECRET not in shown + run(path, "--json")
+        shown = show(path)
+        assert SECRET not in shown + show(path, "--json")
         grid = [line.replace("│", " ").split() for line in shown.splitlines()]
         assert ["growth", "1", "2", "0"] in grid
         assert ["margin", "0", "0", "1"] in grid
@@ -119,14 +120,14 @@ class TestTable:
             "split and label": [{"split": "test", "label": "A", "n": 3}],
         }
 
-    def test_metrics_show_the_last_epoch_and_json_stays_valid_without_a_figure(self, tmp_path):
+    def test_metrics_show_the_last_epoch_and_nan_becomes_null_in_json(self, tmp_path):
         values = [(1, 0.5), (2, float("nan"))]
         rows = [{"epoch": epoch, "split": "val", "name": "auc", "value": value} for epoch, value in values]
         METRICS.write(tmp_path / "metrics.parquet", rows, WORK)
-        read = json.loads(run(tmp_path / "metrics.parquet", "--json"), parse_constant=pytest.fail)
-        assert read["lists"]["last_epoch"] == [{"epoch": 2, "split": "val", "name": "auc", "value": None}]
+        from_json = json.loads(show(tmp_path / "metrics.parquet", "--json"), parse_constant=pytest.fail)
+        assert from_json["lists"]["last_epoch"] == [{"epoch": 2, "split": "val", "name": "auc", "value": None}]
 
-    def test_a_cut_table_is_said_to_be_damaged(self, tmp_path):
+    def test_a_truncated_table_is_reported_as_damaged(self, tmp_path):
         (tmp_path / "slides.parquet").write_bytes(b"PAR1 cut")
         with pytest.raises(ArtifactError, match="not a readable Parquet file"):
             inspect(tmp_path / "slides.parquet")
@@ -137,11 +138,11 @@ class TestHdf5:
         features = np.zeros((9, 4))
         features[2, 1], features[7, 0] = np.nan, np.inf
         write_bag(tmp_path, "s", features)
-        found = inspect(tmp_path / "s.h5")
-        assert found.what == "feature file"
-        shown = {name: found.facts[name] for name in ("tiles", "dim", "dtype", "encoder", "tile_size", "mpp_x")}
+        contents = inspect(tmp_path / "s.h5")
+        assert contents.what == "feature file"
+        shown = {name: contents.facts[name] for name in ("tiles", "dim", "dtype", "encoder", "tile_size", "mpp_x")}
         assert shown == {"tiles": 9, "dim": 4, "dtype": "float16", "encoder": "toy", "tile_size": 224, "mpp_x": 0.25}
-        assert (found.facts["rows_checked"], found.facts["rows_not_finite"]) == (9, 2)
+        assert (contents.facts["rows_checked"], contents.facts["rows_not_finite"]) == (9, 2)
 
     def test_many_rows_are_sampled_from_the_whole_file(self, tmp_path):
         features = np.zeros((5000, 2))
@@ -161,10 +162,10 @@ class TestHdf5:
         write_attention(
             tmp_path / "a.h5", AttentionMaps(weights, ["growth", "margin"], np.zeros((2, 2), int), 448), WORK
         )
-        found = inspect(tmp_path / "a.h5")
-        assert found.what == "attention file"
-        assert (found.facts["tiles"], found.facts["prompts"]) == (2, ["growth", "margin"])
-        assert (found.facts["tile_size_level0"], found.facts["rows_that_sum_to_1"]) == (448, 1)
+        contents = inspect(tmp_path / "a.h5")
+        assert contents.what == "attention file"
+        assert (contents.facts["tiles"], contents.facts["prompts"]) == (2, ["growth", "margin"])
+        assert (contents.facts["tile_size_level0"], contents.facts["rows_that_sum_to_1"]) == (448, 1)
 
     @pytest.mark.parametrize("shape", [(5, 3), (1, 5, 3)])
     def test_features_of_trident_are_described_as_such(self, tmp_path, shape):
@@ -172,14 +173,14 @@ class TestHdf5:
             h5["features"] = np.zeros(shape, np.float32)
             h5["coords"] = np.zeros((5, 2), int)
             h5["coords"].attrs.update({"patch_size": 256, "name": "Jane", "savetodir": "/home/jane"})
-        found = inspect(tmp_path / "t.h5")
-        assert found.what == "feature file of another program (the layout of TRIDENT and CLAM)"
-        assert (found.facts["tiles"], found.facts["dim"], found.facts["tile_size"]) == (5, 3, 256)
-        assert "five embed" in found.facts["not_for_five"]
-        assert "jane" not in run(tmp_path / "t.h5", "--json").lower()
+        contents = inspect(tmp_path / "t.h5")
+        assert contents.what == "feature file of another program (the layout of TRIDENT and CLAM)"
+        assert (contents.facts["tiles"], contents.facts["dim"], contents.facts["tile_size"]) == (5, 3, 256)
+        assert "five embed" in contents.facts["not_for_five"]
+        assert "jane" not in show(tmp_path / "t.h5", "--json").lower()
 
     @pytest.mark.parametrize("content", [b"\x89HDF\r\n\x1a\n cut", b""])
-    def test_a_cut_file_is_said_to_be_damaged(self, tmp_path, content):
+    def test_a_truncated_file_is_reported_as_damaged(self, tmp_path, content):
         (tmp_path / "a.h5").write_bytes(content)
         with pytest.raises(ArtifactError, match="not a readable HDF5 file"):
             inspect(tmp_path / "a.h5")
@@ -194,7 +195,7 @@ class TestHdf5:
 class TestFolder:
     @pytest.fixture
     def tiles(self, tmp_path):
-        """Return a folder of ``five tile`` with two slides, a held and an abandoned lock, and a leftover."""
+        """Return a folder of ``five tile`` with two slides, a held and an abandoned lock, and a temporary file."""
         folder = tmp_path / "tiles"
         claim_folder(folder, "five tile", WORK)
         TILED_SLIDES.write(folder / "slides.parquet", [{"slide_id": "a", "status": "ok"}], WORK)
@@ -209,29 +210,33 @@ class TestFolder:
         return folder
 
     def test_files_locks_and_leftovers_are_counted(self, tiles):
-        found = inspect(tiles)
-        assert (found.what, found.facts["made_by"], found.settings) == ("output folder", "five tile", WORK.settings)
-        assert found.facts["locks_held"] == 1
-        assert found.facts["locks_abandoned"] == 1
-        assert found.facts["temporary_files"] == 1
-        numbers = {row["files"]: row["n"] for row in found.lists["files"]}
+        contents = inspect(tiles)
+        assert (contents.what, contents.facts["made_by"], contents.settings) == (
+            "output folder",
+            "five tile",
+            WORK.settings,
+        )
+        assert contents.facts["locks_held"] == 1
+        assert contents.facts["locks_abandoned"] == 1
+        assert contents.facts["temporary_files"] == 1
+        numbers = {row["files"]: row["n"] for row in contents.lists["files"]}
         assert numbers == {"*.parquet": 2, "five.json": 1, "slides.parquet": 1}
-        whole = [tiles / name for name in ("a.parquet", "sub/b.parquet", "five.json", "slides.parquet")]
-        assert found.facts["bytes"] == sum(path.stat().st_size for path in whole)
+        complete = [tiles / name for name in ("a.parquet", "sub/b.parquet", "five.json", "slides.parquet")]
+        assert contents.facts["bytes"] == sum(path.stat().st_size for path in complete)
 
-    def test_its_tables_are_counted(self, tiles):
+    def test_rows_of_its_tables_are_counted(self, tiles):
         assert inspect(tiles).counts["slides.parquet: status"] == [{"status": "ok", "n": 1}]
 
-    def test_nothing_is_changed(self, tiles):
+    def test_the_folder_is_not_modified(self, tiles):
         before = {path: path.stat().st_mtime_ns for path in tiles.rglob("*")}
         inspect(tiles)
         assert {path: path.stat().st_mtime_ns for path in tiles.rglob("*")} == before
 
-    def test_the_screen_and_json_tell_the_same(self, tiles):
-        shown, read = run(tiles), json.loads(run(tiles, "--json"))
+    def test_screen_and_json_show_the_same_values(self, tiles):
+        shown, from_json = show(tiles), json.loads(show(tiles, "--json"))
         assert "slides.parquet: status: 1 ok" in shown
-        assert read["counts"]["slides.parquet: status"] == [{"status": "ok", "n": 1}]
-        for name, value in read["facts"].items():
+        assert from_json["counts"]["slides.parquet: status"] == [{"status": "ok", "n": 1}]
+        for name, value in from_json["facts"].items():
             if name != "bytes":
                 assert any(line.split() == [*name.split("_"), *str(value).split()] for line in shown.splitlines()), name
 
@@ -242,7 +247,7 @@ class TestFolder:
 
 
 @pytest.mark.parametrize("name", ["notes.csv", "model.safetensors", "folder"])
-def test_anything_else_is_one_line_that_says_what_can_be_inspected(tmp_path, name):
+def test_other_paths_are_refused_with_a_hint_that_lists_what_can_be_inspected(tmp_path, name):
     path = tmp_path / name
     path.mkdir() if name == "folder" else path.write_text(SECRET)
     with pytest.raises(ArtifactError, match=rf"{name}: not ") as raised:
@@ -251,7 +256,7 @@ def test_anything_else_is_one_line_that_says_what_can_be_inspected(tmp_path, nam
     assert SECRET not in raised.value.message
 
 
-def test_a_parquet_file_of_others_is_refused(tmp_path):
+def test_a_parquet_file_of_another_program_is_refused(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -262,24 +267,24 @@ def test_a_parquet_file_of_others_is_refused(tmp_path):
 
 def test_torch_is_not_loaded():
     code = "import sys, pipelines.inspect; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.show([sys.executable, "-c", code], check=False).returncode == 0
 
 
 class TestOutlines:
-    def test_polygons_holes_and_their_area_are_told(self, tmp_path):
+    def test_polygons_holes_and_area_are_shown(self, tmp_path):
         square = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
         hole = [[2, 2], [2, 4], [5, 4], [5, 2], [2, 2]]
         tissue = {"geometry": {"type": "Polygon", "coordinates": [square, hole]}}
         tissue["properties"] = {"classification": {"name": "Tissue"}}
         point = {"geometry": {"type": "Point", "coordinates": [1, 1]}, "properties": {}}
         (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [tissue, point]}))
-        found = inspect(tmp_path / "a.geojson")
-        assert found.facts == {"features": 2, "polygons": 1, "holes": 1, "corners": 8, "area_in_pixels": 94}
-        assert found.counts == {"class": [{"class": "Tissue", "n": 1}, {"class": None, "n": 1}]}
-        assert "94" in run(tmp_path / "a.geojson")
+        contents = inspect(tmp_path / "a.geojson")
+        assert contents.facts == {"features": 2, "polygons": 1, "holes": 1, "corners": 8, "area_in_pixels": 94}
+        assert contents.counts == {"class": [{"class": "Tissue", "n": 1}, {"class": None, "n": 1}]}
+        assert "94" in show(tmp_path / "a.geojson")
 
     @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"features": [{"geometry": null}]}'])
-    def test_other_json_is_refused_by_name(self, tmp_path, content):
+    def test_other_json_is_refused(self, tmp_path, content):
         (tmp_path / "a.geojson").write_text(content)
         with pytest.raises(ArtifactError, match="not GeoJSON"):
             inspect(tmp_path / "a.geojson")

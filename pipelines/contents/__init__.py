@@ -1,4 +1,4 @@
-"""Contents of the artifacts on disk, in words and counts: tables, HDF5 files, outlines, folders."""
+"""Describe artifacts on disk for ``five inspect``: tables, HDF5 files, outlines and output folders."""
 
 from pipelines.contents.contents import CAN_BE, Contents
 from pipelines.contents.folders import folder_contents

@@ -1,4 +1,4 @@
-"""What is told of a slide, an artifact or a folder."""
+"""The description of a slide, an artifact or a folder."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ CAN_BE = "give a slide, a Parquet table, a feature or attention file, outlines (
 
 @dataclass(frozen=True)
 class Contents:
-    """What was found at a path, as plain JSON data."""
+    """Description of a file or folder, as plain JSON data."""
 
     path: str
     what: str
-    """The kind of thing, in words."""
+    """Kind of file or folder, in words."""
     facts: dict[str, Any] = field(default_factory=dict)
+    """Name -> value of single properties: sizes, scale, provenance."""
     counts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Rows of one or two values and their number ``n``, by the names of what is counted."""
+    """Title -> rows; each row has one or two column values and the number ``n`` of rows that have them."""
     lists: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Title -> rows: files, columns, datasets, failures."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Settings of the stage that made it."""
+    """Settings of the command that wrote the artifact."""
 
 
 def provenance_facts(provenance: Provenance) -> dict[str, Any]:
-    """Return what made an artifact, without its settings."""
+    """Return version and fingerprints from ``provenance``; the settings have their own field."""
     return {
         "five_version": provenance.five_version,
         "settings_fingerprint": provenance.settings_fingerprint,

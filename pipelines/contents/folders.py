@@ -1,4 +1,4 @@
-"""Contents of the output folder of a stage."""
+"""Describe the output folder of a command."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from typing import Any
 
 from pipelines.contents.contents import CAN_BE, Contents
 from pipelines.contents.tables import table_contents
+from pipelines.core.artifact_folders import FOLDERS
 from pipelines.core.errors import ArtifactError
 from pipelines.core.files import LEFTOVER
 from pipelines.core.folder import CLAIM, read_claim
 from pipelines.core.locks import LEASE_SECONDS
 
-SUMMARIES = tuple(
-    f"{name}.parquet" for name in ("slides", "reports", "answers", "splits", "metrics", "predictions", "patients")
-)
-"""Tables of a whole folder; any other table in it belongs to one slide."""
+SUMMARIES = tuple(dict.fromkeys(file.pattern for folder in FOLDERS for file in folder.files if file.is_summary))
+"""Names of the tables that describe a whole folder; any other table belongs to one slide."""
 
 
 def folder_contents(path: Path) -> Contents:
-    """Return what the folder ``path`` holds: what made it, its files, and what its summary tables count.
+    """Describe an output folder: the command and settings that made it, its files, counts of its summary tables.
 
     Raises
     ------
     ArtifactError
-        Not the output folder of a stage, or its ``five.json`` or a summary table is damaged.
+        ``path`` is not an output folder, or its ``five.json`` or a summary table is damaged.
     """
     if not (path / CLAIM).is_file():
-        raise ArtifactError(f"{path}: not the output folder of a stage (it has no {CLAIM})", hint=CAN_BE)
+        raise ArtifactError(f"{path}: not an output folder of five (it has no {CLAIM})", hint=CAN_BE)
     facts = read_claim(path)
     settings = facts.pop("settings")
     files, totals = _files(path)
@@ -44,18 +43,18 @@ def folder_contents(path: Path) -> Contents:
 
 
 def _files(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return number and size of the files by extension, and the totals with locks and temporary files."""
+    """Return count and size of the files by extension, and totals with the numbers of locks and temporary files."""
     kinds: dict[str, dict[str, Any]] = {}
-    locks = {True: 0, False: 0}
-    temporary = 0
+    held = abandoned = temporary = 0
     for root, _, names in os.walk(folder):
         for name in names:
             try:
                 status = Path(root, name).stat()
-            except FileNotFoundError:  # a lock or temporary file of a run that goes on
+            except FileNotFoundError:  # a running command has just removed a lock or temporary file
                 continue
             if Path(root).name == ".locks":
-                locks[time.time() - status.st_mtime <= LEASE_SECONDS] += 1
+                is_held = time.time() - status.st_mtime <= LEASE_SECONDS
+                held, abandoned = held + is_held, abandoned + (not is_held)
             elif LEFTOVER.search(name):
                 temporary += 1
             else:
@@ -68,7 +67,7 @@ def _files(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return listed, {
         "files": sum(kind["n"] for kind in listed),
         "bytes": sum(kind["bytes"] for kind in listed),
-        "locks_held": locks[True],
-        "locks_abandoned": locks[False],
+        "locks_held": held,
+        "locks_abandoned": abandoned,
         "temporary_files": temporary,
     }

@@ -1,4 +1,4 @@
-"""Contents of HDF5 files: features and attention of ours, features of other programs."""
+"""Describe HDF5 files: our features and attention, and features from other programs."""
 
 from __future__ import annotations
 
@@ -16,33 +16,37 @@ from pipelines.core.feature_file import CoordsAttributes, read_info
 from pipelines.core.provenance import Provenance
 
 SAMPLED_ROWS = 1024
-"""Rows of a feature file that are looked at for values that are not finite."""
+"""Maximum number of feature rows checked for NaN and infinite values, evenly spread over the file."""
 ROUNDING = 0.01
-"""How far from 1 the sum of a row of float16 weights may be."""
+"""Allowed deviation from 1 of the sum of a float16 attention row."""
 FOREIGN_NAMES = ("features", "feats", "embeddings")
-"""Names of the features in other programs' HDF5 files."""
+"""Dataset names that other programs use for features."""
 TRIDENT_ATTRIBUTES = tuple(name for name in CoordsAttributes.__dataclass_fields__ if name != "name")
+"""Attributes of ``coords`` that are shown; ``name`` may identify a patient in files of other programs."""
 
 
 def hdf5_contents(path: Path) -> Contents:
-    """Return what the HDF5 file ``path`` holds.
+    """Describe an HDF5 file of features or attention.
 
     Raises
     ------
     ArtifactError
-        The file is damaged, or holds neither features nor attention.
+        The file is damaged, or contains neither features nor attention.
     """
     try:
         with h5py.File(path, "r") as h5:
             datasets = {name: data for name, data in h5.items() if isinstance(data, h5py.Dataset)}
-            kind = h5.attrs.get("five.schema")
-            if kind == FEATURES:
+            schema = h5.attrs.get("five.schema")
+            if schema == FEATURES:
                 return _features(path, h5)
-            if kind == ATTENTION:
+            if schema == ATTENTION:
                 return _attention(path, h5)
             return _foreign_features(path, datasets)
     except (OSError, KeyError) as error:
-        raise ArtifactError(f"{path}: not a readable HDF5 file", hint="it is damaged: make it again") from error
+        raise ArtifactError(
+            f"{path}: not a readable HDF5 file",
+            hint="the file is damaged; delete it and run the command that wrote it again",
+        ) from error
 
 
 def _features(path: Path, h5: h5py.File) -> Contents:
@@ -85,7 +89,7 @@ def _attention(path: Path, h5: h5py.File) -> Contents:
 def _foreign_features(path: Path, datasets: dict[str, h5py.Dataset]) -> Contents:
     name = next((name for name in FOREIGN_NAMES if name in datasets and _is_matrix(datasets[name])), None)
     if name is None:
-        raise ArtifactError(f"{path}: an HDF5 file without features or attention", hint=CAN_BE)
+        raise ArtifactError(f"{path}: HDF5 file without features or attention", hint=CAN_BE)
     facts = _feature_facts(datasets[name])
     if "coords" in datasets:
         facts |= _coords_facts(datasets["coords"])
@@ -93,30 +97,31 @@ def _foreign_features(path: Path, datasets: dict[str, h5py.Dataset]) -> Contents
         read_info(path)
     except ArtifactError as error:
         facts["not_for_five"] = f"{error.message.removeprefix(f'{path}: ')}; {error.hint}"
-    listed = [{"dataset": key, "shape": list(data.shape), "dtype": str(data.dtype)} for key, data in datasets.items()]
-    trident = name == "features" and "coords" in datasets
-    what = "feature file of another program" + (" (the layout of TRIDENT and CLAM)" if trident else "")
-    return Contents(str(path), what, facts, lists={"datasets": listed})
+    rows = [{"dataset": key, "shape": list(data.shape), "dtype": str(data.dtype)} for key, data in datasets.items()]
+    is_trident = name == "features" and "coords" in datasets
+    what = "feature file of another program" + (" (the layout of TRIDENT and CLAM)" if is_trident else "")
+    return Contents(str(path), what, facts, lists={"datasets": rows})
 
 
 def _feature_facts(features: h5py.Dataset) -> dict[str, Any]:
-    """Return shape and type, and how many of some evenly spread rows hold values that are not finite."""
+    """Return shape and dtype, and the number of sampled rows with NaN or infinite values."""
     n_tiles, dim = features.shape[-2:]
     step = max(1, -(-n_tiles // SAMPLED_ROWS))
     sample = features[..., ::step, :].reshape(-1, dim)
-    bad = int((~np.isfinite(sample).all(axis=1)).sum())
+    n_not_finite = int((~np.isfinite(sample).all(axis=1)).sum())
     return {
         "tiles": n_tiles,
         "dim": dim,
         "dtype": str(features.dtype),
         "rows_checked": len(sample),
-        "rows_not_finite": bad,
+        "rows_not_finite": n_not_finite,
     }
 
 
 def _coords_facts(coords: h5py.Dataset) -> dict[str, Any]:
-    found = {name: _plain(coords.attrs[name]) for name in TRIDENT_ATTRIBUTES if name in coords.attrs}
-    return {name.replace("patch", "tile"): value for name, value in found.items()}
+    """Return the attributes of ``coords``, with our word tile in place of patch."""
+    attributes = {name: _plain(coords.attrs[name]) for name in TRIDENT_ATTRIBUTES if name in coords.attrs}
+    return {name.replace("patch", "tile"): value for name, value in attributes.items()}
 
 
 def _is_matrix(data: h5py.Dataset) -> bool:

@@ -1,4 +1,4 @@
-"""Contents of a Parquet table of ours: columns, provenance, counts, first failures; never report text."""
+"""Describe a Parquet table that five wrote: columns, provenance, counts and first failures, but no report text."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ COUNTED: dict[str, tuple[tuple[str, ...], ...]] = {
     "predictions": (("split", "predicted"), ("split", "label")),
     "patient_predictions": (("split", "predicted"), ("split", "label")),
 }
-"""Columns whose values are counted, alone or by pairs; none of them holds report text."""
+"""Table -> columns whose values are counted, alone or in pairs; none of them contains report text."""
 FIRST_FAILURES = 5
+"""Number of failures that are listed."""
 TILED_FACTS = (
     "slide_id",
     "status",
@@ -44,24 +45,27 @@ TILED_FACTS = (
     "effective_mpp",
     "tile_size_level0",
 )
-"""What a table of tiles repeats of its slide."""
+"""Properties of the slide that are shown for a table of tiles."""
 
 
 def table_contents(path: Path) -> Contents:
-    """Return what the Parquet table ``path`` holds.
+    """Describe a Parquet table.
 
     Raises
     ------
     ArtifactError
-        The file is damaged, not a table of ours, or of another version.
+        The file is damaged, not written by five, or has another schema version.
     """
     try:
         with pq.ParquetFile(path) as file:
             schema, n_rows = file.schema_arrow, file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(f"{path}: not a readable Parquet file", hint="it is damaged: make it again") from error
+        raise ArtifactError(
+            f"{path}: not a readable Parquet file",
+            hint="the file is damaged; delete it and run the command that wrote it again",
+        ) from error
     notes = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-    artifact = next((known for known in TABLES if known.name == notes.get("five.schema")), None)
+    artifact = next((table for table in TABLES if table.name == notes.get("five.schema")), None)
     if artifact is None:
         raise ArtifactError(f"{path}: a Parquet table that this version of five does not write", hint=CAN_BE)
     provenance = Provenance.from_attributes(notes)
@@ -75,22 +79,23 @@ def table_contents(path: Path) -> Contents:
     facts |= {name: row[name] for name in TILED_FACTS if artifact.name == "tiles" and name in row}
     columns = [
         {
-            "column": one.name,
-            "type": _type_name(one.type),
-            "meaning": (one.metadata or {}).get(b"meaning", b"").decode(),
+            "column": field.name,
+            "type": _type_name(field.type),
+            "meaning": (field.metadata or {}).get(b"meaning", b"").decode(),
         }
-        for one in schema
+        for field in schema
     ]
     lists = {"columns": columns, **_highlights(artifact, path)}
     return Contents(str(path), f"table {artifact.name}", facts, _counts(artifact, path), lists, provenance.settings)
 
 
 def _counts(artifact: TableArtifact, path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of `Contents.counts` for the columns in `COUNTED`."""
     groups = COUNTED.get(artifact.name, ())
     table = artifact.read(path, columns=sorted({name for group in groups for name in group}) or None)
     counts = {}
     for group in groups:
-        # As text: groups over dictionaries that differ between row groups are refused by Arrow.
+        # as text, because Arrow cannot group by a dictionary that differs between row groups
         keys = pa.table({name: table[name].cast(pa.string()) for name in group})
         rows = keys.group_by(list(group)).aggregate([([], "count_all")]).rename_columns([*group, "n"]).to_pylist()
         counts[" and ".join(group)] = sorted(rows, key=lambda row: [str(row[name]) for name in group])
@@ -98,12 +103,12 @@ def _counts(artifact: TableArtifact, path: Path) -> dict[str, list[dict[str, Any
 
 
 def _highlights(artifact: TableArtifact, path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the first failures of a table that records them, and the last epoch of metrics."""
+    """Return the first failures, or the last epoch of a table of metrics; empty for other tables."""
     names = artifact.schema.names
     if "error" in names:
-        shown = [names[0], "error_type", "error"]
-        rows = artifact.read(path, columns=[*shown, "status"]).to_pylist()
-        failed = [{name: row[name] for name in shown} for row in rows if row["status"] == "failed"]
+        columns = [names[0], "error_type", "error"]
+        rows = artifact.read(path, columns=[*columns, "status"]).to_pylist()
+        failed = [{name: row[name] for name in columns} for row in rows if row["status"] == "failed"]
         return {"first_failures": failed[:FIRST_FAILURES]} if failed else {}
     if artifact.name == "metrics":
         rows = artifact.read_rows(path)

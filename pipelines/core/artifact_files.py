@@ -46,6 +46,11 @@ class ArtifactFile:
         """The pattern without its varying parts."""
         return re.sub(r"<\w+>", "", self.pattern)
 
+    @property
+    def is_summary(self) -> bool:
+        """Whether the file is a Parquet table about the whole folder, not about one slide."""
+        return self.table is not None and self.pattern == self.literal
+
     def matches(self, path: str) -> bool:
         """Return whether ``path``, relative to the folder, fits the pattern."""
         parts = re.split(r"<\w+>", self.pattern)

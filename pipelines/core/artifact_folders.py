@@ -19,7 +19,7 @@ from pipelines.core.file_layouts import (
     Entry,
 )
 
-CLAIM = ArtifactFile(
+FIVE_JSON = ArtifactFile(
     "five.json",
     "JSON",
     "settings that the folder was made with",
@@ -49,7 +49,7 @@ TILES = ArtifactFolder(
     "tiles",
     "five tile",
     (
-        CLAIM,
+        FIVE_JSON,
         ArtifactFile("slides.parquet", "Parquet", "one row per slide", table=schemas.TILED_SLIDES),
         ArtifactFile(
             "<slide_id>.parquet",
@@ -86,7 +86,7 @@ EMBEDDED = ArtifactFolder(
     "features",
     "five embed",
     (
-        CLAIM,
+        FIVE_JSON,
         ArtifactFile("slides.parquet", "Parquet", "one row per slide", table=schemas.EMBEDDED_SLIDES),
         ArtifactFile(
             "<slide_id>.h5",
@@ -95,7 +95,7 @@ EMBEDDED = ArtifactFolder(
             "if the slide was tiled",
             hdf5=FEATURES,
         ),
-        replace(CLAIM, pattern="patches/five.json", content="settings of the tile images", when=_PATCHES),
+        replace(FIVE_JSON, pattern="patches/five.json", content="settings of the tile images", when=_PATCHES),
         ArtifactFile(
             "patches/<slide_id>.zip",
             "ZIP",
@@ -113,7 +113,7 @@ DESCRIPTIONS = ArtifactFolder(
     "descriptions",
     "five describe-reports",
     (
-        CLAIM,
+        FIVE_JSON,
         ArtifactFile("questions.yaml", "YAML", "the question set as it was asked; docs/reports.md explains its keys"),
         ArtifactFile("reports.parquet", "Parquet", "one row per report", table=schemas.DESCRIBED_REPORTS),
         ArtifactFile("answers.parquet", "Parquet", "one row per report and question", table=schemas.ANSWERS),
@@ -142,7 +142,7 @@ RUN = ArtifactFolder(
     "run",
     "five train",
     (
-        CLAIM,
+        FIVE_JSON,
         ArtifactFile("splits.parquet", "Parquet", "one row per slide", table=schemas.SPLITS),
         ArtifactFile("metrics.parquet", "Parquet", "one row per epoch, split and metric", table=schemas.METRICS),
         ArtifactFile(
@@ -188,7 +188,7 @@ PREDICTIONS = ArtifactFolder(
     "predictions",
     "five predict",
     (
-        CLAIM,
+        FIVE_JSON,
         ArtifactFile("predictions.parquet", "Parquet", "one row per slide", table=schemas.PREDICTIONS),
         ArtifactFile(
             "patients.parquet",
@@ -226,7 +226,7 @@ COHORT = ArtifactFolder(
     "cohort",
     "five demo cohort",
     (
-        CLAIM,
+        FIVE_JSON,
         ArtifactFile("README.txt", "text", "what the files are; says that the cohort is synthetic"),
         ArtifactFile("cohort.csv", "CSV", "one row per slide", entries=DEMO_SLIDES),
         ArtifactFile("reports.csv", "CSV", "one row per report", entries=DEMO_REPORTS),
