@@ -1,4 +1,4 @@
-"""Stage: draw a synthetic cohort of slides with reports, for trying the other stages out."""
+"""Stage ``demo``: draw a synthetic cohort of slides with reports, to try the other commands on."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SlideToDraw:
 
     slide_id: str
     number: int
-    """Which of the patient's slides, from 1."""
+    """Number of the slide among the patient's slides, from 1."""
     patient: Patient
 
 
@@ -66,7 +66,7 @@ def make_cohort(
 ) -> Summary:
     """Write slides, ``cohort.csv``, ``reports.csv``, ``truth.csv`` and ``README.txt`` to ``out``.
 
-    A slide that an earlier run drew with the same settings is kept.
+    Slides that an earlier run drew with the same settings are kept.
     """
     selection.require_only("five demo cohort", "overwrite")
     claim_folder(out, "five demo cohort", Provenance.of(settings), overwrite=selection.overwrite)
@@ -87,7 +87,7 @@ def make_cohort(
 
 
 def draw_slide(slide: SlideToDraw, seed: int) -> RGB:
-    """Return the pixels of a slide at `MPP`, (H, W, 3). The label decides the growth and nothing else."""
+    """Return the pixels of a slide at `MPP`, (H, W, 3). The label affects the growth pattern and nothing else."""
     patient = slide.patient
     stain = Stain.draw(np.random.default_rng([seed, patient.number, 0]))
     rng = np.random.default_rng([seed, patient.number, 1, slide.number])

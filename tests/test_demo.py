@@ -19,14 +19,14 @@ from pipelines.synthetic.patients import FINDINGS, LABELS, draw_patients
 from pipelines.synthetic.stains import Stain
 
 
-def rows(path):
+def read_csv(path):
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Draw a small grey picture in place of a slide."""
+    """Draw a small gray image instead of a slide."""
     monkeypatch.setattr(stage, "draw_slide", lambda slide, seed: np.full((300, 300, 3), 90, np.uint8))
 
 
@@ -36,7 +36,7 @@ def cohort(tmp_path, quick):
     return tmp_path / "cohort"
 
 
-def test_the_cohort_table_is_read_by_the_other_stages(cohort):
+def test_the_cohort_table_can_be_read_by_the_other_commands(cohort):
     slides = read_cohort(cohort / "cohort.csv")
     assert len({slide.patient_id for slide in slides}) == 8
     assert {slide.label for slide in slides} == set(LABELS)
@@ -47,16 +47,15 @@ def test_the_cohort_table_is_read_by_the_other_stages(cohort):
 def test_every_patient_has_one_report_and_one_row_of_truth(cohort):
     patients = {slide.patient_id for slide in read_cohort(cohort / "cohort.csv")}
     for table in ("reports.csv", "truth.csv"):
-        found = [row["patient_id"] for row in rows(cohort / table)]
-        assert sorted(found) == sorted(patients)
-    assert [row["report_id"] for row in rows(cohort / "reports.csv")] == [
-        row["report_id"] for row in rows(cohort / "truth.csv")
+        assert sorted(row["patient_id"] for row in read_csv(cohort / table)) == sorted(patients)
+    assert [row["report_id"] for row in read_csv(cohort / "reports.csv")] == [
+        row["report_id"] for row in read_csv(cohort / "truth.csv")
     ]
 
 
 def test_the_folder_says_that_it_is_synthetic(cohort):
     assert "SYNTHETIC" in (cohort / "README.txt").read_text().splitlines()[0]
-    assert all(row["text"].startswith("SYNTHETIC REPORT") for row in rows(cohort / "reports.csv"))
+    assert all(row["text"].startswith("SYNTHETIC REPORT") for row in read_csv(cohort / "reports.csv"))
 
 
 def test_a_second_run_keeps_the_slides(cohort, quick):
@@ -64,7 +63,7 @@ def test_a_second_run_keeps_the_slides(cohort, quick):
     assert {result.outcome for result in summary.results} == {Outcome.KEPT}
 
 
-def test_a_damaged_slide_is_drawn_anew(cohort, quick):
+def test_a_damaged_slide_is_drawn_again(cohort, quick):
     path = cohort / "slides" / "P003-S1.svs"
     path.write_bytes(b"half a slide")
     summary = make_cohort(cohort, DemoSettings(patients=8, seed=5))
@@ -87,12 +86,12 @@ def test_the_same_seed_makes_the_same_files(tmp_path, quick):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_two_patients_cannot_make_a_cohort():
+def test_two_patients_are_too_few_for_a_cohort():
     with pytest.raises(SettingsError, match="patients: 2 is too few"):
         DemoSettings(patients=2)
 
 
-def test_the_command_writes_a_cohort_and_says_where(tmp_path, quick):
+def test_the_command_writes_a_cohort(tmp_path, quick):
     result = CliRunner().invoke(app, ["demo", "cohort", "-o", str(tmp_path / "c"), "--patients", "4"])
     assert result.exit_code == 0, result.output
     assert "4" in result.output
@@ -104,8 +103,8 @@ def test_half_of_the_patients_have_each_label():
     assert {label: labels.count(label) for label in LABELS} == dict.fromkeys(LABELS, 12)
 
 
-def what_the_tables_show(patient, seed):
-    """Everything about a patient but the slides' pixels and the report's text."""
+def known_without_slide_and_report(patient, seed):
+    """Return everything about a patient except the pixels of the slides and the text of the report."""
     stain = Stain.draw(np.random.default_rng([seed, patient.number, 0]))
     findings = [list([*odds, "unknown"]).index(patient.stated[name]) for name, odds in FINDINGS.items()]
     report_number = int(patient.report_id[1:])
@@ -113,32 +112,32 @@ def what_the_tables_show(patient, seed):
     return [*order, *findings, stain.haematoxylin, stain.eosin, *stain.tint, *stain.background]
 
 
-def test_ids_order_findings_and_stain_do_not_tell_the_label():
+def test_ids_order_findings_and_stain_do_not_predict_the_label():
     seeds = range(60)
     patients = [(patient, seed) for seed in seeds for patient in draw_patients(24, seed)]
-    known = np.array([what_the_tables_show(patient, seed) for patient, seed in patients])
+    known = np.array([known_without_slide_and_report(patient, seed) for patient, seed in patients])
     labels = np.array([patient.label == "glandular" for patient, _ in patients])
     groups = np.array([seed for _, seed in patients])
     forest = RandomForestClassifier(60, min_samples_leaf=5, random_state=0)
     guesses = cross_val_predict(forest, known, labels, groups=groups, cv=GroupKFold(5))
-    assert abs((guesses == labels).mean() - 0.5) < 0.04  # three standard errors of 1,440 coin throws
+    assert abs((guesses == labels).mean() - 0.5) < 0.04  # three standard errors of 1,440 coin flips
 
 
 @pytest.mark.slow
-def test_colour_size_and_tissue_of_a_slide_do_not_tell_the_label():
-    """The same slides drawn under either label: the label changes them far less than the patient does."""
-    seen = {label: [] for label in LABELS}
+def test_color_size_and_tissue_of_a_slide_do_not_predict_the_label():
+    """Draw the same slides with either label: the label changes them far less than the patient does."""
+    properties = {label: [] for label in LABELS}
     for patient in draw_patients(6, seed=2):
-        for label, figures in seen.items():
+        for label, rows in properties.items():
             twin = type(patient)(**{**vars(patient), "label": label})
-            figures.append(seen_from_afar(draw_slide(SlideToDraw("twin", 1, twin), seed=2)))
-    one, other = (np.array(figures) for figures in seen.values())
-    shift = np.abs((one - other).mean(axis=0))
-    spread = np.concatenate([one, other]).std(axis=0)
+            rows.append(coarse_properties(draw_slide(SlideToDraw("twin", 1, twin), seed=2)))
+    first, second = (np.array(rows) for rows in properties.values())
+    shift = np.abs((first - second).mean(axis=0))
+    spread = np.concatenate([first, second]).std(axis=0)
     assert (shift < 0.25 * spread).all(), dict(zip(("r", "g", "b", "h", "w", "tissue"), shift / spread, strict=True))
 
 
-def seen_from_afar(rgb):
-    """Mean colour, size, and share of tissue."""
+def coarse_properties(rgb):
+    """Return mean color, height, width, and share of tissue."""
     tissue = cv2.blur(rgb, (129, 129)).min(axis=2) < 225
     return [*cv2.mean(rgb)[:3], *rgb.shape[:2], tissue.mean()]

@@ -267,7 +267,7 @@ def test_a_parquet_file_of_another_program_is_refused(tmp_path):
 
 def test_torch_is_not_loaded():
     code = "import sys, pipelines.inspect; sys.exit('torch' in sys.modules)"
-    assert subprocess.show([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 class TestOutlines:

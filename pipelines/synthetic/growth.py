@@ -1,4 +1,4 @@
-"""How a tumour grows: glands round lumina, nests with keratin pearls, solid sheets. 0.5 microns per pixel."""
+"""Draw tumor growth: glands around lumina, nests with keratin pearls, solid sheets. 0.5 microns per pixel."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from pipelines.synthetic.nuclei import place
 from pipelines.synthetic.stains import Canvas
 
 POINTS = 96
-"""Corners of the outline of a gland."""
+"""Number of points on the outline of a gland."""
 CRIBRIFORM = 105
-"""Radius from which a gland has several lumina instead of one, pixels."""
+"""Minimum radius of a gland with several lumina, pixels; smaller glands have one."""
 THETA = np.linspace(0, 2 * np.pi, POINTS, endpoint=False)
 
 
 def draw_sheet(canvas: Canvas, region: Mask, rng: np.random.Generator, *, spacing: float, gaps: float) -> None:
-    """Fill ``region`` (H, W) with cells side by side.
+    """Fill ``region`` (H, W) with adjacent cells.
 
     Parameters
     ----------
     spacing
-        Distance between cell centres, pixels.
+        Distance between cell centers, pixels.
     gaps
-        How clear the gaps between the cells are, 0 to 1; they are crossed by fine bridges.
+        How visible the gaps between cells are, 0 to 1; fine bridges cross them.
     """
     shape = region.shape
     seeds = jittered_grid(rng, shape, spacing, 0.17)
@@ -63,11 +63,13 @@ def draw_glands(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None:
 
 
 def _outline(x: float, y: float, radius: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Return the outline (POINTS, 2) around ``x, y`` in 1/16 pixel, as OpenCV draws with ``shift=4``."""
     corners = np.stack([x + radius * np.cos(THETA), y + radius * np.sin(THETA)], 1)
     return np.round(corners * 16).astype(np.int32)
 
 
 def _wobble(rng: np.random.Generator, *sizes: float) -> NDArray[np.float64]:
+    """Return factors (POINTS,) on a radius; ``sizes`` scale random waves with 2, 3, ... periods."""
     waves = [size * rng.normal() * np.cos(k * THETA + rng.uniform(0, 6.3)) for k, size in enumerate(sizes, start=2)]
     return np.asarray(1 + np.sum(waves, axis=0)).clip(0.5, 1.35)
 
@@ -125,7 +127,7 @@ def _ring_of_nuclei(
 
 
 def draw_nests(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None:
-    """Fill ``region`` (H, W) with nests of cells with gaps and bridges, and keratin pearls in them."""
+    """Fill ``region`` (H, W) with nests of cells that have gaps, bridges and keratin pearls."""
     height, width = region.shape
     small = coarse_shape(region.shape)
     septa = np.abs(smooth_noise(rng, small, 26))
@@ -145,7 +147,7 @@ def draw_nests(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None:
 
 
 def _draw_pearl(canvas: Canvas, x: float, y: float, radius: float, rng: np.random.Generator) -> None:
-    """Draw a whorl of keratin: onion rings of eosin, flattened nuclei between the outer ones."""
+    """Draw a whorl of keratin: concentric rings of eosin, flattened nuclei between the outer rings."""
     left, top = max(int(x - radius), 0), max(int(y - radius), 0)
     window = (slice(top, int(y + radius)), slice(left, int(x + radius)))
     eosin, haematoxylin = canvas.eosin[window], canvas.haematoxylin[window]
@@ -153,13 +155,13 @@ def _draw_pearl(canvas: Canvas, x: float, y: float, radius: float, rng: np.rando
     down, right = down + top - y, right + left - x
     theta = np.arctan2(down, right)
     wave = np.interp(theta, THETA - np.pi, _wobble(rng, 0.11, 0.06, 0.04, 0.03))
-    far = np.hypot(down, right) / (radius * wave)
-    rings = np.sin(far * radius / rng.uniform(1.1, 1.6) + 0.8 * np.sin(2 * theta + rng.uniform(0, 6.3)))
-    core = np.clip((0.72 - far) * 4, 0, 1)
+    distance = np.hypot(down, right) / (radius * wave)
+    rings = np.sin(distance * radius / rng.uniform(1.1, 1.6) + 0.8 * np.sin(2 * theta + rng.uniform(0, 6.3)))
+    core = np.clip((0.72 - distance) * 4, 0, 1)
     level = 112 + 62 * core + (24 + 14 * core) * rings
-    cracks = core * (np.sin(far * radius / 3.1 + 4 * np.cos(theta + rng.uniform(0, 6.3))) > 0.86)
+    cracks = core * (np.sin(distance * radius / 3.1 + 4 * np.cos(theta + rng.uniform(0, 6.3))) > 0.86)
     level = level * (1 - 0.6 * cracks)
-    cover = np.clip((0.95 - far) * 9, 0, 1)
+    cover = np.clip((0.95 - distance) * 9, 0, 1)
     eosin[:] = (eosin * (1 - cover) + level * cover).clip(0, 255)
     haematoxylin[:] = (haematoxylin * (1 - cover) + 14 * cover * (1 - cracks)).clip(0, 255)
     theta = rng.uniform(0, 2 * np.pi, int(radius * 0.75))

@@ -1,4 +1,4 @@
-"""Smooth random fields and random places: what irregular shapes are made from."""
+"""Smooth random fields and random positions, from which irregular shapes are made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COARSE = 8
-"""Regions are planned on maps this many times smaller than the slide."""
+"""Downsample factor of the maps on which regions are planned."""
 
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -19,7 +19,7 @@ def coarse_shape(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> Field:
-    """Return a field of ``shape`` (H, W), mean 0, deviation 1, whose hills are about ``scale`` pixels wide."""
+    """Return a random field (H, W) with mean 0, standard deviation 1, and hills about ``scale`` pixels wide."""
     height, width = shape
     coarse = rng.standard_normal((int(height / scale) + 4, int(width / scale) + 4), np.float32)
     field: Field = resized(coarse, (width, height), cv2.INTER_CUBIC)
@@ -35,7 +35,7 @@ def resized(field: NDArray[np.float32], size: tuple[int, int], interpolation: in
 
 
 def top_share(field: Field, within: Mask, share: float) -> Mask:
-    """Return the ``share`` (0 to 1) of the pixels of ``within`` where ``field`` is highest."""
+    """Return a mask of the pixels of ``within`` with the highest values of ``field``; ``share`` is 0 to 1."""
     if share <= 0 or not within.any():
         return np.zeros_like(within)
     chosen: Mask = within & (field >= np.quantile(field[within], 1 - share))
@@ -45,7 +45,15 @@ def top_share(field: Field, within: Mask, share: float) -> Mask:
 def jittered_grid(
     rng: np.random.Generator, shape: tuple[int, int], spacing: float, jitter: float = 0.28
 ) -> NDArray[np.int32]:
-    """Return points (N, 2), x then y, of a hexagonal grid over ``shape`` (H, W), each moved a little."""
+    """Return the points (N, 2), x then y, of a hexagonal grid over ``shape`` (H, W), each shifted at random.
+
+    Parameters
+    ----------
+    spacing
+        Distance between neighboring grid points, pixels.
+    jitter
+        Standard deviation of the shift, as a fraction of ``spacing``.
+    """
     height, width = shape
     rows = np.arange(0, height, spacing * 0.866)
     cols = np.arange(0, width, spacing)
@@ -54,16 +62,16 @@ def jittered_grid(
     points = np.stack([x, y], axis=-1).reshape(-1, 2)
     points = points + rng.normal(0, spacing * jitter, points.shape)
     inside = (points >= 0).all(1) & (points[:, 0] < width - 1) & (points[:, 1] < height - 1)
-    found: NDArray[np.int32] = points[inside].astype(np.int32)
-    return found
+    pixels: NDArray[np.int32] = points[inside].astype(np.int32)
+    return pixels
 
 
 def pack_discs(
     rng: np.random.Generator, region: Mask, radii: NDArray[np.float64], gap: float, tries: int = 4000
 ) -> NDArray[np.float64]:
-    """Return discs (N, 3), x, y and radius, that lie in ``region`` (H, W), ``gap`` pixels apart.
+    """Return discs (N, 3), x, y and radius, that lie inside ``region`` (H, W), at least ``gap`` pixels apart.
 
-    ``radii`` are tried from the largest to the smallest, each at random places.
+    ``tries`` radii are drawn from ``radii`` and placed at random, the largest first.
     """
     room = cv2.distanceTransform(region.view(np.uint8), cv2.DIST_L2, 3)
     rows, cols = np.nonzero(room > radii.min())
@@ -85,7 +93,7 @@ def pack_discs(
 
 
 def nearest_seed(seeds: NDArray[np.int32], shape: tuple[int, int]) -> NDArray[np.int32]:
-    """Return for each pixel of a map of ``shape`` (H, W) a number, from 1, that tells its nearest seed (Voronoi)."""
+    """Return a map of ``shape`` (H, W) with the number of the nearest seed, from 1 (Voronoi cells)."""
     empty = np.ones(shape, np.uint8)
     empty[seeds[:, 1], seeds[:, 0]] = 0
     _, cells = cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
@@ -94,7 +102,7 @@ def nearest_seed(seeds: NDArray[np.int32], shape: tuple[int, int]) -> NDArray[np
 
 
 def borders_between(cells: NDArray[np.int32]) -> Mask:
-    """Return where a cell of ``cells`` (H, W) meets another one to its left or above."""
+    """Return a mask (H, W) of the pixels that differ from the pixel to their left or above."""
     borders = np.zeros(cells.shape, bool)
     borders[:, 1:] |= cells[:, 1:] != cells[:, :-1]
     borders[1:] |= cells[1:] != cells[:-1]

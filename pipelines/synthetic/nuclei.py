@@ -1,4 +1,4 @@
-"""Cell nuclei: small pictures drawn once, stamped thousands of times."""
+"""Cell nuclei: small images that are drawn once and stamped many times."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from pipelines.synthetic.stains import Gray
 
-ANGLES, VARIANTS, STAMP = 16, 6, 31
-"""Directions and shapes drawn of each kind of nucleus, and the edge of a stamp, pixels."""
+ANGLES, VARIANTS = 16, 6
+"""Number of directions and of shapes per kind of nucleus."""
+STAMP = 31
+"""Edge of the image of a nucleus, pixels."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,11 @@ class NucleusKind:
     width: float
     """Mean short axis, pixels."""
     spread: float
-    """Relative deviation of both axes."""
+    """Relative standard deviation of both axes."""
     darkness: float
     """Mean haematoxylin, 0 to 255."""
     vesicular: float
-    """0: evenly dark; 1: clear centre, dark rim, nucleolus."""
+    """0: evenly dark; 1: clear center, dark rim, nucleolus."""
 
 
 KINDS: Mapping[str, NucleusKind] = {
@@ -46,7 +48,7 @@ KINDS: Mapping[str, NucleusKind] = {
 
 @cache
 def stamps(kind: str) -> NDArray[np.uint8]:
-    """Return the pictures of a kind, (ANGLES, VARIANTS, STAMP, STAMP), haematoxylin 0 to 255."""
+    """Return the images of one kind of nucleus, (ANGLES, VARIANTS, STAMP, STAMP), haematoxylin 0 to 255."""
     rng = np.random.default_rng(sum(kind.encode()))
     angles = np.arange(ANGLES) * np.pi / ANGLES
     return np.stack([[_stamp(KINDS[kind], angle, rng) for _ in range(VARIANTS)] for angle in angles])
@@ -78,16 +80,16 @@ def place(
     points: NDArray[np.int32] | NDArray[np.float64],
     angles: NDArray[np.float64] | None = None,
 ) -> None:
-    """Stamp nuclei of a kind on a haematoxylin map (H, W).
+    """Stamp nuclei of one kind on a haematoxylin map (H, W), in place.
 
     Parameters
     ----------
     points
-        (N, 2), x then y of the centres; nuclei that would cross the edge are left out.
+        (N, 2), x then y of the centers; nuclei that would cross the edge are left out.
     angles
-        (N,), direction of the long axes, radians; random where None.
+        (N,), direction of the long axes, radians; None draws them at random.
     """
-    pictures = stamps(kind)
+    images = stamps(kind)
     if angles is None:
         angles = rng.uniform(0, np.pi, len(points))
     turns = np.round(np.asarray(angles) / np.pi * ANGLES).astype(int) % ANGLES
@@ -97,4 +99,4 @@ def place(
     fits = (corners >= 0).all(1) & (corners[:, 0] <= width - STAMP) & (corners[:, 1] <= height - STAMP)
     for (x, y), turn, variant in zip(corners[fits].tolist(), turns[fits], variants[fits], strict=True):
         window = haematoxylin[y : y + STAMP, x : x + STAMP]
-        np.maximum(window, pictures[turn, variant], out=window)
+        np.maximum(window, images[turn, variant], out=window)

@@ -1,4 +1,4 @@
-"""Invented patients: a diagnosis, findings, and what the report says of them."""
+"""Invented patients: a diagnosis, findings, and what the report states about them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LABELS: Mapping[str, str] = {"glandular": "glands", "keratinizing": "nests"}
-"""The two made-up diagnoses, and the growth that `draw_tissue` draws for each."""
+"""The two made-up diagnoses, and the growth pattern that `draw_tissue` draws for each."""
 
 FINDINGS: Mapping[str, Mapping[str, float]] = {
     "differentiation": {"well": 0.3, "moderate": 0.4, "poor": 0.3},
@@ -18,7 +18,7 @@ FINDINGS: Mapping[str, Mapping[str, float]] = {
     "adjacent_invasion": {"present": 0.25, "absent": 0.75},
     "margins": {"clear": 0.75, "involved": 0.25},
 }
-"""The values of each finding and how often they are drawn, the same for both diagnoses."""
+"""Finding -> value -> probability, the same for both diagnoses."""
 
 SILENT: Mapping[str, float] = {
     "differentiation": 0.1,
@@ -28,13 +28,13 @@ SILENT: Mapping[str, float] = {
     "adjacent_invasion": 0.3,
     "margins": 0.1,
 }
-"""How often a report does not mention a finding."""
+"""Finding -> probability that a report does not mention it."""
 
 UNKNOWN = "unknown"
 """Value of a finding that the report does not mention."""
 
 DIFFERENTIATED: Mapping[str, tuple[float, float]] = {"well": (0.85, 1.0), "moderate": (0.6, 0.8), "poor": (0.35, 0.5)}
-"""Share of the tumour that grows in its own way rather than in solid sheets, by differentiation."""
+"""Differentiation -> range of the share of the tumor with the growth pattern of its label; the rest is solid sheets."""
 
 TWO_SLIDES = 0.2
 """Share of patients with a second slide."""
@@ -50,9 +50,9 @@ class Patient:
     label: str
     """A name of `LABELS`."""
     differentiation: str
-    """What is drawn, whether or not the report mentions it."""
+    """Differentiation that is drawn, whether or not the report mentions it."""
     stated: Mapping[str, str]
-    """Finding -> value as the report states it, `UNKNOWN` where the report is silent."""
+    """Finding -> value that the report states, `UNKNOWN` if it does not mention the finding."""
     n_slides: int
 
     @property
@@ -62,7 +62,7 @@ class Patient:
 
 
 def draw_patients(n_patients: int, seed: int) -> list[Patient]:
-    """Return ``n_patients`` patients, half of each label; ids and findings do not depend on the label."""
+    """Return ``n_patients`` patients, half with each label; ids and findings do not depend on the label."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation([list(LABELS)[number % len(LABELS)] for number in range(n_patients)])
     report_numbers = rng.permutation(n_patients) + 1

@@ -1,4 +1,4 @@
-"""What pathologists write: several wordings for every finding, of one meaning each."""
+"""Sentences of the synthetic reports: several wordings for each value of each finding."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ GROWTH_PATTERN: Mapping[str, tuple[str, ...]] = {
         "Broad sheets with squamous pearls and individual cell keratinization make up the lesion.",
     ),
 }
-"""How the drawn tissue grows, by label."""
+"""Label -> sentences about the growth pattern."""
 
 DIAGNOSIS: Mapping[str, tuple[str, ...]] = {
     "glandular": ("adenocarcinoma", "adenocarcinoma, acinar pattern", "invasive adenocarcinoma"),
     "keratinizing": ("squamous cell carcinoma", "keratinizing squamous cell carcinoma", "squamous carcinoma"),
 }
-"""Name of the tumor, by label."""
+"""Label -> names of the tumor."""
 
 WORDINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "differentiation": {
@@ -135,4 +135,4 @@ REMARKS = (
     "Four peribronchial lymph nodes without metastasis (0/4).",
     "Two of six hilar lymph nodes contain metastatic carcinoma (2/6).",
 )
-"""Sentences on matters that no question asks about."""
+"""Sentences about things that no question asks about."""

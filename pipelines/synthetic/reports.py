@@ -1,4 +1,4 @@
-"""Write the pathology report of an invented patient in varied prose."""
+"""Write the pathology report of an invented patient, with varied wording and layout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADER = "SYNTHETIC REPORT - NOT A REAL PATIENT"
 
 
 def write_report(patient: Patient, seed: int) -> str:
-    """Return the report of a patient; it states the patient's ``stated`` findings and no others."""
+    """Return the report of a patient; it states the findings in ``patient.stated`` that are known, and no others."""
     rng = np.random.default_rng([seed, patient.number, 1])
     specimen, gross = (_pick(rng, kind).format(**_measures(rng)) for kind in (SPECIMEN, GROSS))
     sentences = {
@@ -30,7 +30,7 @@ def write_report(patient: Patient, seed: int) -> str:
 
 
 def truth_row(patient: Patient) -> dict[str, str]:
-    """Return what the report of a patient states: one value a finding, ``unknown`` where it is silent."""
+    """Return what the report of a patient states: one value per finding, ``unknown`` if it is not mentioned."""
     row = {"report_id": patient.report_id, "patient_id": patient.patient_id}
     return {**row, **{finding: patient.stated[finding] for finding in FINDINGS}, "growth": patient.label}
 
@@ -38,7 +38,7 @@ def truth_row(patient: Patient) -> dict[str, str]:
 def _sections(
     specimen: str, gross: str, growth: str, name: str, findings: Mapping[str, str], rng: np.random.Generator
 ) -> list[str]:
-    """Gross, microscopy and diagnosis as headed paragraphs; findings in the microscopy, margins in the diagnosis."""
+    """Return paragraphs with headings: findings under microscopy, margins under diagnosis."""
     microscopy = [text for finding, text in findings.items() if finding != "margins"]
     rng.shuffle(microscopy)
     microscopy.insert(int(rng.integers(len(microscopy) + 1)), _pick(rng, REMARKS))
@@ -53,7 +53,7 @@ def _sections(
 def _diagnosis_first(
     specimen: str, gross: str, growth: str, name: str, findings: Mapping[str, str], rng: np.random.Generator
 ) -> list[str]:
-    """Diagnosis with a list of findings first, descriptions after it."""
+    """Return the diagnosis and a list of findings first, then the descriptions."""
     items = [f"- {text}" for text in findings.values()]
     rng.shuffle(items)
     return [
@@ -67,7 +67,7 @@ def _diagnosis_first(
 def _letter(
     specimen: str, gross: str, growth: str, name: str, findings: Mapping[str, str], rng: np.random.Generator
 ) -> list[str]:
-    """One running letter without headings."""
+    """Return a letter without headings."""
     texts = list(findings.values())
     rng.shuffle(texts)
     return [
@@ -77,18 +77,19 @@ def _letter(
 
 
 LAYOUTS: Sequence[Callable[..., list[str]]] = (_sections, _diagnosis_first, _letter)
-"""Ways to order a report."""
+"""Layouts of a report, drawn with equal probability."""
 
 
 def _as_scanned(paragraphs: Sequence[str], rng: np.random.Generator) -> str:
-    """Break lines as a page does; now and then shout a paragraph or lose the blank lines, as OCR does."""
+    """Join paragraphs with line breaks as on a page; some are in capitals or without blank lines, as after OCR."""
     width = int(rng.integers(58, 96))
-    shouted = [text.upper() if rng.random() < 0.12 else text for text in paragraphs]
-    wrapped = ["\n".join(textwrap.fill(line.strip(), width) for line in text.split("\n")) for text in shouted]
+    paragraphs = [text.upper() if rng.random() < 0.12 else text for text in paragraphs]
+    wrapped = ["\n".join(textwrap.fill(line.strip(), width) for line in text.split("\n")) for text in paragraphs]
     return ("\n\n" if rng.random() < 0.6 else "\n").join(wrapped)
 
 
 def _measures(rng: np.random.Generator) -> dict[str, object]:
+    """Return values for the placeholders in the sentences: sizes in cm, weight in grams, side, lobe, color."""
     a, b, c = sorted(rng.uniform(4, 18, 3).round(1), reverse=True)
     return {
         **{"a": a, "b": b, "c": c, "size": round(rng.uniform(1.2, 6.5), 1), "weight": int(rng.integers(90, 420))},

@@ -1,6 +1,6 @@
-"""Write pixels as a slide file: a pyramid of JPEG tiles that OpenSlide reads as Aperio.
+"""Write pixels as a slide file: a pyramid of JPEG tiles that OpenSlide reads as Aperio SVS.
 
-The TIFF structure is written here because tifffile wants imagecodecs even for tiles that are JPEG already.
+The TIFF structure is written by hand because tifffile needs imagecodecs even for tiles that are already JPEG.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ TILE = 256
 QUALITY = 85
 """JPEG quality, 0 to 100."""
 DOWNSAMPLE = 4
-"""Factor between two levels of the pyramid."""
+"""Downsample factor between two levels of the pyramid."""
 
 Tag = tuple[int, str, Sequence[int] | bytes]
-"""Number of a TIFF tag, `struct` letter of its values, values."""
+"""Number of a TIFF tag, `struct` format letter of its values, and the values."""
 FIELD_TYPES = {"s": 2, "H": 3, "I": 4}
-"""TIFF's numbers for text, 16 and 32 bit values."""
+"""TIFF field types of text, 16-bit and 32-bit values."""
 
 
 def write_pyramidal_slide(path: Path, rgb: RGB, mpp: float, *, drawing: str = "") -> None:
-    """Write ``rgb`` (H, W, 3) to ``path`` (.svs, below 4 GB), whole or not at all.
+    """Write ``rgb`` (H, W, 3) to ``path`` (.svs, below 4 GB) completely or not at all.
 
     Parameters
     ----------
     mpp
         Microns per pixel of ``rgb``.
     drawing
-        Digits that tell what was drawn; `drawing_of` reads them back.
+        Fingerprint of what was drawn; `drawing_of` reads it back.
     """
     height, width = rgb.shape[:2]
     description = (
@@ -53,7 +53,7 @@ def write_pyramidal_slide(path: Path, rgb: RGB, mpp: float, *, drawing: str = ""
 
 
 def drawing_of(path: Path) -> str | None:
-    """Return the ``drawing`` that the slide at ``path`` was written with, None if it is not one of ours."""
+    """Return the ``drawing`` recorded in the slide at ``path``; None if `write_pyramidal_slide` did not write it."""
     try:
         with tifffile.TiffFile(path) as tiff:
             description: str = tiff.pages.first.description
@@ -63,7 +63,7 @@ def drawing_of(path: Path) -> str | None:
 
 
 def _pyramid(rgb: RGB) -> Iterator[RGB]:
-    """Yield ``rgb`` and ever smaller copies, as long as they are larger than a tile."""
+    """Yield ``rgb``, then smaller copies while both sides are at least half a tile."""
     yield rgb
     height, width = (side // DOWNSAMPLE for side in rgb.shape[:2])
     if min(height, width) >= TILE // 2:
@@ -71,7 +71,7 @@ def _pyramid(rgb: RGB) -> Iterator[RGB]:
 
 
 def _write_level(stream: BinaryIO, rgb: RGB, description: str, link: int, *, reduced: bool) -> int:
-    """Append the tiles and the directory of one level; return where the next directory is to be linked."""
+    """Append the tiles and the directory of one level; return the position of the link to the next directory."""
     offsets, counts = [], []
     for tile in _jpeg_tiles(rgb):
         offsets.append(stream.tell())
@@ -95,17 +95,20 @@ def _write_level(stream: BinaryIO, rgb: RGB, description: str, link: int, *, red
 
 
 def _write_directory(stream: BinaryIO, tags: Sequence[Tag], link: int) -> int:
-    """Append a TIFF directory and link it from ``link``; values longer than 4 bytes go before it."""
+    """Append a TIFF directory and write its offset at ``link``; values longer than 4 bytes are written before it.
+
+    Returns the position of the link to the next directory.
+    """
     entries = []
     for number, letter, values in tags:
         data = values if isinstance(values, bytes) else struct.pack(f"<{len(values)}{letter}", *values)
         if len(data) > 4:
             stream.write(b"\0" * (stream.tell() % 2))
-            place = struct.pack("<I", stream.tell())
+            value = struct.pack("<I", stream.tell())
             stream.write(data)
         else:
-            place = data.ljust(4, b"\0")
-        entries.append(struct.pack("<HHI", number, FIELD_TYPES[letter], len(values)) + place)
+            value = data.ljust(4, b"\0")
+        entries.append(struct.pack("<HHI", number, FIELD_TYPES[letter], len(values)) + value)
     stream.write(b"\0" * (stream.tell() % 2))
     start = stream.tell()
     stream.write(struct.pack("<H", len(entries)) + b"".join(entries) + struct.pack("<I", 0))
@@ -117,7 +120,7 @@ def _write_directory(stream: BinaryIO, tags: Sequence[Tag], link: int) -> int:
 
 
 def _jpeg_tiles(rgb: RGB) -> Iterator[bytes]:
-    """Yield the tiles of a level row by row; the last ones are filled up with their edge pixels."""
+    """Yield the JPEG tiles of a level row by row; tiles at the edge are padded by repeating their last pixels."""
     chroma = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420)
     for top in range(0, rgb.shape[0], TILE):
         for left in range(0, rgb.shape[1], TILE):

@@ -1,4 +1,4 @@
-"""Tissue as two stain maps, turned into colour as light does it."""
+"""Tissue as maps of two stains, converted to RGB by the Beer-Lambert law."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ RGB = NDArray[np.uint8]
 
 HAEMATOXYLIN = np.array([0.64, 0.70, 0.31])
 EOSIN = np.array([0.12, 0.88, 0.45])
-"""Optical density of each stain in red, green and blue, about what is measured on scanned slides."""
+"""Optical density of each stain in red, green and blue, close to values measured on scanned slides."""
 FULL_DENSITY = 2.4
-"""Optical density that the value 255 of a stain map stands for, before the stain of a slide is set."""
+"""Optical density of the value 255 of a stain map, before the amounts are adapted to the slide."""
 ROUNDS = 12
-"""Corrections of the amounts of stain; the mean colour is then right to less than a grey level."""
+"""Iterations that adapt the amounts of stain; the error of the mean color is then below one gray level."""
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """How much of each stain every pixel holds, 0 to 255. H rows, W columns."""
+    """Amount of each stain per pixel, 0 to 255. H rows, W columns."""
 
     haematoxylin: Gray
-    """(H, W), what nuclei take up."""
+    """(H, W), the stain of nuclei."""
     eosin: Gray
-    """(H, W), what cytoplasm, collagen and keratin take up."""
+    """(H, W), the stain of cytoplasm, collagen and keratin."""
 
     @classmethod
     def blank(cls, width: int, height: int) -> Canvas:
-        """Return a canvas without stain, pixels."""
+        """Return a canvas without stain; ``width`` and ``height`` in pixels."""
         return cls(np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8))
 
 
 @dataclass(frozen=True)
 class Stain:
-    """How one laboratory stains and one scanner sees it.
+    """Staining of one laboratory as seen by one scanner.
 
-    The densities are those that, spread evenly over the tissue, give the slide's mean red and green.
+    The mean red and green of the slide are those of tissue with these densities everywhere.
     """
 
     haematoxylin: float
@@ -46,13 +46,13 @@ class Stain:
     eosin: float
     """Optical density of eosin."""
     tint: tuple[float, float, float]
-    """Factors on the density in red, green and blue, around 1."""
+    """Factors on the densities in red, green and blue, close to 1."""
     background: tuple[int, int, int]
-    """Colour of empty glass, RGB."""
+    """Color of empty glass, RGB."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Stain:
-        """Return a stain drawn at random; it knows nothing of the diagnosis."""
+        """Return a random stain, independent of the diagnosis."""
         red, green, blue = rng.uniform(0.9, 1.1, 3)
         glass = rng.integers(241, 249) + rng.integers(-2, 3, 3)
         return cls(
@@ -64,23 +64,24 @@ class Stain:
 
 
 def develop(canvas: Canvas, tissue: NDArray[np.bool_], stain: Stain) -> RGB:
-    """Return the colours of a canvas under a stain, (H, W, 3).
+    """Return the RGB image (H, W, 3) of a canvas.
 
-    The amounts of both stains are chosen so that the mean colour over ``tissue`` (H, W) is the one
-    that ``stain`` asks for: it tells of the laboratory and not of the growth pattern.
+    The amounts of both stains are scaled so that the mean color over ``tissue`` (H, W) is the one given by ``stain``.
+    The mean color therefore depends on the laboratory but not on the growth pattern.
     """
     index = (canvas.haematoxylin.astype(np.uint16) << 8) | canvas.eosin
     counts = np.bincount(index[tissue], minlength=1 << 16)
     light = _light(counts / max(counts.sum(), 1), stain)
-    colours = (light * stain.background).round().astype(np.uint8)
-    rgb: RGB = colours[index]
+    colors = (light * stain.background).round().astype(np.uint8)
+    rgb: RGB = colors[index]
     return rgb
 
 
 def _light(frequency: NDArray[np.float64], stain: Stain) -> NDArray[np.float64]:
-    """Return the share of red, green and blue light that passes, (65536, 3), by 256 * haematoxylin + eosin.
+    """Return the transmitted fraction of red, green and blue light, (65536, 3).
 
-    ``frequency`` (65536,) says how much of the tissue has each pair of stain values.
+    Rows are pairs of stain values: index 256 * haematoxylin + eosin. ``frequency`` (65536,) is the fraction of the
+    tissue with each pair.
     """
     vectors = np.stack([HAEMATOXYLIN, EOSIN]) * stain.tint
     wanted = np.array([stain.haematoxylin, stain.eosin]) @ vectors
@@ -89,5 +90,5 @@ def _light(frequency: NDArray[np.float64], stain: Stain) -> NDArray[np.float64]:
     for _ in range(ROUNDS):
         light: NDArray[np.float64] = np.exp(-(drawn * amounts) @ vectors)
         seen = -np.log(frequency @ light)
-        amounts *= wanted[:2] / np.maximum(seen[:2], 1e-6)  # red answers to haematoxylin, green to both
+        amounts *= wanted[:2] / np.maximum(seen[:2], 1e-6)  # red depends on haematoxylin, green on both
     return light

@@ -1,4 +1,4 @@
-"""What lies around a tumour, whatever the diagnosis: collagen, fibroblasts, lymphocytes, vessels, aerated lung."""
+"""Draw the surroundings of a tumor, independent of the diagnosis: collagen, stroma cells, vessels, aerated lung."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pipelines.synthetic.noise import (
 from pipelines.synthetic.nuclei import place
 from pipelines.synthetic.stains import Canvas
 
-FIBRES = (512, 1024)
-"""Height and width of the sheet of fibres that is bent over the slide, pixels."""
+FIBERS = (512, 1024)
+"""Height and width of the fiber texture that is warped over the slide, pixels."""
 
 
 def draw_collagen(canvas: Canvas, tissue: Mask, rng: np.random.Generator) -> Field:
-    """Fill ``tissue`` (H, W) with wavy fibres; return their direction in radians on the coarse map."""
+    """Fill ``tissue`` (H, W) with wavy fibers; return their direction on the coarse map, radians."""
     height, width = tissue.shape
     small = coarse_shape(tissue.shape)
     y, x = np.mgrid[: small[0], : small[1]].astype(np.float32) * COARSE
@@ -34,21 +34,23 @@ def draw_collagen(canvas: Canvas, tissue: Mask, rng: np.random.Generator) -> Fie
     along = x * np.cos(turn) + y * np.sin(turn)
     across = y * np.cos(turn) - x * np.sin(turn)
     across = across + 55 * smooth_noise(rng, small, 40) + 14 * smooth_noise(rng, small, 12)
-    sheet = _fibre_sheet(rng)
+    sheet = _fiber_sheet(rng)
     column, row = (resized(m.astype(np.float32), (width, height)) for m in (along, across))
-    fibres = cv2.remap(sheet, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    np.copyto(canvas.eosin, fibres, where=tissue)
-    np.copyto(canvas.haematoxylin, fibres // 8 + 8, where=tissue)
+    fibers = cv2.remap(sheet, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    np.copyto(canvas.eosin, fibers, where=tissue)
+    np.copyto(canvas.haematoxylin, fibers // 8 + 8, where=tissue)
     down, right = np.gradient(across)
     direction: Field = np.arctan2(-right, down).astype(np.float32)
     return direction
 
 
-def _fibre_sheet(rng: np.random.Generator) -> NDArray[np.uint8]:
+def _fiber_sheet(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a texture of fibers of shape `FIBERS` that can be repeated without seams."""
+
     def bundles(thick: float, long: float) -> Field:
-        coarse = rng.standard_normal((int(FIBRES[0] / thick), int(FIBRES[1] / long)), np.float32)
-        return resized(np.tile(coarse, (3, 3)), (3 * FIBRES[1], 3 * FIBRES[0]), cv2.INTER_CUBIC)[
-            FIBRES[0] : 2 * FIBRES[0], FIBRES[1] : 2 * FIBRES[1]
+        coarse = rng.standard_normal((int(FIBERS[0] / thick), int(FIBERS[1] / long)), np.float32)
+        return resized(np.tile(coarse, (3, 3)), (3 * FIBERS[1], 3 * FIBERS[0]), cv2.INTER_CUBIC)[
+            FIBERS[0] : 2 * FIBERS[0], FIBERS[1] : 2 * FIBERS[1]
         ]
 
     strands = bundles(9, 170)
@@ -59,19 +61,19 @@ def _fibre_sheet(rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def draw_stroma_cells(canvas: Canvas, stroma: Mask, direction: Field, rng: np.random.Generator) -> None:
-    """Scatter fibroblasts along the fibres and lymphocytes, dense in places, over ``stroma`` (H, W)."""
+    """Draw fibroblasts along the fibers and clusters of lymphocytes in ``stroma`` (H, W)."""
     points = _inside(jittered_grid(rng, stroma.shape, 34, 0.4), stroma)
     angles = direction[points[:, 1] // COARSE, points[:, 0] // COARSE].astype(np.float64)
     place(canvas.haematoxylin, rng, "fibroblast", points, angles + rng.normal(0, 0.15, len(points)))
-    crowd = smooth_noise(rng, direction.shape, 22)
+    density = smooth_noise(rng, direction.shape, 22)
     points = _inside(jittered_grid(rng, stroma.shape, 13, 0.35), stroma)
-    chance = 0.025 + 0.9 * np.clip((crowd - 1.25) * 1.8, 0, 1)
+    chance = 0.025 + 0.9 * np.clip((density - 1.25) * 1.8, 0, 1)
     points = points[rng.random(len(points)) < chance[points[:, 1] // COARSE, points[:, 0] // COARSE]]
     place(canvas.haematoxylin, rng, "lymphocyte", points)
 
 
 def draw_alveoli(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None:
-    """Open ``region`` (H, W) into air spaces with thin walls."""
+    """Turn ``region`` (H, W) into air spaces with thin walls."""
     height, width = region.shape
     small = (height // 2, width // 2)
     seeds = jittered_grid(rng, small, 62, 0.3)
@@ -90,7 +92,7 @@ def draw_alveoli(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None
 
 
 def draw_vessels(canvas: Canvas, stroma: Mask, rng: np.random.Generator) -> None:
-    """Put blood vessels with red cells into ``stroma`` (H, W)."""
+    """Draw blood vessels with red blood cells in ``stroma`` (H, W)."""
     room = stroma[::COARSE, ::COARSE]
     for x, y, radius in pack_discs(rng, np.ascontiguousarray(room), rng.uniform(3, 8, 200), 30, tries=60) * COARSE:
         theta = np.linspace(0, 2 * np.pi, 40, endpoint=False)
@@ -102,8 +104,8 @@ def draw_vessels(canvas: Canvas, stroma: Mask, rng: np.random.Generator) -> None
         place(canvas.haematoxylin, rng, "flat", outline[::4], theta[::4] + np.pi / 2)
         for _ in range(int(radius * rng.uniform(0.2, 1.2))):
             distance, angle = radius * 0.62 * np.sqrt(rng.random()), rng.uniform(0, 6.3)
-            centre = (int(x + distance * np.cos(angle)), int(y + distance * np.sin(angle)))
-            cv2.circle(canvas.eosin, centre, 6, int(rng.integers(140, 175)), -1, cv2.LINE_AA)
+            center = (int(x + distance * np.cos(angle)), int(y + distance * np.sin(angle)))
+            cv2.circle(canvas.eosin, center, 6, int(rng.integers(140, 175)), -1, cv2.LINE_AA)
 
 
 def _inside(points: NDArray[np.int32], mask: Mask) -> NDArray[np.int32]:

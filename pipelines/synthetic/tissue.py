@@ -1,4 +1,4 @@
-"""Draw one slide: pieces of tissue with a tumour, stroma and lung, stained and scanned."""
+"""Draw one slide: pieces of tissue with tumor, stroma and lung, stained and scanned."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GROWTH: Mapping[str, Callable[[Canvas, Mask, np.random.Generator], None]] = {
     "glands": draw_glands,
     "nests": draw_nests,
 }
-"""What a differentiated tumour looks like."""
+"""Functions that draw the differentiated part of a tumor, by growth pattern."""
 
 
 def draw_tissue(rng: np.random.Generator, growth: str, differentiated: float, stain: Stain) -> RGB:
@@ -28,16 +28,16 @@ def draw_tissue(rng: np.random.Generator, growth: str, differentiated: float, st
     Parameters
     ----------
     growth
-        A name of `GROWTH`.
+        A key of `GROWTH`.
     differentiated
-        Share of the tumour that grows in that way, 0 to 1; the rest is solid sheets, the same for every growth.
+        Share of the tumor with that growth pattern, 0 to 1; the rest is solid sheets, which look the same for all.
     """
     width, height = (int(side) // 64 * 64 for side in rng.uniform((3400, 2900), (4400, 3600)))
     small = coarse_shape((height, width))
     tissue_map = _pieces(rng, small)
-    tumour_map = top_share(smooth_noise(rng, small, 90), tissue_map, rng.uniform(0.55, 0.75))
-    solid_map = top_share(smooth_noise(rng, small, 60), tumour_map, 1 - differentiated)
-    lung_map = top_share(smooth_noise(rng, small, 110), tissue_map & ~tumour_map, rng.uniform(0.2, 0.6))
+    tumor_map = top_share(smooth_noise(rng, small, 90), tissue_map, rng.uniform(0.55, 0.75))
+    solid_map = top_share(smooth_noise(rng, small, 60), tumor_map, 1 - differentiated)
+    lung_map = top_share(smooth_noise(rng, small, 110), tissue_map & ~tumor_map, rng.uniform(0.2, 0.6))
     rough = (0.22 * smooth_noise(rng, (height, width), 16)).clip(-0.4, 0.4)
 
     def at_full_size(plan: Mask) -> Mask:
@@ -45,21 +45,21 @@ def draw_tissue(rng: np.random.Generator, growth: str, differentiated: float, st
         full: Mask = resized(soft, (width, height), cv2.INTER_CUBIC) + rough > 0.5
         return full
 
-    tissue, tumour, solid, lung = (at_full_size(plan) for plan in (tissue_map, tumour_map, solid_map, lung_map))
-    tumour &= tissue
+    tissue, tumor, solid, lung = (at_full_size(plan) for plan in (tissue_map, tumor_map, solid_map, lung_map))
+    tumor &= tissue
     canvas = Canvas.blank(width, height)
     direction = draw_collagen(canvas, tissue, rng)
     draw_stroma_cells(canvas, tissue, direction, rng)
-    draw_vessels(canvas, tissue & ~tumour & ~lung, rng)
-    draw_alveoli(canvas, tissue & lung & ~tumour, rng)
-    GROWTH[growth](canvas, tumour & ~solid, rng)
-    draw_sheet(canvas, tumour & solid, rng, spacing=20, gaps=0.25)
+    draw_vessels(canvas, tissue & ~tumor & ~lung, rng)
+    draw_alveoli(canvas, tissue & lung & ~tumor, rng)
+    GROWTH[growth](canvas, tumor & ~solid, rng)
+    draw_sheet(canvas, tumor & solid, rng, spacing=20, gaps=0.25)
     _scan(canvas, tissue, rng)
     return develop(canvas, tissue, stain)
 
 
 def _scan(canvas: Canvas, tissue: Mask, rng: np.random.Generator) -> None:
-    """Add the grain of real tissue and the blur of a scanner's lens, in place."""
+    """Add grain and the blur of a scanner's lens, in place."""
     grain = rng.integers(205, 256, (512, 512), dtype=np.uint8)
     height, width = tissue.shape
     tiled = np.tile(grain, (height // 512 + 1, width // 512 + 1))[:height, :width]
@@ -76,10 +76,10 @@ def _pieces(rng: np.random.Generator, shape: tuple[int, int]) -> Mask:
     count = int(rng.integers(1, 4))
     field = np.full(shape, -9.0)
     for piece in range(count):
-        centre_x = width * (piece + 0.5 + rng.uniform(-0.08, 0.08)) / count
-        centre_y = height * rng.uniform(0.44, 0.56)
-        far = np.hypot((x - centre_x) / (0.45 * width / count), (y - centre_y) / (0.44 * height))
-        field = np.maximum(field, 1 - far)
+        center_x = width * (piece + 0.5 + rng.uniform(-0.08, 0.08)) / count
+        center_y = height * rng.uniform(0.44, 0.56)
+        distance = np.hypot((x - center_x) / (0.45 * width / count), (y - center_y) / (0.44 * height))
+        field = np.maximum(field, 1 - distance)
     border = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y))
     field -= 0.6 * np.clip(1 - border / 26, 0, 1)
     field = field + 0.16 * smooth_noise(rng, shape, 70) + 0.035 * smooth_noise(rng, shape, 14)

@@ -17,7 +17,7 @@ SUBJECT = {
     "adjacent_invasion": r"chest wall|mediastin|adjacent|confined to the lung",
     "margins": r"margin",
 }
-"""Words that only a sentence on the finding uses."""
+"""Words that occur only in sentences about the finding."""
 
 VALUE = {
     ("differentiation", "well"): r"well differentiated|grade: g1",
@@ -28,22 +28,22 @@ VALUE = {
 }
 
 
-def plain(text):
+def normalized(text):
     return " ".join(text.lower().split())
 
 
 @pytest.mark.parametrize("finding", FINDINGS)
-def test_a_report_names_a_finding_exactly_when_it_states_it(finding):
+def test_a_report_mentions_a_finding_exactly_when_it_states_it(finding):
     for patient, report in REPORTS:
-        named = re.search(SUBJECT[finding], plain(report)) is not None
-        assert named == (patient.stated[finding] != UNKNOWN), report
+        mentioned = re.search(SUBJECT[finding], normalized(report)) is not None
+        assert mentioned == (patient.stated[finding] != UNKNOWN), report
 
 
-def test_a_report_states_the_grade_and_margins_of_the_truth_and_no_other():
+def test_a_report_states_the_true_grade_and_margins_and_no_others():
     for patient, report in REPORTS:
         for (finding, value), words in VALUE.items():
-            said = re.search(words, plain(report)) is not None
-            assert said == (patient.stated[finding] == value), report
+            stated = re.search(words, normalized(report)) is not None
+            assert stated == (patient.stated[finding] == value), report
 
 
 @pytest.mark.parametrize("finding", [name for name, odds in FINDINGS.items() if "present" in odds])
@@ -54,13 +54,13 @@ def test_absent_findings_are_negated_and_present_ones_are_not(finding):
             assert (re.search(negation, sentence.lower()) is not None) == (value == "absent"), sentence
 
 
-def test_the_growth_pattern_of_a_report_is_that_of_the_drawn_tissue():
+def test_the_growth_pattern_in_a_report_is_the_drawn_one():
     words = {"glandular": r"gland|acinar|lumina", "keratinizing": r"keratin|squamous"}
     for patient, report in REPORTS:
         other = next(label for label in LABELS if label != patient.label)
-        assert re.search(words[patient.label], plain(report))
-        assert not re.search(words[other], plain(report)), report
-        assert any(plain(sentence) in plain(report) for sentence in GROWTH_PATTERN[patient.label])
+        assert re.search(words[patient.label], normalized(report))
+        assert not re.search(words[other], normalized(report)), report
+        assert any(normalized(sentence) in normalized(report) for sentence in GROWTH_PATTERN[patient.label])
 
 
 def test_every_report_opens_with_the_word_synthetic():
@@ -68,14 +68,14 @@ def test_every_report_opens_with_the_word_synthetic():
     assert all(report.startswith(HEADER + "\n") for _, report in REPORTS)
 
 
-def test_every_value_and_silence_occurs_and_prose_varies():
+def test_every_value_occurs_and_wording_varies():
     for finding, odds in FINDINGS.items():
         assert {patient.stated[finding] for patient in PATIENTS} == {*odds, UNKNOWN}
-    assert len({plain(report) for _, report in REPORTS}) == len(REPORTS)
+    assert len({normalized(report) for _, report in REPORTS}) == len(REPORTS)
     assert any(line.isupper() for _, report in REPORTS for line in report.splitlines()[1:])
 
 
-def test_the_truth_row_holds_one_value_a_finding():
+def test_the_truth_row_has_one_value_per_finding():
     patient = PATIENTS[0]
     row = truth_row(patient)
     assert list(row) == ["report_id", "patient_id", *FINDINGS, "growth"]

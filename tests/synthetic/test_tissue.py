@@ -25,30 +25,30 @@ def test_the_same_seed_draws_the_same_pixels(slides):
     assert hashlib.sha256(again.tobytes()).digest() == hashlib.sha256(slides["glands"].tobytes()).digest()
 
 
-def test_another_seed_draws_other_pixels(slides):
+def test_another_seed_draws_different_pixels(slides):
     other = drawn("glands", seed=4)
     assert other.shape != slides["glands"].shape or not np.array_equal(other, slides["glands"])
 
 
-def test_size_and_outline_of_the_tissue_do_not_depend_on_the_growth(slides):
+def test_size_and_outline_of_the_tissue_do_not_depend_on_the_growth_pattern(slides):
     glands, nests = slides["glands"], slides["nests"]
     assert glands.shape == nests.shape
-    coloured = [cv2.blur((255 - s.min(axis=2)).astype(np.uint8), (65, 65)) > 30 for s in (glands, nests)]
-    assert (coloured[0] == coloured[1]).mean() > 0.97
+    stained = [cv2.blur((255 - s.min(axis=2)).astype(np.uint8), (65, 65)) > 30 for s in (glands, nests)]
+    assert (stained[0] == stained[1]).mean() > 0.97
 
 
-def test_most_of_a_slide_is_near_white_glass_and_the_rest_fills_about_a_hundred_tiles(slides):
+def test_tissue_fills_about_a_hundred_tiles_and_the_rest_is_nearly_white(slides):
     for rgb in slides.values():
         tissue = cv2.blur(rgb, (129, 129)).min(axis=2) < 225
         assert 80 < tissue.sum() / 224**2 < 160
         assert np.median(rgb[~tissue], axis=0).min() > 235
 
 
-def test_a_drawing_can_be_finished_in_any_growth():
+def test_there_are_two_growth_patterns():
     assert set(GROWTH) == {"glands", "nests"}
 
 
-def test_the_mean_colour_is_that_of_the_stain_spread_evenly():
+def test_the_mean_color_is_that_of_evenly_stained_tissue():
     canvas = Canvas.blank(60, 40)
     canvas.eosin[:, 10:] = 60
     canvas.haematoxylin[:20, 30:] = 180
@@ -58,7 +58,7 @@ def test_the_mean_colour_is_that_of_the_stain_spread_evenly():
     assert rgb[..., 1].mean() == pytest.approx(green, abs=1)
 
 
-def test_glass_without_stain_keeps_its_colour():
+def test_glass_without_stain_keeps_its_color():
     canvas = Canvas.blank(8, 8)
     canvas.eosin[:4] = 90
     rgb = develop(canvas, canvas.eosin > 0, Stain(0.4, 0.4, (1, 1, 1), (244, 246, 243)))
@@ -67,7 +67,7 @@ def test_glass_without_stain_keeps_its_colour():
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("draw", [draw_pen_mark, draw_air_bubble])
-def test_an_artefact_changes_a_part_of_the_slide(draw, seed):
+def test_a_pen_mark_or_bubble_changes_part_of_the_slide(draw, seed):
     before = np.full((900, 1200, 3), 200, np.uint8)
     rgb = before.copy()
     draw(rgb, np.random.default_rng(seed))
