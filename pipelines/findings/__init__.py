@@ -1,1 +1,1 @@
-"""From numbers to what people look at: heatmaps, contact sheets, reports."""
+"""Results as images and HTML pages: heatmaps, learning curves, reports."""

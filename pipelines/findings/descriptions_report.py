@@ -1,6 +1,6 @@
-"""Pages about described reports: the text with its quotes highlighted, beside the answers.
+"""Write HTML pages about described reports: the text with highlighted quotes beside the answers.
 
-The pages hold the text of the reports and are as confidential as these.
+The pages contain the text of the reports and are as confidential as the reports.
 """
 
 from __future__ import annotations
@@ -19,28 +19,35 @@ from pipelines.core.schemas import ANSWERS, DESCRIBED_REPORTS
 FIRST_PAGE = "report.html"
 REPORTS_PER_PAGE = 100
 CHARACTERS_PER_PAGE = 1_500_000
-"""Text on a page, at most, unless a single report has more: what a browser opens at once."""
+"""Maximum characters of report text per page (a single longer report gets its own page), so that browsers cope."""
 ANY = "*"
+"""Value of a filter that matches everything."""
+STATUS_WORDS = {"ok": "described", "empty": "without text", "failed": "failed"}
+"""Status of a report -> words on the page."""
 
 Row = Mapping[str, Any]
 
 
 def write_descriptions_report(folder: Path, texts: Mapping[str, str], questions: QuestionSet) -> list[Path]:
-    """Write ``report.html`` (and ``report-002.html``... for many reports) into a folder of descriptions.
+    """Write ``report.html``, and for many reports ``report-002.html`` and so on, into a folder of descriptions.
 
-    Each page stands alone: styles and the script of its filters are inside, nothing is loaded.
-    Every page shows the rates over all reports that were described and how many reports of each page match the
-    filters. All text is escaped.
+    The pages load nothing: styles and the script of the filters are part of each page. Every page shows the rates over
+    all described reports and the number of reports on each page that match the filters. All text is escaped. Pages of
+    an earlier run that are no longer needed are removed.
 
     Parameters
     ----------
     texts
-        Text of the reports by id.
+        Report id -> text. Reports without a text here are left out.
+
+    Returns
+    -------
+    The paths of the pages.
 
     Raises
     ------
     ArtifactError
-        The folder has no readable tables.
+        A table in the folder is missing or damaged.
     """
     reports = [row for row in DESCRIBED_REPORTS.read_rows(folder / "reports.parquet") if row["report_id"] in texts]
     answers: dict[str, list[Row]] = defaultdict(list)
@@ -49,24 +56,25 @@ def write_descriptions_report(folder: Path, texts: Mapping[str, str], questions:
     provenance = DESCRIBED_REPORTS.provenance(folder / "reports.parquet")
     pages = list(_pages(reports, texts))
     names = [FIRST_PAGE, *(f"report-{number:03d}.html" for number in range(2, len(pages) + 1))]
-    every = [answer for rows in answers.values() for answer in rows]
+    all_answers = [answer for rows in answers.values() for answer in rows]
     described = [answer for row in reports if row["status"] == "ok" for answer in answers[row["report_id"]]]
     shared = {
         "questions": questions,
         "rates": [_rates(name, described) for name in questions.ids],
-        "voted": any(answer["agreement"] is not None for answer in every),
-        "answer_words": sorted({_word(answer) for answer in every}),
+        "voted": any(answer["agreement"] is not None for answer in all_answers),
+        "answer_words": sorted({_word(answer) for answer in all_answers}),
         "n_reports": len(reports),
         "statuses": Counter(row["status"] for row in reports),
+        "status_words": STATUS_WORDS,
         "settings": {name.replace("_", " "): value for name, value in provenance.settings.items() if value != ""},
         "pages": [{"name": name, "matches": _matches(page, answers)} for name, page in zip(names, pages, strict=True)],
         "version": __version__,
     }
     template = _template()
     for name, page in zip(names, pages, strict=True):
-        shown = [_shown(row, answers[row["report_id"]], texts[row["report_id"]]) for row in page]
+        entries = [_entry(row, answers[row["report_id"]], texts[row["report_id"]]) for row in page]
         with replacing(folder / name) as part:
-            part.write_text(template.render(name=name, reports=shown, **shared), encoding="utf-8")
+            part.write_text(template.render(name=name, reports=entries, **shared), encoding="utf-8")
     for stale in set(folder.glob("report-*.html")) - {folder / name for name in names}:
         stale.unlink()
     return [folder / name for name in names]
@@ -82,7 +90,7 @@ def _template() -> Any:
 
 
 def _pages(reports: Sequence[Row], texts: Mapping[str, str]) -> Iterator[list[Row]]:
-    """Yield the reports of each page; without any reports one empty page."""
+    """Yield the reports of each page; one empty page if there are no reports."""
     page: list[Row] = []
     size = 0
     for row in reports:
@@ -97,11 +105,12 @@ def _pages(reports: Sequence[Row], texts: Mapping[str, str]) -> Iterator[list[Ro
 
 
 def _word(answer: Row) -> str:
-    """Return the answer in a word for the filters: a value, a status, or ``stated`` for a phrase."""
+    """Return the answer as one word for the filters: its value, its status, or ``stated`` for a phrase."""
     return str(answer["value"] or "stated") if answer["status"] == "value" else str(answer["status"])
 
 
 def _quote(answer: Row) -> str:
+    """Return whether the quote was found, in the words of the filter."""
     if answer["status"] == "failed":
         return "none"
     if not answer["grounded"]:
@@ -110,6 +119,7 @@ def _quote(answer: Row) -> str:
 
 
 def _rates(question: str, answers: Iterable[Row]) -> dict[str, Any]:
+    """Return the row of a question in the table of rates; rates are 0 to 1."""
     rows = [a for a in answers if a["question_id"] == question]
     n = max(len(rows), 1)
     agreements = [a["agreement"] for a in rows if a["agreement"] is not None]
@@ -125,9 +135,9 @@ def _rates(question: str, answers: Iterable[Row]) -> dict[str, Any]:
 
 
 def _matches(page: Sequence[Row], answers: Mapping[str, Sequence[Row]]) -> dict[str, int]:
-    """Return how many reports of a page have an answer for each choice of the filters.
+    """Return the number of reports on a page that match each setting of the filters.
 
-    Keys are ``question|answer|quote`` with ``*`` for any.
+    Keys are ``question|answer|quote``, each part possibly `ANY`.
     """
     counts: Counter[str] = Counter()
     for row in page:
@@ -138,7 +148,8 @@ def _matches(page: Sequence[Row], answers: Mapping[str, Sequence[Row]]) -> dict[
     return dict(counts)
 
 
-def _shown(report: Row, answers: Sequence[Row], text: str) -> dict[str, Any]:
+def _entry(report: Row, answers: Sequence[Row], text: str) -> dict[str, Any]:
+    """Return a report with its numbered answers and its text cut into pieces, for the template."""
     rows = [
         {**answer, "number": number, "word": _word(answer), "quote": _quote(answer)}
         for number, answer in enumerate(answers, start=1)
@@ -147,10 +158,12 @@ def _shown(report: Row, answers: Sequence[Row], text: str) -> dict[str, Any]:
 
 
 def _pieces(text: str, answers: Sequence[Row]) -> list[tuple[str, list[int], list[int]]]:
-    """Cut ``text`` where quotes start and end.
+    """Cut ``text`` at the start and end of each quote; quotes may overlap.
 
-    Returns pieces that joined are the text, each with the numbers of the answers whose quote
-    it belongs to, and of those whose quote starts with it. Quotes may overlap.
+    Returns
+    -------
+    Consecutive pieces of the text. Each piece comes with two lists of answer numbers: answers whose quote includes the
+    piece, and answers whose quote starts with it.
     """
     quotes = [(a["evidence_start"], a["evidence_end"], a["number"]) for a in answers if a["evidence_start"] is not None]
     cuts = sorted({0, len(text), *(start for start, _, _ in quotes), *(end for _, end, _ in quotes)})

@@ -1,8 +1,8 @@
-"""Heatmaps: one or several scores of each tile as colours over the slide.
+"""Draw heatmaps: one or several scores per tile as colors over the slide.
 
-N tiles, P maps. Colours show the rank of a tile within its slide and map, not its value:
-attention is spread over thousands of tiles and a few large values would leave all else in
-one colour. Maps of different slides are therefore not comparable in strength.
+N tiles, P maps. A color shows the rank of a tile within its slide and map, not the value of its score. Attention is
+spread over thousands of tiles, and a few large values would give all other tiles the same color. Colors can therefore
+not be compared between slides.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from pipelines.core.files import replacing
 
-COLOURS = "coolwarm"
-"""Matplotlib colour map: low ranks blue, the median grey, high ranks red."""
+COLOR_MAP = "coolwarm"
+"""Matplotlib color map: low ranks are blue, the median is gray, high ranks are red."""
 OPACITY = 0.6
-"""Share of the colour where a thumbnail lies below, in grey so that its stain shifts no colour."""
+"""Opacity of the colors over a thumbnail, 0 to 1. The thumbnail is gray there, so that its stain cannot mislead."""
 PANEL_EDGE = 800
-"""Longest edge of a map, pixels of the picture."""
+"""Longer edge of a map, pixels of the image."""
 COLUMNS = 3
+"""Maximum number of maps side by side."""
 DPI = 100
 
 
@@ -37,23 +38,25 @@ def draw_heatmap(
     names: Sequence[str] = (),
     thumbnail: NDArray[np.uint8] | None = None,
 ) -> None:
-    """Draw the scores of a slide's tiles and write the picture to ``out_path`` (.jpg or .png).
+    """Draw the scores of a slide's tiles and write the image to ``out_path`` (.jpg or .png).
 
     Parameters
     ----------
     coords
-        (N, 2), x then y of the top-left corners, level-0 pixels.
+        (N, 2), x then y of the top-left corners, pixels at level 0.
     scores
-        (N,) for one map or (P, N) for a panel of P. NaN leaves a tile blank.
+        (N,) for one map, (P, N) for P maps. Tiles with NaN are not colored.
+    tile_size_level0
+        Edge of a tile, pixels at level 0.
     slide_dimensions
-        (width, height) at level 0; the picture shows the part with tiles.
+        (width, height), pixels at level 0; the image shows the part of the slide with tiles.
     names
-        What each map shows, in the order of ``scores``.
+        Titles of the maps, in the order of ``scores``.
     thumbnail
-        RGB picture of the whole slide, any size; white without.
+        RGB image (H, W, 3) of the whole slide, any size; None draws on white.
     """
     maps = np.atleast_2d(np.asarray(scores, np.float64))
-    left, top, right, bottom = _shown(coords, tile_size_level0, slide_dimensions)
+    left, top, right, bottom = _part_with_tiles(coords, tile_size_level0, slide_dimensions)
     scale = PANEL_EDGE / max(right - left, bottom - top)
     size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
     canvas = _canvas(thumbnail, (left, top, right, bottom), slide_dimensions, size)
@@ -68,17 +71,17 @@ def draw_heatmap(
 
 
 def ranks(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Return (N,) ranks from 0 (lowest) to 1 (highest), equal scores their mean rank; NaN stays.
+    """Return ranks (N,) from 0 (lowest score) to 1 (highest).
 
-    Where all scores are equal every rank is 0.5.
+    Equal scores share their mean rank, and NaN stays NaN. If all scores are equal, every rank is 0.5.
     """
     known = np.isfinite(scores)
     ordered = np.sort(scores[known])
-    found = np.full(len(scores), np.nan)
+    result = np.full(len(scores), np.nan)
     below = np.searchsorted(ordered, scores[known], "left")
     up_to = np.searchsorted(ordered, scores[known], "right")
-    found[known] = (below + up_to - 1) / 2 / max(len(ordered) - 1, 1) if len(ordered) > 1 else 0.5
-    return found
+    result[known] = (below + up_to - 1) / 2 / max(len(ordered) - 1, 1) if len(ordered) > 1 else 0.5
+    return result
 
 
 def paint(
@@ -89,16 +92,16 @@ def paint(
     *,
     over_tissue: bool,
 ) -> NDArray[np.uint8]:
-    """Return ``canvas`` (H, W, 3) with square tiles coloured by ``values`` (N,) in 0..1.
+    """Return a copy of ``canvas`` (H, W, 3) with square tiles colored by ``values`` (N,), 0 to 1.
 
-    Where tiles overlap, the mean of their values is shown; NaN tiles are not painted.
+    Overlapping tiles show the mean of their values. Tiles with NaN are not painted.
 
     Parameters
     ----------
     corners, edge
         (N, 2) top-left corners and edge of the tiles, pixels of the canvas.
     over_tissue
-        Let the canvas shine through.
+        Whether the canvas stays visible under the colors, see `OPACITY`.
     """
     import matplotlib as mpl
 
@@ -110,11 +113,11 @@ def paint(
     total = _sum_of_rectangles(x0, y0, x1, y1, values[known], (height, width))
     count = np.round(_sum_of_rectangles(x0, y0, x1, y1, np.ones(len(x0)), (height, width)))
     covered = count > 0
-    colours = mpl.colormaps[COLOURS](total[covered] / count[covered])[:, :3] * 255
+    colors = mpl.colormaps[COLOR_MAP](total[covered] / count[covered])[:, :3] * 255
     opacity = OPACITY if over_tissue else 1.0
     painted: NDArray[np.uint8] = canvas.copy()
-    grey = canvas[covered].mean(axis=1, keepdims=True)
-    painted[covered] = np.round(opacity * colours + (1 - opacity) * grey)
+    gray = canvas[covered].mean(axis=1, keepdims=True)
+    painted[covered] = np.round(opacity * colors + (1 - opacity) * gray)
     return painted
 
 
@@ -126,9 +129,9 @@ def _sum_of_rectangles(
     values: NDArray[np.floating[Any]],
     shape: tuple[int, int],
 ) -> NDArray[np.float64]:
-    """Return (H, W): the sum of ``values`` over the rectangles that cover each pixel.
+    """Return a map (H, W) with the sum of the ``values`` of the rectangles that cover each pixel.
 
-    Each rectangle marks its four corners, and two cumulative sums fill all of them at once.
+    Each rectangle marks its four corners; two cumulative sums then fill all rectangles at once.
     """
     marks = np.zeros((shape[0] + 1, shape[1] + 1))
     for ys, xs, sign in ((y0, x0, 1), (y0, x1, -1), (y1, x0, -1), (y1, x1, 1)):
@@ -137,10 +140,10 @@ def _sum_of_rectangles(
     return filled
 
 
-def _shown(
+def _part_with_tiles(
     coords: NDArray[np.integer[Any]], tile_size: int, slide_dimensions: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """Return left, top, right, bottom of the part with tiles, one tile of margin, level-0 pixels."""
+    """Return left, top, right, bottom of the part with tiles plus a margin of one tile, pixels at level 0."""
     width, height = slide_dimensions
     if len(coords) == 0:
         return 0, 0, width, height
@@ -155,7 +158,7 @@ def _canvas(
     slide_dimensions: tuple[int, int],
     size: tuple[int, int],
 ) -> NDArray[np.uint8]:
-    """Return the ``part`` of the thumbnail (or white) at ``size`` (width, height)."""
+    """Return the ``part`` (left, top, right, bottom) of the thumbnail, resized to ``size`` (width, height)."""
     if thumbnail is None:
         return np.full((size[1], size[0], 3), 255, np.uint8)
     import cv2
@@ -170,7 +173,7 @@ def _canvas(
 
 
 def _layout(panels: Sequence[NDArray[np.uint8]], title: str, names: Sequence[str]) -> Any:
-    """Return a matplotlib figure of the panels with names, a title and one colour bar."""
+    """Return a matplotlib figure of the panels with their names, a title and one color bar."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -189,7 +192,7 @@ def _layout(panels: Sequence[NDArray[np.uint8]], title: str, names: Sequence[str
         axis.imshow(panel, interpolation="antialiased")
         axis.set_title(name.replace("$", r"\$"), fontsize=10, wrap=True)
     figure.suptitle(title.replace("$", r"\$"), fontsize=12)
-    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 100), COLOURS)
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 100), COLOR_MAP)
     bar = figure.colorbar(scale, ax=axes, shrink=0.6, ticks=[0, 50, 100])
     bar.ax.set_yticklabels(["lowest", "median", "highest"])
     bar.set_label("rank of the tile in this slide")

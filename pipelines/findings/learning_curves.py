@@ -1,4 +1,4 @@
-"""A picture of how a training went: one panel a figure, training and validation in each."""
+"""Plot the metrics of a training: one panel per metric with the curves of training and validation."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pipelines.core.files import replacing
 
 
 def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, best_epoch: int) -> None:
-    """Draw rows of the METRICS table to an image file; a dotted line marks the epoch that was kept."""
+    """Plot rows of the `METRICS` table to the image file ``path``; a dotted line marks ``best_epoch``."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     names = list(dict.fromkeys(row["name"] for row in rows))
     figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for split, colour in (("train", "tab:blue"), ("val", "tab:orange")):
+        for split, color in (("train", "tab:blue"), ("val", "tab:orange")):
             points = [(row["epoch"], row["value"]) for row in rows if (row["split"], row["name"]) == (split, name)]
             if points:
-                axes.plot(*zip(*points, strict=True), color=colour, label=split, marker=".", markersize=3)
+                axes.plot(*zip(*points, strict=True), color=color, label=split, marker=".", markersize=3)
         axes.axvline(best_epoch, color="grey", linestyle=":", linewidth=1)
         axes.set(title=name.replace("_", " "), xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -1,4 +1,4 @@
-"""One HTML page about a folder of predictions: what was predicted, how, and where the model looked."""
+"""Write an HTML page about a folder of predictions: probabilities, settings and heatmaps."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ REPORT = "report.html"
 
 
 def write_report(predictions: Path, *, facts: Mapping[str, Any], title: str = "Predictions") -> Path:
-    """Write ``report.html`` into a folder of ``five predict`` and return its path.
+    """Write ``report.html`` into an output folder of ``five predict`` and return its path.
 
-    The page needs no network and holds no script; its pictures are links to those in
-    ``heatmaps/`` beside it. All text is escaped, whatever slides and classes are called.
+    The page needs no network and contains no script. It links to the images in ``heatmaps/``. All text is escaped.
 
     Parameters
     ----------
     facts
-        Name -> value of what the page says of how the predictions were made: run, encoder,
-        text model, class texts... The settings of the stage are added.
+        Name -> value of facts about the run: its path, encoder, text model, class texts. The settings of
+        ``five predict`` are added.
 
     Raises
     ------
@@ -36,10 +35,12 @@ def write_report(predictions: Path, *, facts: Mapping[str, Any], title: str = "P
     table = predictions / "predictions.parquet"
     rows = PREDICTIONS.read_rows(table)
     settings = {name.replace("_", " "): value for name, value in PREDICTIONS.provenance(table).settings.items()}
-    pages = Environment(loader=PackageLoader("pipelines.findings", ""), autoescape=True, undefined=StrictUndefined)
-    text = pages.get_template(REPORT).render(
+    environment = Environment(
+        loader=PackageLoader("pipelines.findings", ""), autoescape=True, undefined=StrictUndefined
+    )
+    text = environment.get_template(REPORT).render(
         title=title,
-        facts={**facts, **settings},
+        facts={name: _readable(value) for name, value in {**facts, **settings}.items()},
         classes=[name.removeprefix("prob_") for name in (rows[0] if rows else ()) if name.startswith("prob_")],
         slides=[_slide(number, row, predictions) for number, row in enumerate(rows)],
         version=__version__,
@@ -50,11 +51,18 @@ def write_report(predictions: Path, *, facts: Mapping[str, Any], title: str = "P
 
 
 def _slide(number: int, row: Mapping[str, Any], predictions: Path) -> dict[str, Any]:
-    """Return a row with its probabilities, its anchor in the page, and the link to its picture."""
-    picture = f"heatmaps/{row['slide_id']}.jpg"
+    """Return a row with the values that the template needs: probabilities by class, anchor, link to the heatmap."""
+    heatmap = f"heatmaps/{row['slide_id']}.jpg"
     return {
         **row,
         "anchor": f"slide-{number}",
         "probabilities": [(name.removeprefix("prob_"), p) for name, p in row.items() if name.startswith("prob_")],
-        "heatmap": quote(picture) if (predictions / picture).exists() else None,
+        "heatmap": quote(heatmap) if (predictions / heatmap).exists() else None,
     }
+
+
+def _readable(value: object) -> object:
+    """Return a setting as people write it: yes or no, and thousands with commas."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else value

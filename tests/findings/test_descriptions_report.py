@@ -1,4 +1,4 @@
-"""Pages about described reports: escaped, self-contained, split, with the quotes where they stand."""
+"""HTML pages about described reports: escaped, self-contained, split into pages, with highlighted quotes."""
 
 import html
 import json
@@ -42,7 +42,7 @@ def write(folder, texts, answers, **report):
 
 
 class Page(HTMLParser):
-    """Text of the report boxes and of the marks in them, and every tag and reference."""
+    """Collects the text of the report boxes and of the marks in them, all tags and all references."""
 
     def __init__(self, source):
         super().__init__()
@@ -78,7 +78,7 @@ def read(path):
     return source, Page(source)
 
 
-def test_the_text_is_shown_as_it_stands_with_its_quotes_marked(tmp_path):
+def test_the_text_is_shown_unchanged_with_its_quotes_marked(tmp_path):
     text = f"{EVIL}\n  Margins are free.\nThe end."
     start = text.index("Margins")
     (path,) = write(tmp_path, {"r1": text}, [answer("r1", span=(start, start + 16), text=text)])
@@ -86,7 +86,7 @@ def test_the_text_is_shown_as_it_stands_with_its_quotes_marked(tmp_path):
     assert page.boxes == [text]
     assert page.marks == [("1", "Margins are free")]
     assert EVIL not in source
-    assert page.tags.count("script") == 2  # ours: the counts and the filters
+    assert page.tags.count("script") == 2  # the counts and the filters, none from the text
 
 
 def test_ids_answers_and_errors_are_escaped_too(tmp_path):
@@ -129,7 +129,7 @@ def test_many_reports_make_several_pages_that_count_each_others_matches(tmp_path
     assert [len(read(path)[1].boxes) for path in paths] == [2, 2, 1]
 
 
-def test_a_page_holds_only_so_much_text(tmp_path, monkeypatch):
+def test_the_text_on_a_page_is_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(descriptions_report, "CHARACTERS_PER_PAGE", 25)
     texts = {"r1": "x" * 40, "r2": "x" * 10, "r3": "x" * 10, "r4": "x" * 10}
     paths = write(tmp_path, texts, [answer(name) for name in texts])
@@ -145,19 +145,19 @@ def test_pages_of_an_earlier_larger_run_are_removed(tmp_path):
 @pytest.mark.parametrize(
     ("row", "shown"),
     [
-        (answer("r1", status="unknown", value=None, grounded=False), "its quote was not found"),
-        (answer("r1", evidence="made up", grounded=False), "quote not found: made up"),
-        (answer("r1", agreement=2 / 3), "66.7 % of samples"),
-        (answer("r1", conflict="involved"), "elsewhere in the report: involved"),
+        (answer("r1", status="unknown", value=None, grounded=False), "the quote was not found in the report"),
+        (answer("r1", evidence="made up", grounded=False), "quote not found in the report: made up"),
+        (answer("r1", agreement=2 / 3), "66.7 % of samples agree"),
+        (answer("r1", conflict="involved"), "another part of the report: involved"),
     ],
     ids=["dropped", "ungrounded", "votes", "conflict"],
 )
-def test_doubts_are_told_beside_the_answer(tmp_path, row, shown):
+def test_doubts_are_shown_beside_the_answer(tmp_path, row, shown):
     source, _ = read(write(tmp_path, {"r1": "text"}, [row])[0])
     assert shown in source
 
 
-def test_the_rates_of_all_reports_stand_at_the_top(tmp_path):
+def test_the_rates_of_all_reports_are_at_the_top(tmp_path):
     rows = [
         answer("r1"),
         answer("r2", status="unknown", value=None, grounded=False),
@@ -180,6 +180,6 @@ def test_the_rates_leave_out_reports_that_were_not_described(tmp_path, status):
     assert "100.0 %" not in line
 
 
-def test_a_report_that_speaks_to_a_model_is_marked(tmp_path):
+def test_a_report_with_instructions_to_a_model_is_marked(tmp_path):
     source, _ = read(write(tmp_path, {"r1": "text"}, [answer("r1")], addresses_model=True)[0])
-    assert "speaks to a language model</span>" in source
+    assert "contains instructions to a language model</span>" in source

@@ -10,7 +10,7 @@ from pipelines.findings.report import write_report
 
 
 class Page(HTMLParser):
-    """Collect the tags with their attributes, and the text."""
+    """Collects the tags with their attributes, and the text."""
 
     def __init__(self, text):
         super().__init__()
@@ -24,7 +24,7 @@ class Page(HTMLParser):
         self.words.append(data.strip())
 
     def attributes(self, tag, name):
-        return [attributes[name] for found, attributes in self.tags if found == tag and name in attributes]
+        return [attributes[name] for other, attributes in self.tags if other == tag and name in attributes]
 
 
 def prediction(slide_id, **more):
@@ -41,7 +41,7 @@ def report(tmp_path):
     return write
 
 
-def test_the_page_states_each_prediction_and_how_it_was_made(report):
+def test_the_page_shows_each_prediction_and_the_settings(report):
     page = report([prediction("s1"), prediction("s2", split=None, label=None)], {"encoder": "uni2"})
     for words in ("s1", "s2", "0.750", "0.250", "unseen", "encoder", "uni2", "max tiles", "512", "12"):
         assert words in page.words
@@ -82,6 +82,11 @@ def test_the_page_loads_nothing_from_the_network(report):
 def test_a_prediction_that_differs_from_the_label_is_marked(report):
     page = report([prediction("s1"), prediction("s2", label="LUSC"), prediction("s3", label=None)])
     assert page.attributes("td", "class").count("wrong") == 1
+
+
+def test_settings_are_written_for_people(report):
+    page = report([prediction("s1")], {"attention": True, "limit": 200000})
+    assert {"yes", "200,000"} <= set(page.words)
 
 
 def test_a_folder_without_predictions_is_refused(tmp_path):
