@@ -21,14 +21,14 @@ def load(path: Path):
     return module
 
 
-def test_the_page_of_artifacts_is_what_the_schemas_render():
+def test_the_page_of_artifacts_is_up_to_date():
     rendered = load(ROOT / "docs" / "render_artifacts.py").render()
     assert (ROOT / "docs" / "artifacts.md").read_text(encoding="utf-8") == rendered, "run `make docs`"
 
 
 @pytest.mark.parametrize("page", [*PAGES, *SCRIPTS], ids=lambda p: p.name)
 def test_every_flag_that_the_docs_show_exists(page):
-    """Commands in code blocks name real subcommands and real flags."""
+    """Commands in code blocks use existing subcommands and flags."""
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     commands = get_command(app).commands
     for name, arguments in re.findall(r"^ *(?:step )?five ([a-z][a-z-]+)(.*)$", text, flags=re.MULTILINE):
@@ -42,15 +42,15 @@ def test_every_flag_that_the_docs_show_exists(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_links_between_pages_lead_somewhere(page):
+def test_links_between_pages_have_a_target(page):
     for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_places_in_the_code_that_the_docs_name_exist(page):
-    for place in re.findall(r"`((?:pipelines|fivecli|tests|docs|core)/[\w/.-]*)`", page.read_text(encoding="utf-8")):
-        assert any((root / place).exists() for root in (ROOT, ROOT / "pipelines")), f"{page.name}: {place}"
+def test_paths_that_the_docs_name_exist(page):
+    for path in re.findall(r"`((?:pipelines|fivecli|tests|docs|core)/[\w/.-]*)`", page.read_text(encoding="utf-8")):
+        assert any((root / path).exists() for root in (ROOT, ROOT / "pipelines")), f"{page.name}: {path}"
 
 
 def test_the_question_set_that_the_docs_show_answers_a_report(tmp_path):

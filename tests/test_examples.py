@@ -1,4 +1,4 @@
-"""The scripts that users copy, run with a stand-in for the command that only notes how it was called."""
+"""The example scripts, run with a fake `five` that only records how it was called."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ STAGES = ["tile", "embed", "describe-reports", "train", "predict", "evaluate", "
 
 @pytest.fixture
 def run_script(tmp_path):
-    """Return a function that runs a script where `five STAGE` leaves with a given exit code."""
+    """Return a function that runs a script with a fake `five COMMAND` that ends with a given exit code."""
 
     def run(script, *arguments, exits=None, **variables):
         cases = "".join(f"{stage}) exit {code};;" for stage, code in (exits or {}).items())
@@ -25,31 +25,31 @@ def run_script(tmp_path):
         five.write_text(f'#!/bin/sh\necho "$@" >> "{tmp_path}/calls"\ncase $1 in {cases} esac\n')
         five.chmod(0o755)
         environment = {**os.environ, **variables, "PATH": f"{five.parent}:{os.environ['PATH']}"}
-        done = subprocess.run(
+        process = subprocess.run(
             ["bash", str(EXAMPLES / script), *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True
         )
         calls = (tmp_path / "calls").read_text().splitlines() if (tmp_path / "calls").exists() else []
-        return done, calls
+        return process, calls
 
     return run
 
 
 def test_the_lung_script_runs_all_stages_in_order(run_script):
-    done, calls = run_script("lung.sh", "c.csv", "r.csv", "out")
-    assert done.returncode == 0, done.stderr
+    process, calls = run_script("lung.sh", "c.csv", "r.csv", "out")
+    assert process.returncode == 0, process.stderr
     assert [call.split()[0] for call in calls] == STAGES
 
 
-def test_failed_slides_do_not_stop_the_script_but_it_ends_with_exit_code_3(run_script):
-    done, calls = run_script("lung.sh", "c.csv", "r.csv", "out", exits={"tile": 3})
-    assert done.returncode == 3
+def test_failed_slides_do_not_stop_the_script_and_it_exits_with_code_3(run_script):
+    process, calls = run_script("lung.sh", "c.csv", "r.csv", "out", exits={"tile": 3})
+    assert process.returncode == 3
     assert len(calls) == len(STAGES)
-    assert "some slides or reports failed" in done.stderr
+    assert "some slides or reports failed" in process.stderr
 
 
 def test_an_error_stops_the_script_at_once_with_its_exit_code(run_script):
-    done, calls = run_script("lung.sh", "c.csv", "r.csv", "out", exits={"embed": 1})
-    assert done.returncode == 1
+    process, calls = run_script("lung.sh", "c.csv", "r.csv", "out", exits={"embed": 1})
+    assert process.returncode == 1
     assert [call.split()[0] for call in calls] == ["tile", "embed"]
 
 
@@ -59,19 +59,19 @@ def test_variables_choose_encoder_backend_and_model(run_script):
     assert calls[2].endswith("--backend vllm --model m")
 
 
-def test_a_missing_argument_is_wrong_usage(run_script):
-    done, calls = run_script("lung.sh", "c.csv")
-    assert (done.returncode, calls) == (2, [])
-    assert "usage:" in done.stderr
+def test_a_missing_argument_is_a_usage_error(run_script):
+    process, calls = run_script("lung.sh", "c.csv")
+    assert (process.returncode, calls) == (2, [])
+    assert "usage:" in process.stderr
 
 
-def test_the_demo_draws_a_cohort_shows_a_language_model_and_runs_the_lung_script(run_script):
-    done, calls = run_script("demo.sh", "here")
-    assert done.returncode == 0, done.stderr
+def test_the_demo_draws_a_cohort_runs_a_language_model_and_runs_the_lung_script(run_script):
+    process, calls = run_script("demo.sh", "here")
+    assert process.returncode == 0, process.stderr
     assert calls[0].startswith("demo cohort -o here/cohort")
     assert "--backend local --limit 2" in calls[1]
     assert [call.split()[0] for call in calls[2:]] == STAGES
-    assert "SYNTHETIC" in done.stdout
+    assert "SYNTHETIC" in process.stdout
 
 
 def test_class_texts_of_the_demo_name_the_labels_of_the_cohort():
@@ -84,5 +84,5 @@ def test_class_texts_of_the_lung_script_name_the_two_cancers_with_several_texts_
     assert all(len(texts) > 1 for texts in classes.values())
 
 
-def test_the_questions_of_the_lung_script_are_shipped():
+def test_the_question_set_of_the_lung_script_exists():
     assert "growth_pattern" in load_questions("lung-histology").ids

@@ -50,22 +50,22 @@ class TileEncoder(torch.nn.Module):
         with torch.autocast(batch.device.type, enabled=False):
             density = -torch.log((255 * batch.float() + 1) / 256)
             amounts = torch.einsum("bcyx,cs->bsyx", density, self.unmix)
-            found = [amounts.mean(dim=(2, 3))]
+            features = [amounts.mean(dim=(2, 3))]
             for level in range(LEVELS):
                 amounts = functional.avg_pool2d(amounts, 2) if level else amounts
                 stains = amounts.flatten(0, 1).unsqueeze(1)  # (2 B, 1, S, S)
-                described = torch.cat([self._moments(stains), self._patterns(stains)], dim=1)
-                found.append(described.view(len(batch), -1))
-            return torch.cat(found, dim=1)
+                descriptors = torch.cat([self._moments(stains), self._patterns(stains)], dim=1)
+                features.append(descriptors.view(len(batch), -1))
+            return torch.cat(features, dim=1)
 
     def _moments(self, stains: torch.Tensor) -> torch.Tensor:
         """Return mean, deviation and cube root of the third moment of four maps, less the first mean, (2 B, 11)."""
         even, odd, spots = functional.conv2d(stains, self.filters).split([DIRECTIONS, DIRECTIONS, 1], dim=1)
         strength = torch.hypot(even, odd)
-        prevails = strength.amax(dim=1) - strength.amin(dim=1)
+        dominance = strength.amax(dim=1) - strength.amin(dim=1)
         moments = []
-        for found in (stains[:, 0], strength.mean(dim=1), prevails, spots[:, 0].relu()):
-            values = found.flatten(1)
+        for maps in (stains[:, 0], strength.mean(dim=1), dominance, spots[:, 0].relu()):
+            values = maps.flatten(1)
             mean = values.mean(dim=1, keepdim=True)
             square, third = ((values - mean).pow(power).mean(dim=1) for power in (2, 3))
             moments += [mean[:, 0], square.sqrt(), third.sign() * third.abs().pow(1 / 3)]

@@ -119,7 +119,6 @@ def _quote(answer: Row) -> str:
 
 
 def _rates(question: str, answers: Iterable[Row]) -> dict[str, Any]:
-    """Return the row of a question in the table of rates; rates are 0 to 1."""
     rows = [a for a in answers if a["question_id"] == question]
     n = max(len(rows), 1)
     agreements = [a["agreement"] for a in rows if a["agreement"] is not None]
