@@ -72,11 +72,11 @@ def _show_facts(measured: Measured, found: Evaluation) -> None:
     unit = f"{found.settings['level']}s"
     of = f" of {measured.n_patients} patients" if unit == "slides" else ""
     rows = [
-        (figure.name.replace("_", " "), _number(figure.value), _interval(figure.low, figure.high), figure.note)
-        for figure in measured.figures
+        (metric.name.replace("_", " "), _number(metric.value), _interval(metric.low, metric.high), metric.note)
+        for metric in measured.metrics
     ]
     header = ("figure", "value", "95 % interval", "note")
-    shown = len(header) if any(figure.note for figure in measured.figures) else len(header) - 1
+    shown = len(header) if any(metric.note for metric in measured.metrics) else len(header) - 1
     title = f"{measured.n} {unit}{of}, split {found.settings['split']}: {measured.name}"
     show_table(title, header[:shown], [row[:shown] for row in rows])
 
@@ -87,9 +87,9 @@ def _show_confusion(measured: Measured, classes: tuple[str, ...]) -> None:
 
 
 def _show_runs(found: Evaluation) -> None:
-    names = [figure.name for figure in found.runs[0].figures]
+    names = [metric.name for metric in found.runs[0].metrics]
     rows: list[tuple[Any, ...]] = [
-        (run.name, run.n, *(_number(figure.value) for figure in run.figures)) for run in found.runs
+        (run.name, run.n, *(_number(metric.value) for metric in run.metrics)) for run in found.runs
     ]
     spread = {figure.name: figure for figure in found.spread}
     for word, part in (("mean", "mean"), ("standard deviation", "sd")):

@@ -13,7 +13,7 @@ from fivecli.screen import show_table
 from pipelines.core.settings import EvaluateDescriptionsSettings as Defaults
 
 if TYPE_CHECKING:
-    from pipelines.core.metrics.agreement import Figure
+    from pipelines.core.metrics.metric import Metric
     from pipelines.evaluate_descriptions import DescriptionsEvaluation
 
 
@@ -68,9 +68,9 @@ def _show(found: DescriptionsEvaluation) -> None:
         (
             one.question,
             str(one.n),
-            _figure(one.accuracy),
-            _figure(one.macro_f1),
-            _figure(one.kappa),
+            _metric(one.accuracy),
+            _metric(one.macro_f1),
+            _metric(one.kappa),
             f"{one.majority:.3f}",
             f"{one.unknown_in_reference:.0%} / {one.unknown_given:.0%}",
         )
@@ -88,7 +88,7 @@ def _show(found: DescriptionsEvaluation) -> None:
         typer.echo(f"without a reference answer: {', '.join(found.not_judged)}")
 
 
-def _figure(figure: Figure) -> str:
-    if figure.value is None:
+def _metric(metric: Metric) -> str:
+    if metric.value is None:
         return "-"
-    return f"{figure.value:.3f}" + ("" if figure.low is None else f" ({figure.low:.2f}-{figure.high:.2f})")
+    return f"{metric.value:.3f}" + ("" if metric.low is None else f" ({metric.low:.2f}-{metric.high:.2f})")

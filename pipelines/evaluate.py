@@ -12,7 +12,9 @@ import numpy as np
 
 from pipelines.core.cohort import read_cohort
 from pipelines.core.errors import ArtifactError, CohortError
-from pipelines.core.metrics.classification import FIGURES, Figure, confusion, measure, one_vs_rest_scores
+from pipelines.core.metrics.classification import METRIC_NAMES, measure, one_vs_rest_scores
+from pipelines.core.metrics.confusion import confusion_table
+from pipelines.core.metrics.metric import Metric
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.settings import EvaluateSettings
 
@@ -29,7 +31,7 @@ class Measured:
     n: int
     """Slides or patients counted."""
     n_patients: int
-    figures: tuple[Figure, ...]
+    metrics: tuple[Metric, ...]
     confusion: list[list[int]]
     """Rows are labels, columns predictions, in the order of the classes."""
 
@@ -199,7 +201,7 @@ def _measure(
     labels = np.array([index[row["label"]] for row in rows])
     predicted = np.array([index[row["predicted"]] for row in rows])
     patients = [row["patient_id"] for row in rows]
-    figures = measure(
+    metrics = measure(
         labels,
         predicted,
         one_vs_rest_scores(_logits(rows, classes)),
@@ -208,8 +210,8 @@ def _measure(
         resamples=settings.resamples,
         seed=settings.seed,
     )
-    table = confusion(labels, predicted, len(classes)).tolist()
-    return Measured(name, len(rows), len(set(patients)), tuple(figures), table)
+    table = confusion_table(labels, predicted, len(classes)).tolist()
+    return Measured(name, len(rows), len(set(patients)), tuple(metrics), table)
 
 
 def _logits(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -223,8 +225,8 @@ def _logits(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> np.nda
 
 def _spread(runs: Sequence[Measured]) -> tuple[Spread, ...]:
     found = []
-    for k, name in enumerate(FIGURES):
-        values = [value for run in runs if (value := run.figures[k].value) is not None]
+    for k, name in enumerate(METRIC_NAMES):
+        values = [value for run in runs if (value := run.metrics[k].value) is not None]
         if values:
             sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
             found.append(Spread(name, float(np.mean(values)), sd, len(values)))

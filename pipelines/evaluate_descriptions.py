@@ -232,6 +232,6 @@ def _row(agreement: Agreement) -> dict[str, Any]:
         for name in ("question", "n", "n_patients", "majority", "unknown_in_reference", "unknown_given")
     }
     for name in ("accuracy", "macro_f1", "kappa"):
-        figure = getattr(agreement, name)
-        row |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+        metric = getattr(agreement, name)
+        row |= {name: metric.value, f"{name}_low": metric.low, f"{name}_high": metric.high}
     return row

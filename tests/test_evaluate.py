@@ -34,8 +34,8 @@ def write(folder, lines, classes=("LUAD", "LUSC")):
     return folder
 
 
-def figures(measured):
-    return {figure.name: figure.value for figure in measured.figures}
+def metric_values(measured):
+    return {metric.name: metric.value for metric in measured.metrics}
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def test_folds_are_pooled_and_each_slide_counts_once(folds):
     found = evaluate(EvaluateInputs(folds), EvaluateSettings(resamples=0))
     assert found.pooled.n == 4
     assert found.pooled.confusion == [[1, 1], [1, 1]]
-    assert figures(found.pooled)["accuracy"] == 0.5
-    assert figures(found.pooled)["auc"] == 0.5  # LUSC at 2 and -2 against LUAD at -1 and 1: two of four pairs
+    assert metric_values(found.pooled)["accuracy"] == 0.5
+    assert metric_values(found.pooled)["auc"] == 0.5  # LUSC at 2 and -2 against LUAD at -1 and 1: two of four pairs
     spread = {spread.name: spread for spread in found.spread}["accuracy"]
     assert (spread.mean, spread.n_runs) == (0.5, 2)
     assert spread.sd == pytest.approx(0.5**0.5)
@@ -135,7 +135,7 @@ def test_patients_count_once_and_by_their_cohort_label_unless_it_is_contradictor
     table.write_text("slide_id,patient_id,label\ns1,p1,A\ns2,p1,A\ns3,p2,B\ns4,p3,A\ns5,p3,B\n")
     found = evaluate(EvaluateInputs([tmp_path], cohort=table), EvaluateSettings(level="patient", resamples=0))
     assert found.pooled.n == 2
-    assert figures(found.pooled)["auc"] == 1.0
+    assert metric_values(found.pooled)["auc"] == 1.0
     assert found.left_out == {"no label": 1}
 
 

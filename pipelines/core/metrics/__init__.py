@@ -1,1 +1,1 @@
-"""Metrics with bootstrap intervals over patients."""
+"""Accuracy, F1, AUC and kappa with bootstrap confidence intervals over patients."""

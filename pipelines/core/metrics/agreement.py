@@ -1,8 +1,4 @@
-"""How far answers agree with reference answers: accuracy, macro F1, kappa, with bootstrap intervals.
-
-The definitions are scikit-learn's (a test compares them). They are computed here for all
-resamples at once: thousands of calls into scikit-learn take minutes for what is one matrix
-product.
+"""Agreement between given answers and reference answers: accuracy, macro F1 and kappa with bootstrap intervals.
 
 N answers, C categories, R resamples.
 """
@@ -16,40 +12,36 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.metrics.bootstrap import draw_patients, interval
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure and its 95 % interval, None where it is not defined."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
+from pipelines.core.metrics.bootstrap import interval, patient_weights
+from pipelines.core.metrics.confusion import accuracy, f1_by_class, mean_over, weighted_confusion_tables
+from pipelines.core.metrics.metric import Metric
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How the answers to one question compare with the reference."""
+    """Agreement between the answers to one question and the reference."""
 
     question: str
     n: int
-    """Answers compared."""
+    """Number of answers compared."""
     n_patients: int
-    accuracy: Figure
-    macro_f1: Figure
-    """Mean F1 over the categories that the reference holds."""
-    kappa: Figure
+    accuracy: Metric
+    macro_f1: Metric
+    """Mean F1 over the categories that occur in the reference.
+
+    The macro F1 of `classification.measure` also includes classes that are only predicted.
+    """
+    kappa: Metric
     """Cohen's kappa."""
     majority: float
-    """Accuracy of always giving the commonest reference answer."""
+    """Accuracy of always giving the most common reference answer."""
     unknown_in_reference: float
-    """Share of unknown reference answers: the accuracy of always saying unknown."""
+    """Share of unknown reference answers: the accuracy of always answering unknown."""
     unknown_given: float
-    """Share of unknown answers."""
+    """Share of unknown answers among those given."""
     categories: tuple[str, ...]
     confusion: list[list[int]]
-    """Rows are reference answers, columns the answers given, in the order of the categories."""
+    """Rows are reference answers, columns given answers, in the order of ``categories``."""
 
 
 def compare(
@@ -63,28 +55,31 @@ def compare(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Agreement:
-    """Compare N answers with their reference; a resample draws whole patients with replacement.
+    """Compare N given answers with their reference. Resamples draw whole patients.
 
     Parameters
     ----------
     order
-        Order of the categories in the confusion table; others follow.
+        Order of the categories in the confusion table; others follow alphabetically.
     """
-    found = {*reference, *given}
-    categories = tuple(dict.fromkeys([*(c for c in order if c in found), *sorted(found)]))
-    place = {category: index for index, category in enumerate(categories)}
-    cells = np.array([place[r] * len(place) + place[g] for r, g in zip(reference, given, strict=True)])
-    tables = _tables(cells, len(categories), patients, resamples, seed)
-    values = _figures(tables)  # (3, 1 + R)
-    accuracy, macro_f1, kappa = (_figure(row) for row in values)
+    occurring = {*reference, *given}
+    categories = tuple(dict.fromkeys([*(c for c in order if c in occurring), *sorted(occurring)]))
+    index = {category: k for k, category in enumerate(categories)}
+    tables = weighted_confusion_tables(
+        np.array([index[answer] for answer in reference]),
+        np.array([index[answer] for answer in given]),
+        len(categories),
+        *patient_weights(patients, resamples, seed),
+    )
+    in_reference = tables.sum(axis=2) > 0
     counts = Counter(reference)
     return Agreement(
         question,
         n=len(reference),
         n_patients=len(set(patients)),
-        accuracy=accuracy,
-        macro_f1=macro_f1,
-        kappa=kappa,
+        accuracy=_metric("accuracy", accuracy(tables)),
+        macro_f1=_metric("macro_f1", mean_over(f1_by_class(tables), in_reference)),
+        kappa=_metric("kappa", _kappa(tables)),
         majority=counts.most_common(1)[0][1] / len(reference),
         unknown_in_reference=counts[unknown] / len(reference),
         unknown_given=sum(answer == unknown for answer in given) / len(given),
@@ -93,32 +88,16 @@ def compare(
     )
 
 
-def _tables(
-    cells: NDArray[np.integer], n_categories: int, patients: Sequence[str], resamples: int, seed: int
-) -> NDArray[np.float64]:
-    """Return (1 + R, C, C) confusion tables: of the data, then of each resample."""
-    times, patient_of = draw_patients(patients, resamples, seed)
-    per_patient = np.zeros((times.shape[1], n_categories**2))
-    np.add.at(per_patient, (patient_of, cells), 1)
-    weights = np.vstack([np.ones((1, times.shape[1])), times])
-    return (weights @ per_patient).reshape(-1, n_categories, n_categories)
-
-
-def _figures(tables: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (3, 1 + R) accuracy, macro F1 and kappa; NaN where one is not defined."""
-    total = tables.sum(axis=(1, 2))
-    hits = np.einsum("rcc->rc", tables)
-    referred, called = tables.sum(axis=2), tables.sum(axis=1)  # (1 + R, C)
-    accuracy = hits.sum(axis=1) / total
-    chance = (referred * called).sum(axis=1) / total**2
+def _kappa(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Cohen's kappa (1 + R,); NaN where chance alone gives full agreement."""
+    in_reference, in_given = tables.sum(axis=2), tables.sum(axis=1)  # (1 + R, C)
+    by_chance = (in_reference * in_given).sum(axis=1) / tables.sum(axis=(1, 2)) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        kappa = np.where(chance < 1, (accuracy - chance) / (1 - chance), np.nan)
-        f1 = np.where(referred > 0, 2 * hits / (referred + called), 0)
-    macro_f1 = f1.sum(axis=1) / (referred > 0).sum(axis=1)
-    return np.stack([accuracy, macro_f1, kappa])
+        return np.where(by_chance < 1, (accuracy(tables) - by_chance) / (1 - by_chance), np.nan)
 
 
-def _figure(values: NDArray[np.float64]) -> Figure:
+def _metric(name: str, values: NDArray[np.float64]) -> Metric:
+    """Return the metric from its values (1 + R,), the first of them for the original data."""
     if not np.isfinite(values[0]):
-        return Figure(None)
-    return Figure(float(values[0]), *(interval(values[1:]) or ()))
+        return Metric(name, None)
+    return Metric(name, float(values[0]), *(interval(values[1:]) or ()))

@@ -1,6 +1,6 @@
-"""Bootstrap over patients: who is drawn, and the interval that the figures of the resamples give.
+"""Bootstrap over patients: resampling weights and percentile intervals.
 
-Whole patients are drawn with replacement, since slides or reports of one patient are not independent.
+Whole patients are drawn with replacement, because slides or reports of one patient are not independent.
 
 N items, P patients, R resamples.
 """
@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_USABLE = 0.9
-"""Share of the resamples that must define a figure for it to get an interval."""
+MIN_DEFINED_SHARE = 0.9
+"""Minimum share of resamples in which a metric must be defined to get an interval."""
 
 
-def draw_patients(
+def patient_weights(
     patients: Sequence[str], resamples: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.integer[Any]]]:
-    """Return how often each resample draws each patient, (R, P), and which of them each item is of, (N,).
+) -> tuple[NDArray[np.float64], NDArray[np.integer[Any]]]:
+    """Return the weight of each patient, (1 + R, P), and the patient index of each item, (N,).
+
+    Row 0 is the original data: every weight is 1. In the other rows, a weight is the number of
+    times the resample draws the patient.
 
     Parameters
     ----------
@@ -28,18 +31,24 @@ def draw_patients(
         (N,) patient of each item.
     """
     names, patient_of = np.unique(np.asarray(patients, str), return_inverse=True)
-    shares = np.full(len(names), 1 / len(names))
-    times: NDArray[np.int64] = np.random.default_rng(seed).multinomial(len(names), shares, size=resamples)
-    return times, patient_of
+    n = len(names)
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    return np.vstack([np.ones((1, n)), draws]), patient_of
 
 
-def interval(drawn: NDArray[np.float64]) -> tuple[float, float] | None:
-    """Return the 2.5th and 97.5th percentile of a figure over the resamples, (R,), NaN where it is not defined.
+def interval(resampled: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the 2.5th and 97.5th percentiles of a metric over the resamples.
 
-    None without resamples, or where fewer than `LEAST_USABLE` of them define the figure.
+    Return None if there are no resamples, or if the metric is defined in fewer than
+    `MIN_DEFINED_SHARE` of them.
+
+    Parameters
+    ----------
+    resampled
+        (R,) values, NaN where the metric is undefined.
     """
-    usable = drawn[np.isfinite(drawn)]
-    if len(drawn) == 0 or len(usable) < LEAST_USABLE * len(drawn):
+    defined = resampled[np.isfinite(resampled)]
+    if len(resampled) == 0 or len(defined) < MIN_DEFINED_SHARE * len(resampled):
         return None
-    low, high = np.percentile(usable, [2.5, 97.5])
+    low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)
