@@ -23,7 +23,7 @@ def _list_encoders(*, wanted: bool) -> None:
         return ", ".join(f"{value:g}" for value in values) or "any"
 
     rows = [
-        (known.name, known.dim, listed(known.tile_sizes), listed(known.mpps), known.licence, known.weights_are)
+        (known.name, known.dim, listed(known.tile_sizes), listed(known.mpps), known.licence, known.weights_source)
         for known in ENCODER_PRESETS.values()
     ]
     header = ("name", "width", "tile px", "mpp", "licence", "weights")

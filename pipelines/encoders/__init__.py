@@ -1,1 +1,1 @@
-"""Image encoders: tiles in, feature vectors out."""
+"""Image encoders, which turn tiles into feature vectors."""

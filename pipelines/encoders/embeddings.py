@@ -1,8 +1,8 @@
-"""What a feature vector is: how it is taken from a network's output.
+"""Rules that take a feature vector from the output of a network.
 
-B tiles in a batch, S pixels the edge of a tile, T tokens, D channels. A network is called with normalised
-pixels (B, 3, S, S) for its own pooled features (B, D); ``forward_features`` gives its tokens (B, T, D), of which
-the first ``num_prefix_tokens`` are the class token and registers.
+B tiles per batch, S pixels per tile edge, T tokens, D channels. Calling a network with normalised
+pixels (B, 3, S, S) returns its own pooled features (B, D). ``forward_features`` returns its tokens
+(B, T, D); the first ``num_prefix_tokens`` of them are the class token and the registers.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ def _class_token(network: Any, pixels: Tensor) -> Tensor:
 
 def _class_token_and_mean(network: Any, pixels: Tensor) -> Tensor:
     tokens = network.forward_features(pixels)
-    tiles = tokens[:, network.num_prefix_tokens :]  # without the class and register tokens
-    return torch.cat([tokens[:, 0], tiles.mean(1)], dim=-1)  # (B, 2 D)
+    patches = tokens[:, network.num_prefix_tokens :]  # without the class and register tokens
+    return torch.cat([tokens[:, 0], patches.mean(1)], dim=-1)  # (B, 2 D)
 
 
 def _class_token_and_quarters(network: Any, pixels: Tensor) -> Tensor:
-    """Join the class token with the mean class token of the tile's quarters, each enlarged to a whole tile."""
+    """Concatenate the class token with the mean class token of the four quarters, each enlarged to the tile size."""
     size = pixels.shape[-1]
-    twice = functional.interpolate(pixels.float(), size=2 * size, mode="bicubic").to(pixels.dtype)
-    quarters = [twice[..., y : y + size, x : x + size] for y in (0, size) for x in (0, size)]
-    means = torch.stack([_class_token(network, quarter) for quarter in quarters]).mean(0)
-    return torch.cat([_class_token(network, pixels), means], dim=-1)  # (B, 2 D)
+    enlarged = functional.interpolate(pixels.float(), size=2 * size, mode="bicubic").to(pixels.dtype)
+    quarters = [enlarged[..., y : y + size, x : x + size] for y in (0, size) for x in (0, size)]
+    mean = torch.stack([_class_token(network, quarter) for quarter in quarters]).mean(0)
+    return torch.cat([_class_token(network, pixels), mean], dim=-1)  # (B, 2 D)
 
 
 def _mean_of_map(network: Any, pixels: Tensor) -> Tensor:
-    maps = network(pixels)  # one (B, D, H, W) for each stage asked for
+    maps = network(pixels)  # one (B, D, H, W) per requested stage
     mean: Tensor = maps[-1].mean(dim=(2, 3))
     return mean
 
@@ -53,5 +53,11 @@ EMBEDDINGS: Mapping[str, Callable[[Any, Tensor], Tensor]] = {
     "cls+quarters": _class_token_and_quarters,
     "map": _mean_of_map,
 }
-"""By name: the network's own pooling, its class token, that joined with the mean of the tile tokens or with the
-class tokens of the tile's quarters (MUSK's multiscale features), or the mean of a feature map."""
+"""Embedding rules by name.
+
+- ``pooled``: the network's own pooling
+- ``cls``: the class token
+- ``cls+mean``: the class token and the mean patch token
+- ``cls+quarters``: the class token and the mean class token of the tile's quarters (MUSK's multiscale features)
+- ``map``: the mean of the last feature map
+"""

@@ -1,4 +1,4 @@
-"""An image encoder ready to run: network, weights, preprocessing and embedding rule in one call."""
+"""An image encoder: network, weights, preprocessing and embedding rule in one callable."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ from pipelines.encoders.weights import weights_fingerprint
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_BATCH = 8
-"""Tiles a CPU encodes at once: the activations of more do not fit into its caches. Measured on one core
-against 64 at once: EfficientNet-Lite0 2.3 times, ResNet-50 1.3 times, ViT-S/16 1.15 times as fast."""
+"""Tiles per batch on a CPU, because the activations of larger batches do not fit into its caches.
+
+Measured speed on one core relative to batches of 64: EfficientNet-Lite0 2.3 times, ResNet-50 1.3 times,
+ViT-S/16 1.15 times."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""Parts of the messages of memory errors; torch raises plain RuntimeErrors for some of them."""
 
 
 def load_encoder(
@@ -36,40 +39,46 @@ def load_encoder(
     precision: str = "auto",
     compile: bool = False,
 ) -> Encoder:
-    """Build the network of ``preset``, load its weights, and see that it gives finite features.
+    """Build the network of ``preset``, load its weights, and check that it returns finite features.
 
     Parameters
     ----------
     compile
-        Have torch compile the network, which takes a minute and pays for many slides.
+        Compile the network with torch, which takes about a minute and pays off for many slides.
 
     Raises
     ------
     EncoderError
-        The weights are missing, unsafe or of another network, or the features have another width.
+        The weights are missing, unsafe or of another network, or the features have an unexpected width.
     """
     network = load_network(preset, weights)
-    found = weights_fingerprint(preset, weights)
-    encoder = Encoder(network, preset, weights_fingerprint=found, device=device, precision=precision, compile=compile)
+    encoder = Encoder(
+        network,
+        preset,
+        weights_fingerprint=weights_fingerprint(preset, weights),
+        device=device,
+        precision=precision,
+        compile=compile,
+    )
     encoder.check()
     return encoder
 
 
 def encoder_fingerprint(preset: Preset, weights: Path | None = None) -> str:
-    """Return `Encoder.fingerprint` without loading anything: finds the weights and fingerprints the file.
+    """Return `Encoder.fingerprint` without loading the network; only the weights file is read.
 
     Raises
     ------
     EncoderError
-        There are no weights.
+        The weights are missing.
     """
-    return fingerprint({**preset.recipe(), "weights": weights_fingerprint(preset, weights)})
+    return fingerprint({**preset.fingerprint_fields(), "weights": weights_fingerprint(preset, weights)})
 
 
 class Encoder:
     """Turns uint8 tiles into feature vectors.
 
-    B tiles in a batch, S pixels the edge of a tile, D channels.
+    B tiles per batch, S pixels per tile edge, D channels.
     """
 
     def __init__(
@@ -83,13 +92,13 @@ class Encoder:
         compile: bool = False,
     ) -> None:
         self.preset = preset
-        self.fingerprint = fingerprint({**preset.recipe(), "weights": weights_fingerprint})
-        """16 hexadecimal digits that differ when weights, preprocessing or embedding rule differ."""
+        self.fingerprint = fingerprint({**preset.fingerprint_fields(), "weights": weights_fingerprint})
+        """16 hexadecimal digits that change with the weights, the preprocessing or the embedding rule."""
         self.device = device
         self.precision = _precision(precision, device)
         self.dim = preset.dim
         self.largest_batch: int | None = None
-        """Tiles that fit into memory, None as long as every batch did."""
+        """Largest batch that fits into memory; None as long as every batch has fit."""
         self._network = network.eval().to(device).to(memory_format=torch.channels_last)
         embed = partial(EMBEDDINGS[preset.embedding], self._network)
         self._embed = _compiled(embed) if compile else embed
@@ -99,52 +108,58 @@ class Encoder:
 
     @torch.inference_mode()
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the features (B, D) of ``tiles`` (B, S, S, 3), RGB.
+        """Return the features (B, D) of RGB ``tiles`` (B, S, S, 3).
 
-        A batch that does not fit into memory is halved, and so are those that follow.
+        If a batch does not fit into memory, it is halved; later batches keep the smaller size.
 
         Raises
         ------
         EncoderError
             A single tile does not fit into memory.
         """
-        found: list[NDArray[np.float32]] = []
-        at_once = CPU_BATCH if self.device == "cpu" else max(1, len(tiles))
+        features: list[NDArray[np.float32]] = []
+        batch_size = CPU_BATCH if self.device == "cpu" else max(1, len(tiles))
         start = 0
         while start < len(tiles):
-            batch = tiles[start : start + min(at_once, self.largest_batch or at_once)]
+            batch = tiles[start : start + min(batch_size, self.largest_batch or batch_size)]
             try:
-                found.append(self._encode(batch))
+                features.append(self._encode(batch))
             except RuntimeError as error:
-                self._halve(len(batch), error)
+                self._halve_batch(len(batch), error)
                 continue
             start += len(batch)
-        return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
+        return np.concatenate(features) if features else np.empty((0, self.dim), np.float32)
 
     def check(self) -> None:
-        """Encode two grey tiles: learns ``dim`` and finds a network that does not work before a slide is read."""
+        """Encode two gray tiles to set ``dim`` and to detect a broken network before any slide is read.
+
+        Raises
+        ------
+        EncoderError
+            Encoding fails, or the features have an unexpected shape or are not finite.
+        """
         size = self.preset.resize
         try:
             features = self(np.full((2, size, size, 3), 128, np.uint8))
         except EncoderError:
             raise
-        except Exception as error:  # a network may fail in any way, most of all a user's own
-            why = (str(error).strip().splitlines() or [""])[-1]
+        except Exception as error:  # a network, above all a user's own, can raise anything
+            reason = (str(error).strip().splitlines() or [""])[-1]
             raise EncoderError(
-                f"{self.preset.name}: encoding a grey tile of {size} pixels failed: {type(error).__name__}: {why}",
-                hint="check that the network takes pixels (B, 3, S, S) of this edge, and the installed versions",
+                f"{self.preset.name}: encoding a gray tile of {size} pixels failed: {type(error).__name__}: {reason}",
+                hint="check that the network accepts pixels (B, 3, S, S) of this size, and the installed versions",
             ) from error
         if features.ndim != 2 or (self.dim and features.shape[1] != self.dim):
             raise EncoderError(
                 f"{self.preset.name}: features have shape {features.shape[1:]}, expected ({self.dim},)",
-                hint="set `width` of the class to that"
+                hint="set `width` of the class to this width"
                 if self.preset.builder == "python"
-                else "the installed timm or transformers may differ from the one it was described for",
+                else "the installed version of timm or transformers may not match this preset",
             )
         if not np.isfinite(features).all():
             raise EncoderError(
-                f"{self.preset.name}: features of a grey tile are not finite in {self.precision}",
-                hint="try --precision fp32, and check the weights file",
+                f"{self.preset.name}: features of a gray tile are not finite in {self.precision}",
+                hint="try --precision fp32 and check the weights file",
             )
         self.dim = features.shape[1]
 
@@ -152,8 +167,8 @@ class Encoder:
         pixels = torch.from_numpy(tiles).to(self.device).permute(0, 3, 1, 2)  # (B, 3, S, S), channels last
         with self._autocast():
             features = self._embed(self._preprocess(pixels))
-        found: NDArray[np.float32] = features.float().cpu().numpy()
-        return found
+        array: NDArray[np.float32] = features.float().cpu().numpy()
+        return array
 
     def _preprocess(self, pixels: Tensor) -> Tensor:
         preset = self.preset
@@ -161,7 +176,7 @@ class Encoder:
         if pixels.shape[-1] != preset.resize:
             size = (preset.resize, preset.resize)
             pixels = functional.interpolate(pixels, size, mode=preset.interpolation, antialias=True)
-            pixels = pixels.round_().clamp_(0, 255)  # as resizing 8-bit pictures does
+            pixels = pixels.round_().clamp_(0, 255)  # as when resizing 8-bit images
         margin = (preset.resize - preset.input_size) // 2
         if margin:
             pixels = pixels[..., margin : margin + preset.input_size, margin : margin + preset.input_size]
@@ -172,7 +187,8 @@ class Encoder:
             return contextlib.nullcontext()
         return torch.autocast(torch.device(self.device).type, AUTOCAST[self.precision])
 
-    def _halve(self, batch_size: int, error: RuntimeError) -> None:
+    def _halve_batch(self, batch_size: int, error: RuntimeError) -> None:
+        """Set ``largest_batch`` to half of ``batch_size`` after a memory error; raise any other error again."""
         if not any(words in str(error).lower() for words in OUT_OF_MEMORY):
             raise error
         if batch_size == 1:
@@ -189,15 +205,16 @@ def _compiled(embed: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     compiled = torch.compile(embed)
 
     def run(pixels: Tensor) -> Tensor:
-        torch._dynamo.maybe_mark_dynamic(pixels, 0)  # compiled once, not anew for each size of a batch
+        torch._dynamo.maybe_mark_dynamic(pixels, 0)  # otherwise torch compiles again for every batch size
         return compiled(pixels)
 
     return run
 
 
-def _precision(wanted: str, device: str) -> str:
-    if wanted != "auto":
-        return wanted
+def _precision(precision: str, device: str) -> str:
+    """Return ``precision``, with ``auto`` resolved for ``device``."""
+    if precision != "auto":
+        return precision
     if not device.startswith("cuda"):
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

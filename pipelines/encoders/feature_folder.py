@@ -1,4 +1,4 @@
-"""The features of one encoder: the folder they go to, whether they are current, and how they are written."""
+"""The output folder of one encoder: check which feature files are current, and write new ones."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 MADE_BY = "five embed"
 MAGNIFICATION_1X_MPP = 10.0
-"""Microns per pixel that the field calls 1x, so that 0.5 is 20x."""
+"""Microns per pixel at 1x magnification; 0.5 is then 20x."""
 
 
 def refuse_mismatch(settings: EmbedSettings, tile_size: int, mpp: float) -> None:
-    """Raise `EncoderError` if the encoder was not trained for such tiles and the settings do not allow it."""
+    """Raise `EncoderError` if the encoder was not trained on such tiles, unless the settings allow it."""
     preset = find_preset(settings.encoder)
     mismatches = [] if settings.allow_mismatch else preset.mismatches(tile_size, mpp)
     if mismatches:
@@ -54,37 +54,38 @@ def refuse_mismatch(settings: EmbedSettings, tile_size: int, mpp: float) -> None
 
 @dataclass(frozen=True)
 class FeatureFolder:
-    """Where the features of one encoder go and how they are made; an output of `pipelines.embed`."""
+    """The features of one encoder: their folder and how they are made. One output of `pipelines.embed`."""
 
     folder: Path
     settings: EmbedSettings
     preset: Preset
     provenance: Provenance
-    """With the fingerprint of the encoder for its weights."""
+    """The settings, with the fingerprint of the encoder as ``weights``."""
     compile: bool = False
-    """Have torch compile the network."""
+    """Compile the network with torch."""
 
     @classmethod
     def of(cls, folder: Path, settings: EmbedSettings, *, compile: bool = False) -> FeatureFolder:
-        """Return the folder for ``settings``; finds the weights, but loads nothing.
+        """Return the folder for ``settings``. The weights are looked up and fingerprinted, but not loaded.
 
         Raises
         ------
         EncoderError
-            There is no such encoder, or no weights for it.
+            The encoder or its weights do not exist.
         """
-        from pipelines.encoders.encoder import encoder_fingerprint
+        from pipelines.encoders.encoder import encoder_fingerprint  # imports torch, which is slow
 
-        preset, made = find_preset(settings.encoder), Provenance.of(settings)
+        preset, provenance = find_preset(settings.encoder), Provenance.of(settings)
         weights = encoder_fingerprint(preset, settings.weights)
-        return cls(folder, settings, preset, replace(made, settings={**made.settings, "weights": weights}), compile)
+        provenance = replace(provenance, settings={**provenance.settings, "weights": weights})
+        return cls(folder, settings, preset, provenance, compile)
 
     def refuse_other_settings(self) -> None:
         """Raise `ChangedSettingsError` if the folder was made with other settings."""
         refuse_other_settings(self.folder, MADE_BY, self.provenance)
 
     def claim(self) -> None:
-        """Take the folder for these settings, whatever it was made with."""
+        """Record these settings as those of the folder, replacing any earlier ones."""
         claim_folder(self.folder, MADE_BY, self.provenance, overwrite=True)
 
     def path(self, slide: TiledSlide) -> Path:
@@ -92,15 +93,15 @@ class FeatureFolder:
         return self.folder / f"{slide.slide_id}.h5"
 
     def provenance_of(self, slide: TiledSlide) -> Provenance:
-        """Return what makes the feature file of ``slide``."""
+        """Return the provenance of the feature file of ``slide``."""
         return replace(self.provenance, input_fingerprint=slide.fingerprint)
 
     def is_current(self, slide: TiledSlide) -> bool:
-        """Tell whether the features of ``slide`` are there whole, from the same tiles in the same way."""
+        """Return whether the feature file of ``slide`` is complete and made from the same tiles and settings."""
         return features_current(self.path(slide), self.provenance_of(slide))
 
     def kept_row(self, slide: TiledSlide) -> dict[str, Any]:
-        """Return the row of `EMBEDDED_SLIDES` that a current file carries; the patient may be another by now."""
+        """Return the `EMBEDDED_SLIDES` row stored in a current file, with the patient id of ``slide``."""
         row: dict[str, Any] = json.loads(read_notes(self.path(slide))[ROW_NOTE])
         return {**row, "patient_id": slide.patient_id}
 
@@ -110,12 +111,12 @@ class FeatureFolder:
         Raises
         ------
         EncoderError
-            The weights do not fit the network, or it gives useless features.
+            The weights do not fit the network, or its features are not finite.
         """
-        from pipelines.encoders.encoder import load_encoder
+        from pipelines.encoders.encoder import load_encoder  # imports torch, which is slow
 
         settings = self.settings
-        preset = find_preset(settings.encoder)  # not its copy that came to this process
+        preset = find_preset(settings.encoder)  # looked up again, not unpickled from the parent process
         encoder = load_encoder(
             preset,
             weights=settings.weights,
@@ -128,30 +129,30 @@ class FeatureFolder:
 
 @dataclass(frozen=True)
 class FeatureOutput:
-    """An encoder at work, and where its features go."""
+    """A loaded encoder and the folder for its features."""
 
-    plan: FeatureFolder
+    folder: FeatureFolder
     encoder: Encoder
 
     @property
     def name(self) -> str:
-        """The encoder's."""
-        return self.plan.preset.name
+        """Name of the encoder."""
+        return self.folder.preset.name
 
     def is_current(self, slide: TiledSlide) -> bool:
-        """Tell whether nothing is to be done for ``slide``."""
-        return self.plan.is_current(slide)
+        """Return whether the features of ``slide`` are current."""
+        return self.folder.is_current(slide)
 
     @contextmanager
-    def writing(self, slide: TiledSlide, row: Mapping[str, Any], n_tiles: int) -> Iterator[_Features]:
-        """Yield what takes the batches of ``slide``; its file appears when the block ends well.
+    def writing(self, slide: TiledSlide, row: Mapping[str, Any], n_tiles: int) -> Iterator[_SlideFeatures]:
+        """Yield a writer for the batches of ``slide``; the file appears when the block ends without an error.
 
         Parameters
         ----------
         row
             The slide's row of `TILED_SLIDES`.
         n_tiles
-            Tiles to come, at most.
+            Maximum number of tiles to write.
         """
         encoder = self.encoder
         info = FeatureInfo(
@@ -163,23 +164,23 @@ class FeatureOutput:
             target_mpp=row["target_mpp"],
         )
         with feature_writer(
-            self.plan.path(slide),
+            self.folder.path(slide),
             n_tiles=n_tiles,
             dim=encoder.dim,
-            dtype=self.plan.settings.dtype,
+            dtype=self.folder.settings.dtype,
             info=info,
             coords_attributes=_coords_attributes(slide, row),
-            provenance=self.plan.provenance_of(slide),
+            provenance=self.folder.provenance_of(slide),
         ) as writer:
             mismatches = encoder.preset.mismatches(row["tile_size"], row["target_mpp"])
             writer.notes.update(precision=encoder.precision, mismatch="; ".join(mismatches))
             writer.notes[SLIDE_NOTE] = row["path"]
-            yield _Features(slide, encoder, self.plan.settings.dtype, writer, FeatureSanity(slide.slide_id))
+            yield _SlideFeatures(slide, encoder, self.folder.settings.dtype, writer, FeatureSanity(slide.slide_id))
 
 
 @dataclass
-class _Features:
-    """The features of one slide while they are made."""
+class _SlideFeatures:
+    """Encodes and writes the tiles of one slide."""
 
     slide: TiledSlide
     encoder: Encoder
@@ -190,22 +191,27 @@ class _Features:
     """Time spent in the encoder."""
 
     def add(self, pixels: NDArray[np.uint8], coords: NDArray[np.int64]) -> None:
-        """Encode and write ``pixels`` (B, S, S, 3), RGB, whose corners are ``coords`` (B, 2)."""
+        """Encode RGB ``pixels`` (B, S, S, 3) of the tiles at ``coords`` (B, 2), and write the features."""
         started = time.perf_counter()
         features = self.encoder(pixels).astype(self.dtype)
         self.seconds += time.perf_counter() - started
         self.sanity.add(features)
         self.writer.add(features, coords)
 
-    def finish(self, figures: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the row of `EMBEDDED_SLIDES` with ``figures``, and note it in the file.
+    def finish(self, reading: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the row of `EMBEDDED_SLIDES`, and store it in the file.
 
-        The row tells more than the table keeps: device, precision, and the batch that fits into memory.
+        The returned row also has ``device``, ``precision`` and ``largest_batch``, which the table leaves out.
+
+        Parameters
+        ----------
+        reading
+            Fields of the row that the reading of the slide determines.
 
         Raises
         ------
         EncoderError
-            The features are of no use.
+            All tiles have the same features.
         """
         self.sanity.finish()
         row = {
@@ -216,7 +222,7 @@ class _Features:
             "dim": self.encoder.dim,
             "n_tiles": self.writer.rows,
             "encode_seconds": self.seconds,
-            **figures,
+            **reading,
         }
         self.writer.notes[ROW_NOTE] = canonical_json(row)
         encoder = self.encoder

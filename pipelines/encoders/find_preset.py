@@ -1,4 +1,4 @@
-"""Finds an image encoder by its name: a preset, or one of the prefixes for other sources."""
+"""Look up an image encoder by name: a preset, or an encoder from another source."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from pipelines.encoders.presets import ENCODER_PRESETS
 
 
 def find_preset(name: str) -> Preset:
-    """Return the facts of the encoder ``name``.
+    """Return the preset of the encoder ``name``.
 
-    ``name`` is a preset, ``timm:NAME``, ``hf:REPOSITORY`` or ``hf:FOLDER`` (a vision model of
-    transformers), ``torchscript:FILE``, or the path of a Python file that defines ``TileEncoder``.
+    ``name`` is a name in ``presets.yaml``, ``timm:NAME``, ``hf:REPOSITORY`` or ``hf:FOLDER`` (a vision
+    model of transformers), ``torchscript:FILE``, or the path of a Python file that defines ``TileEncoder``.
 
     Raises
     ------
     EncoderError
-        No such encoder; the hint names close ones.
+        There is no such encoder; the hint lists similar names.
     """
     if name in ENCODER_PRESETS:
         return ENCODER_PRESETS[name]
-
-    found = other_encoder(name)
-    if found is not None:
-        return found
+    preset = other_encoder(name)
+    if preset is not None:
+        return preset
     close = difflib.get_close_matches(name.lower(), ENCODER_PRESETS, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(close)}? Otherwise" if close else "see `five embed --list-encoders`;"
     raise EncoderError(

@@ -1,4 +1,4 @@
-"""From the facts of an encoder to its network: built untrained, or loaded with its weights."""
+"""Build the network of a preset, untrained or with its weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.core.errors import EncoderError
+from pipelines.encoders.own_encoder import build_own
 from pipelines.encoders.preset import Preset
 from pipelines.encoders.towers import (
     AttentionPool,
@@ -20,9 +21,10 @@ from pipelines.encoders.towers import (
     PlainAttentionPool,
     TransformersTower,
 )
-from pipelines.encoders.weights import State, arrange, find_weights, fit_weights, misfit, read_weights
+from pipelines.encoders.weights import State, find_weights, fit_weights, misfit_error, read_weights, rename_weights
 
 OWN_LAYERS = {"ConvStem": ConvStem}
+"""Layers that presets name and timm lacks."""
 
 
 def build_network(preset: Preset) -> nn.Module:
@@ -31,7 +33,7 @@ def build_network(preset: Preset) -> nn.Module:
     Raises
     ------
     EncoderError
-        The encoder is a file or a repository, and has no untrained form.
+        The encoder is a file or a repository, so there is no untrained network.
     """
     if preset.builder not in BUILDERS:
         raise EncoderError(f"{preset.name}: has no untrained network")
@@ -39,7 +41,7 @@ def build_network(preset: Preset) -> nn.Module:
 
 
 def load_network(preset: Preset, weights: Path | None) -> nn.Module:
-    """Return the network of ``preset`` with ``weights``, or with its own.
+    """Return the network of ``preset`` with the given weights file, or with the preset's own weights.
 
     Raises
     ------
@@ -47,25 +49,23 @@ def load_network(preset: Preset, weights: Path | None) -> nn.Module:
         The weights are missing, unsafe, or of another network.
     """
     if preset.builder == "python":
-        from pipelines.encoders.own_encoder import build_own
-
         return build_own(preset, weights)
     if preset.builder == "torchscript":
-        return _load_script(preset)
+        return _load_torchscript(preset)
     path = find_weights(preset, weights)
-    state = arrange(read_weights(path), preset)
+    state = rename_weights(read_weights(path), preset)
     if preset.builder in ("transformers", "hf"):
         return _load_transformers(preset, state, path)
-    with torch.device("meta"):  # random numbers for a billion weights would take half a minute
+    with torch.device("meta"):  # skips random initialization, which takes half a minute for a billion weights
         network = build_network(preset)
-    if any(buffer.is_meta for buffer in _computed(network)):
+    if any(buffer.is_meta for buffer in _buffers_without_weights(network)):
         network = build_network(preset)
     fit_weights(network, state, preset, path)
     return network
 
 
-def _computed(network: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors that no file of weights holds."""
+def _buffers_without_weights(network: nn.Module) -> Iterator[Tensor]:
+    """Yield the buffers that are computed when the network is built and are not in a weights file."""
     saved = network.state_dict().keys()
     return (buffer for name, buffer in network.named_buffers() if name not in saved)
 
@@ -90,8 +90,8 @@ def _keep(preset: Preset) -> nn.Module:
 
 
 def _transformers(preset: Preset) -> nn.Module:
-    model_class, config = _model_class(preset)
-    return TransformersTower(model_class(config, **_no_pooler(preset)))
+    model_class, config = _class_and_config(preset)
+    return TransformersTower(model_class(config, **_pooler_arguments(preset)))
 
 
 BUILDERS: Mapping[str, Callable[[Preset], nn.Module]] = {
@@ -101,11 +101,14 @@ BUILDERS: Mapping[str, Callable[[Preset], nn.Module]] = {
     "conch-1.5": _conch(PlainAttentionPool),
     "keep": _keep,
 }
-"""By `Preset.builder`. ``hf`` (any vision model of transformers), ``torchscript`` and ``python`` are loaded only."""
+"""`Preset.builder` -> function that builds the untrained network.
+
+The builders ``hf`` (any vision model of transformers), ``torchscript`` and ``python`` are missing here,
+because their networks can only be loaded."""
 
 
-def _model_class(preset: Preset) -> tuple[Any, Any]:
-    """Return a class of transformers and its configuration; of a model of images and text, the image part."""
+def _class_and_config(preset: Preset) -> tuple[Any, Any]:
+    """Return a class of transformers and its configuration; for image-text models, those of the image part."""
     import transformers
 
     if preset.builder == "transformers":
@@ -118,48 +121,52 @@ def _model_class(preset: Preset) -> tuple[Any, Any]:
             return type(transformers.AutoModel.from_config(config)), config
     except (KeyError, ValueError, TypeError) as error:
         raise EncoderError(
-            f"{preset.name}: transformers {transformers.__version__} has no such vision model",
-            hint="install a newer one, or describe the encoder in your own file: --encoder file.py",
+            f"{preset.name}: transformers {transformers.__version__} does not have this vision model",
+            hint="install a newer version, or describe the encoder in your own file: --encoder file.py",
         ) from error
 
 
-def _no_pooler(preset: Preset) -> dict[str, bool]:
+def _pooler_arguments(preset: Preset) -> dict[str, bool]:
     return {"add_pooling_layer": False} if preset.architecture == "ViTModel" else {}
 
 
 def _load_transformers(preset: Preset, state: State, path: Path) -> nn.Module:
-    """Let transformers fit the weights: it knows the names that its older versions published under."""
+    """Load the weights with transformers, which recognizes the weight names of its older versions."""
     from transformers.utils import logging
 
-    model_class, config = _model_class(preset)
+    model_class, config = _class_and_config(preset)
     positions = state.get("embeddings.position_embeddings")
     if preset.builder == "transformers" and positions is not None:
-        # Published at the size the network was trained at, from which it resizes them.
+        # The network resizes position embeddings from the image size of the published weights.
         config.image_size = config.patch_size * round((positions.shape[1] - 1) ** 0.5)
-    logging.set_verbosity_error()  # what does not fit is told below, once
+    logging.set_verbosity_error()  # misfits are reported once, below
     logging.disable_progress_bar()
     try:
         model, info = model_class.from_pretrained(
-            None, config=config, state_dict=state, output_loading_info=True, **_no_pooler(preset)
+            None, config=config, state_dict=state, output_loading_info=True, **_pooler_arguments(preset)
         )
     except (RuntimeError, ValueError) as error:
-        raise misfit(preset, path, str(error).splitlines()[0]) from error
+        raise misfit_error(preset, path, str(error).splitlines()[0]) from error
     missing = {name for name in info["missing_keys"] if "mask_token" not in name}
     unexpected = set(info["unexpected_keys"])
     no_pooler = False
-    if preset.builder == "hf":  # any head may be left over; without weights of a pooler, the class token is it
+    if preset.builder == "hf":  # unused heads are fine; without pooler weights, use the class token
         pooler = {name for name in missing if name.startswith("pooler.")}
         missing, unexpected, no_pooler = missing - pooler, set(), bool(pooler)
-    for names, what in ((missing, "missing"), (info["mismatched_keys"], "of another shape"), (unexpected, "left over")):
+    for names, problem in (
+        (missing, "missing"),
+        (info["mismatched_keys"], "of another shape"),
+        (unexpected, "left over"),
+    ):
         if names:
-            raise misfit(preset, path, f"{len(names)} weights {what}, first {min(map(str, names))}")
+            raise misfit_error(preset, path, f"{len(names)} weights {problem}, first {min(map(str, names))}")
     return TransformersTower(model.float(), class_token=no_pooler)
 
 
-def _load_script(preset: Preset) -> nn.Module:
+def _load_torchscript(preset: Preset) -> nn.Module:
     path = Path(preset.architecture)
     try:
-        with warnings.catch_warnings():  # torch announces another format; these files are what people have
+        with warnings.catch_warnings():  # torch announces a successor format, but users have these files
             warnings.simplefilter("ignore", FutureWarning)
             network: nn.Module = torch.jit.load(path, map_location="cpu")
     except (RuntimeError, ValueError) as error:

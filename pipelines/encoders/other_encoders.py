@@ -1,4 +1,4 @@
-"""Encoders that are not in the table: of timm, of transformers, a TorchScript file, a Python file."""
+"""Presets for encoders outside ``presets.yaml``: timm, transformers, TorchScript files and Python files."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from pipelines.core.files import file_fingerprint
 from pipelines.encoders.hub import hub_file
 from pipelines.encoders.preset import Preset
 
-TIMM, HF, SCRIPT = "timm:", "hf:", "torchscript:"
+TIMM, HF, TORCHSCRIPT = "timm:", "hf:", "torchscript:"
+"""Prefixes of encoder names."""
 RESAMPLING = {2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers of the ways to resize, as ``preprocessor_config.json`` has them; torch has no others."""
+"""Pillow's resampling codes in ``preprocessor_config.json`` -> interpolation modes of torch."""
 
 
 def other_encoder(name: str) -> Preset | None:
-    """Return the facts of the encoder ``name``, None where it is none of these kinds.
+    """Return the preset of the encoder ``name``, or None if the name belongs to none of these sources.
 
     Raises
     ------
     EncoderError
-        It is of such a kind, but is not there or cannot be used.
+        The name belongs to one of these sources, but the encoder is missing or cannot be used.
     """
     if name.startswith(TIMM):
         return _timm(name)
     if name.startswith(HF):
         return _transformers(name)
-    if name.startswith(SCRIPT):
-        return _script(name, Path(name.removeprefix(SCRIPT)))
+    if name.startswith(TORCHSCRIPT):
+        return _torchscript(name, Path(name.removeprefix(TORCHSCRIPT)))
     if name.endswith(".py"):
-        from pipelines.encoders.own_encoder import own_preset
+        from pipelines.encoders.own_encoder import own_preset  # imports torch, which is slow
 
         return own_preset(Path(name))
-    return _script(name, Path(name)) if name.endswith((".pt", ".ts", ".torchscript")) else None
+    return _torchscript(name, Path(name)) if name.endswith((".pt", ".ts", ".torchscript")) else None
 
 
 def _timm(name: str) -> Preset:
@@ -44,7 +45,7 @@ def _timm(name: str) -> Preset:
     architecture = name.removeprefix(TIMM)
     try:
         config = timm.get_pretrained_cfg(architecture)
-    except RuntimeError:  # timm knows the network, but not the tag after the dot
+    except RuntimeError:  # timm has the network, but not the weights tag after the dot
         config = None
     if config is None:
         known = timm.list_models(pretrained=True) + timm.list_models()
@@ -69,19 +70,19 @@ def _timm(name: str) -> Preset:
 
 
 def _transformers(name: str) -> Preset:
-    """Return what ``config.json`` and ``preprocessor_config.json`` of a repository or folder say."""
+    """Read the preset from ``config.json`` and ``preprocessor_config.json`` of a repository or folder."""
     source = name.removeprefix(HF)
     config = _json(name, source, "config.json")
     if "auto_map" in config:
         raise EncoderError(
-            f"{name}: refused, it needs Python code from its repository",
-            hint="if you trust that code, call it from your own file: --encoder file.py (docs/encoders.md)",
+            f"{name}: refused, because it runs Python code from its repository",
+            hint="if you trust that code, call it in your own file: --encoder file.py (docs/encoders.md)",
         )
-    facts = _json(name, source, "preprocessor_config.json")
-    resize, crop = _edge(facts.get("size")), _edge(facts.get("crop_size"))
-    if not resize or "image_mean" not in facts:
+    preprocessing = _json(name, source, "preprocessor_config.json")
+    resize, crop = _edge(preprocessing.get("size")), _edge(preprocessing.get("crop_size"))
+    if not resize or "image_mean" not in preprocessing:
         raise EncoderError(
-            f"{name}: its preprocessor_config.json has no size or no image_mean",
+            f"{name}: its preprocessor_config.json lacks size or image_mean",
             hint="describe the encoder in your own file: --encoder file.py (docs/encoders.md)",
         )
     return Preset(
@@ -91,10 +92,10 @@ def _transformers(name: str) -> Preset:
         builder="hf",
         options=config,
         resize=resize,
-        input_size=crop if crop and facts.get("do_center_crop") else resize,
-        interpolation=RESAMPLING.get(facts.get("resample", 2), "bicubic"),
-        mean=tuple(facts["image_mean"]),
-        std=tuple(facts["image_std"]),
+        input_size=crop if crop and preprocessing.get("do_center_crop") else resize,
+        interpolation=RESAMPLING.get(preprocessing.get("resample", 2), "bicubic"),
+        mean=tuple(preprocessing["image_mean"]),
+        std=tuple(preprocessing["image_std"]),
         hub="" if Path(source).is_dir() else source,
         card=source if Path(source).is_dir() else f"https://huggingface.co/{source}",
     )
@@ -103,20 +104,20 @@ def _transformers(name: str) -> Preset:
 def _json(name: str, source: str, filename: str) -> dict[str, Any]:
     path = Path(source) / filename if Path(source).is_dir() else hub_file(name, source, filename)
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EncoderError(f"{path}: not a readable JSON file", hint="fetch the repository again") from error
-    return found
+        raise EncoderError(f"{path}: not a readable JSON file", hint="download the repository again") from error
+    return content
 
 
 def _edge(size: Any) -> int:
-    """Return the edge in pixels that ``{"height": 224, ...}``, ``{"shortest_edge": 224}`` or 224 tell, else 0."""
+    """Return the edge length in pixels from ``{"height": 224, ...}``, ``{"shortest_edge": 224}`` or 224; else 0."""
     if isinstance(size, dict):
         size = size.get("height", size.get("shortest_edge", 0))
     return int(size or 0)
 
 
-def _script(name: str, path: Path) -> Preset:
+def _torchscript(name: str, path: Path) -> Preset:
     if not path.is_file():
         raise EncoderError(f"{path}: no such file", hint="check --encoder")
     code = file_fingerprint(path)

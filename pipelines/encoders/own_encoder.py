@@ -1,6 +1,6 @@
-"""An encoder that a user describes in a Python file: one class, ``TileEncoder``. See docs/encoders.md.
+"""Encoders that users define in a Python file, as a class ``TileEncoder``. See docs/encoders.md.
 
-The file is a program that its user chose to run, unlike weights, which are data and never run.
+Users choose to run this file. Weights, in contrast, are data and are never executed.
 """
 
 from __future__ import annotations
@@ -19,58 +19,63 @@ from pipelines.core.errors import EncoderError
 from pipelines.core.files import file_fingerprint
 from pipelines.encoders.preset import IMAGENET_MEAN, IMAGENET_STD, Preset
 
-CLASS = "TileEncoder"
-SEE = "docs/encoders.md shows a whole example"
+CLASS_NAME = "TileEncoder"
+DOCS = "see the example in docs/encoders.md"
 
 
 def own_preset(path: Path) -> Preset:
-    """Return what the class ``TileEncoder`` in ``path`` says of itself; the file is part of the recipe.
+    """Return the preset that the class ``TileEncoder`` in ``path`` describes.
+
+    The fingerprint of the file becomes part of the encoder's fingerprint.
 
     Raises
     ------
     EncoderError
-        The file cannot be run, has no such class, or the class leaves out a fact.
+        The file cannot be run, has no such class, or the class lacks an attribute.
     """
-    described = _own_class(path.resolve())
-    for fact in ("width", "tile_size", "mpp"):
-        if not hasattr(described, fact):
-            raise EncoderError(f"{path}: {CLASS} has no `{fact}`", hint=f"set it, None for any tile; {SEE}")
-    input_size = getattr(described, "input_size", None) or described.tile_size or 224
+    encoder_class = _own_class(path.resolve())
+    for attribute in ("width", "tile_size", "mpp"):
+        if not hasattr(encoder_class, attribute):
+            raise EncoderError(
+                f"{path}: {CLASS_NAME} has no `{attribute}`",
+                hint=f"set it; tile_size and mpp may be None for any tiles; {DOCS}",
+            )
+    input_size = getattr(encoder_class, "input_size", None) or encoder_class.tile_size or 224
     return Preset(
         name=path.name,
         architecture=str(path),
-        dim=described.width,
+        dim=encoder_class.width,
         builder="python",
         options={"code": file_fingerprint(path)},
         resize=input_size,
         input_size=input_size,
-        interpolation=getattr(described, "interpolation", "bicubic"),
-        mean=tuple(getattr(described, "mean", IMAGENET_MEAN)),
-        std=tuple(getattr(described, "std", IMAGENET_STD)),
-        tile_sizes=_several(described.tile_size),
-        mpps=_several(described.mpp),
+        interpolation=getattr(encoder_class, "interpolation", "bicubic"),
+        mean=tuple(getattr(encoder_class, "mean", IMAGENET_MEAN)),
+        std=tuple(getattr(encoder_class, "std", IMAGENET_STD)),
+        tile_sizes=_as_tuple(encoder_class.tile_size),
+        mpps=_as_tuple(encoder_class.mpp),
         card=str(path),
     )
 
 
 def build_own(preset: Preset, weights: Path | None) -> nn.Module:
-    """Return the network of a ``TileEncoder``, made with the path of its weights, or with None.
+    """Return a ``TileEncoder``, made with the path of its weights or None, as a network.
 
     Raises
     ------
     EncoderError
-        Making it failed; the message says where in the file and why.
+        The constructor failed; the message gives the line and the reason.
     """
     path = Path(preset.architecture)
-    described = _own_class(path.resolve())
+    encoder_class = _own_class(path.resolve())
     try:
-        return _Own(described(weights))
+        return _OwnNetwork(encoder_class(weights))
     except Exception as error:
-        raise _failed(path, error) from error
+        raise _error_in_file(path, error) from error
 
 
-class _Own(nn.Module):
-    """A user's encoder as a network: called with pixels, it gives features."""
+class _OwnNetwork(nn.Module):
+    """Wraps a user's encoder so that calling it with pixels returns features."""
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
@@ -88,26 +93,30 @@ def _own_class(path: Path) -> Any:
     name = f"five_encoder_{file_fingerprint(path)}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise EncoderError(f"{path}: not a Python file", hint=SEE)
+        raise EncoderError(f"{path}: not a Python file", hint=DOCS)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickling look a class up there
+    sys.modules[name] = module  # dataclasses and pickle look classes up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise _failed(path, error) from error
-    described = getattr(module, CLASS, None)
-    if not (inspect.isclass(described) and issubclass(described, nn.Module) and hasattr(described, "encode")):
-        raise EncoderError(f"{path}: no class {CLASS} of torch.nn.Module with a method encode", hint=SEE)
-    return described
+        raise _error_in_file(path, error) from error
+    encoder_class = getattr(module, CLASS_NAME, None)
+    if not (
+        inspect.isclass(encoder_class) and issubclass(encoder_class, nn.Module) and hasattr(encoder_class, "encode")
+    ):
+        raise EncoderError(
+            f"{path}: no class {CLASS_NAME} that extends torch.nn.Module and has a method encode", hint=DOCS
+        )
+    return encoder_class
 
 
-def _failed(path: Path, error: Exception) -> EncoderError:
+def _error_in_file(path: Path, error: Exception) -> EncoderError:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
     where = f", line {lines[-1]}" if lines else ""
-    return EncoderError(f"{path}{where}: {type(error).__name__}: {error}", hint=f"put the file right; {SEE}")
+    return EncoderError(f"{path}{where}: {type(error).__name__}: {error}", hint=f"correct the file; {DOCS}")
 
 
-def _several(value: Any) -> tuple[Any, ...]:
+def _as_tuple(value: Any) -> tuple[Any, ...]:
     if value is None:
         return ()
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)

@@ -1,4 +1,4 @@
-"""What is known of an image encoder."""
+"""The description of an image encoder: how to build it, which tiles it expects, where its weights are."""
 
 from __future__ import annotations
 
@@ -10,93 +10,97 @@ Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 MPP_TOLERANCE = 0.1
-"""Relative difference of mpp that scanners of one magnification have among themselves."""
-RECIPE = (
+"""Largest relative difference between the mpp of tiles and of training that still counts as equal.
+
+Scanners differ by this much at the same magnification."""
+FINGERPRINT_FIELDS = (
     *("builder", "architecture", "options", "embedding", "resize", "input_size", "interpolation", "mean", "std"),
     *("in_order", "positions"),
 )
-"""Facts that decide the features, apart from the weights."""
-PLACES = ("hf", "torchscript", "python")
-"""Builders whose ``architecture`` only says where it lies; what it is, ``options`` say."""
+"""Fields that determine the features, apart from the weights."""
+LOCATED_BUILDERS = ("hf", "torchscript", "python")
+"""Builders whose ``architecture`` is a path or repository; their network is described by ``options`` alone."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What is known of an image encoder."""
+    """Description of an image encoder."""
 
     name: str
     architecture: str
-    """Name of the network in timm, of the class in transformers, or a file or repository (by ``builder``)."""
+    """Depending on ``builder``: a network of timm, a class of transformers, or a file or repository."""
     dim: int
-    """Width of a feature vector; 0 where only the network knows it."""
+    """Width of a feature vector; 0 if it is known only once the network is built."""
     builder: str = "timm"
-    """What builds the network: one of `pipelines.encoders.networks.BUILDERS`."""
+    """A key of `pipelines.encoders.networks.BUILDERS`, or ``hf``, ``torchscript`` or ``python``."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of the network; layers by their name in ``timm.layers`` or `pipelines.encoders.towers`."""
+    """Arguments of the network. Layers are given by name, from ``timm.layers`` or `pipelines.encoders.towers`."""
     embedding: str = "pooled"
-    """What a feature vector is: one of `pipelines.encoders.embeddings.EMBEDDINGS`."""
+    """Rule for the feature vector: a key of `pipelines.encoders.embeddings.EMBEDDINGS`."""
     resize: int = 224
-    """Edge that tiles are resized to, pixels."""
+    """Edge length that tiles are resized to, pixels."""
     input_size: int = 224
-    """Edge of the centre crop (after ``resize``) that the network sees, pixels."""
+    """Edge length of the center crop (after ``resize``) that the network sees, pixels."""
     interpolation: str = "bicubic"
-    """Used where a tile is not ``resize`` pixels wide."""
+    """Interpolation for tiles that are not ``resize`` pixels wide."""
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
-    """Mean and standard deviation that pixels (0 to 1) are normalised with."""
+    """``mean`` and ``std`` normalize RGB pixels from 0 to 1."""
     tile_sizes: tuple[int, ...] = ()
-    """Edges of the tiles it was trained for, pixels; empty where any will do."""
+    """Tile edge lengths the encoder was trained on, pixels; empty if any works."""
     mpps: tuple[float, ...] = ()
-    """Resolutions it was trained at, microns per pixel; empty for an encoder of everyday pictures."""
+    """Resolutions the encoder was trained at, microns per pixel; empty if any works."""
     hub: str = ""
-    """Hugging Face repository of the weights."""
+    """Hugging Face repository with the weights."""
     weights_file: str = "model.safetensors"
-    """Name of the file in ``hub``."""
+    """Name of the weights file in ``hub``."""
     renames: Mapping[str, str] = field(default_factory=dict)
-    """Patterns in the published names of weights, and what each becomes in the network."""
+    """Regular expressions for published weight names -> replacement, giving the names in the network."""
     unused: tuple[str, ...] = ()
-    """Patterns of the published names, after renaming, that the features do not need."""
+    """Regular expressions for weight names (after renaming) that the features do not need."""
     in_order: bool = False
-    """True where the weights are told by their order, under other names."""
+    """Match weights by order, because the file uses other names."""
     positions: str = ""
-    """How position embeddings of another grid are resized: ``dino``, or as timm does."""
+    """How to resize position embeddings to another grid: ``dino``, or empty for timm's way."""
     parameters: float = 0
-    """Millions of parameters of the image network, as published; 0 where that is not known."""
+    """Published size of the image network, in millions of parameters; 0 if unknown."""
     package: str = ""
-    """Python package that the weights come with."""
+    """Python package that contains the weights."""
     gated: bool = False
-    """True where the licence must be accepted on the hub before downloading."""
+    """The license must be accepted on the hub before downloading."""
     licence: str = ""
     card: str = ""
-    """The authors' page."""
+    """URL of the authors' page."""
     paper: str = ""
     read_in: tuple[str, ...] = ()
-    """Public repositories in whose code these facts were read."""
+    """Public repositories whose code these values were taken from."""
 
     @property
-    def weights_are(self) -> str:
-        """Where the weights come from, in a word or two."""
+    def weights_source(self) -> str:
+        """Short description of where the weights come from, for the list of encoders."""
         if self.package:
             return "packaged"
         return ("gated hub" if self.gated else "hub") if self.hub else "by hand"
 
-    def recipe(self) -> dict[str, Any]:
-        """Return what decides the features, apart from the weights."""
-        everything = asdict(self)
-        if self.builder in PLACES:
-            del everything["architecture"]
-        return {name: everything[name] for name in RECIPE if name in everything}
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Return the fields that determine the features, apart from the weights."""
+        fields = asdict(self)
+        if self.builder in LOCATED_BUILDERS:
+            del fields["architecture"]
+        return {name: fields[name] for name in FINGERPRINT_FIELDS if name in fields}
 
     def mismatches(self, tile_size: int, mpp: float) -> list[str]:
-        """Return in what way tiles differ from those the encoder was trained for."""
-        found = []
+        """Return one sentence per difference between such tiles and those the encoder was trained on."""
+        differences = []
         if self.tile_sizes and tile_size not in self.tile_sizes:
-            found.append(f"tiles are {tile_size} px wide, it was trained for {either(self.tile_sizes)} px")
+            differences.append(
+                f"tiles are {tile_size} px wide, it was trained for {_joined_with_or(self.tile_sizes)} px"
+            )
         if self.mpps and not any(abs(mpp / known - 1) <= MPP_TOLERANCE for known in self.mpps):
-            found.append(f"tiles have {mpp:g} microns per pixel, it was trained at {either(self.mpps)}")
-        return found
+            differences.append(f"tiles have {mpp:g} microns per pixel, it was trained at {_joined_with_or(self.mpps)}")
+        return differences
 
 
-def either(values: tuple[float, ...]) -> str:
+def _joined_with_or(values: tuple[float, ...]) -> str:
     """Return ``224 or 256`` for ``(224, 256)``."""
     return " or ".join(f"{value:g}" for value in values)

@@ -1,6 +1,6 @@
 """The image encoders known by name, read from ``presets.yaml``.
 
-Nothing here imports torch, so that the list can be shown at once.
+This module must not import torch, so that ``five embed --list-encoders`` answers at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Image towers that neither timm nor transformers holds whole: a timm trunk with the authors' stem or head.
+"""Image towers that timm and transformers lack: a timm trunk with the authors' stem or head.
 
-Written from what the publications and the layout of the weights say; parameters carry the published names.
-B tiles in a batch, S pixels the edge of a tile, T tokens, D channels of the trunk, E of the features.
+They follow the publications and the layout of the published weights. Parameters have the published names.
+B tiles per batch, S pixels per tile edge, T tokens, D channels of the trunk, E channels of the features.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 HEADS = 8
-"""Of the attention that pools the tokens in CONCH and CONCH 1.5."""
+"""Attention heads of the token pooling in CONCH and CONCH 1.5."""
 
 
 class AttentionPool(nn.Module):
-    """Pools tokens with one learned query; CONCH's."""
+    """CONCH's token pooling with one learned query."""
 
     def __init__(self, dim: int, context_dim: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class AttentionPool(nn.Module):
 
 
 class PlainAttentionPool(nn.Module):
-    """Pools tokens with one learned query and projections without biases; CONCH 1.5's."""
+    """CONCH 1.5's token pooling with one learned query and projections without biases."""
 
     def __init__(self, dim: int, context_dim: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class PlainAttentionPool(nn.Module):
 
 
 class ConchTower(nn.Module):
-    """CONCH's image tower before its contrastive projection, which its authors use for slides."""
+    """CONCH's image tower without the contrastive projection, as its authors use it for slides."""
 
     def __init__(self, trunk: Any, dim: int, pool: type[nn.Module]) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class ConchTower(nn.Module):
 
 
 class KeepTower(nn.Module):
-    """KEEP's image tower: features of length one, in the space it shares with text."""
+    """KEEP's image tower, with L2-normalized features in the space shared with text."""
 
     def __init__(self, trunk: Any, dim: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class KeepTower(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """CTransPath's stem: three convolutions where Swin Transformers cut the tile into squares of 4 pixels."""
+    """CTransPath's stem: three convolutions instead of the patch embedding of Swin Transformers."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class ConvStem(nn.Module):
         in_chans: int,
         embed_dim: int,
         norm_layer: Any = nn.LayerNorm,
-        **_: object,  # what else timm tells its own stem
+        **_: object,  # further arguments that timm passes to its own stem
     ) -> None:
         super().__init__()
         self.patch_size = (patch_size, patch_size)
@@ -115,10 +115,10 @@ class ConvStem(nn.Module):
 
 
 class TransformersTower(nn.Module):
-    """A vision model of transformers behind the interface that timm's networks have."""
+    """A vision model of transformers with the interface of timm's networks."""
 
     def __init__(self, model: Any, *, class_token: bool = False) -> None:
-        """Take ``class_token`` for the pooled features where the model's pooler is of no use."""
+        """Wrap ``model``; with ``class_token``, the class token replaces the output of the model's pooler."""
         super().__init__()
         self.model = model
         self.class_token = class_token

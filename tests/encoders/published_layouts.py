@@ -1,6 +1,6 @@
-"""The names and shapes under which encoders are published, at toy size, with weights any program can make.
+"""Weights in the published layouts of encoders (names and shapes), at toy size and from a simple formula.
 
-Used to compare with what the authors' own code gives for the same weights and picture.
+Tests compare our features with those of the authors' own code for the same weights and picture.
 """
 
 import re
@@ -8,20 +8,20 @@ import zlib
 
 import torch
 
-ONE_ADDED = ("norm1.weight", "norm2.weight", "norm.weight", "ln_q.weight", "ln_k.weight", "ln_contrast.weight")
+CENTERED_AT_ONE = ("norm1.weight", "norm2.weight", "norm.weight", "ln_q.weight", "ln_k.weight", "ln_contrast.weight")
 
 
 def weight(name, *shape):
-    """Return sin(0.7 i + c) / 5, c told by the name; around 1 for scales, positive for variances."""
+    """Return sin(0.7 i + c) / 5, where c depends on the name; centered at 1 for scales, positive for variances."""
     index = torch.arange(torch.Size(shape).numel(), dtype=torch.float64)
     values = torch.sin(index * 0.7 + zlib.crc32(name.encode()) % 1000) * 0.2
     if name.endswith("running_var"):
         values = values.abs() + 0.5
-    return (values + name.endswith(ONE_ADDED)).reshape(shape).float()
+    return (values + name.endswith(CENTERED_AT_ONE)).reshape(shape).float()
 
 
 def picture(size):
-    """Return pixels (1, 3, size, size) as a network sees them."""
+    """Return normalized pixels (1, 3, size, size)."""
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     channels = [torch.sin(x * 0.11) + torch.cos(y * 0.07), torch.cos(x * 0.05 + y * 0.13), torch.sin(x * y * 0.003)]
     return torch.stack(channels).float()[None]
@@ -51,7 +51,7 @@ def block(name, width):
 
 
 def vit(width, tokens, patch, *, prefix="", layer_scale=False):
-    """Return a Vision Transformer of two blocks as timm and DINO name it."""
+    """Return the shapes of a Vision Transformer of two blocks with the names of timm and DINO."""
     shapes = {
         f"{prefix}cls_token": (1, 1, width),
         f"{prefix}pos_embed": (1, tokens, width),
@@ -62,7 +62,7 @@ def vit(width, tokens, patch, *, prefix="", layer_scale=False):
     for index in range(2):
         shapes.update(block(f"{prefix}blocks.{index}", width))
         if layer_scale:
-            shapes.update({f"{prefix}blocks.{index}.ls{place}.gamma": (width,) for place in (1, 2)})
+            shapes.update({f"{prefix}blocks.{index}.ls{number}.gamma": (width,) for number in (1, 2)})
     return shapes
 
 
@@ -133,7 +133,7 @@ def musk():
 
 
 def ctranspath():
-    """Return two stages of two blocks in the layout of timm 0.5, which the authors used."""
+    """Return the weights of two stages of two blocks in the layout of timm 0.5, which the authors used."""
     shapes = {
         "patch_embed.proj.0.weight": (2, 3, 3, 3),
         "patch_embed.proj.3.weight": (4, 2, 3, 3),
@@ -158,7 +158,7 @@ def ctranspath():
 
 
 def dinov2(*, registers=0, swiglu=False, patch=14, chunks=0):
-    """Return what DINOv2's own code calls its weights; ``chunks`` are how training splits the blocks."""
+    """Return weights with the names of DINOv2's own code; ``chunks`` numbers blocks as its chunked training does."""
     shapes = vit(48, 5, patch, layer_scale=True)
     shapes["mask_token"] = (1, 48)
     if registers:
@@ -166,7 +166,7 @@ def dinov2(*, registers=0, swiglu=False, patch=14, chunks=0):
     for index in range(2) if swiglu else ():
         for part in ("fc1", "fc2"):
             del shapes[f"blocks.{index}.mlp.{part}.weight"], shapes[f"blocks.{index}.mlp.{part}.bias"]
-        shapes.update(linear(f"blocks.{index}.mlp.w12", 256, 48))  # twice 128, two thirds of four times 48
+        shapes.update(linear(f"blocks.{index}.mlp.w12", 256, 48))  # 2 * 128, where 128 = 2 / 3 * 4 * 48
         shapes.update(linear(f"blocks.{index}.mlp.w3", 48, 128))
     if chunks:
         shapes = {re.sub(r"^blocks\.(\d)", r"blocks.\1.\1", name): shape for name, shape in shapes.items()}
@@ -174,7 +174,7 @@ def dinov2(*, registers=0, swiglu=False, patch=14, chunks=0):
 
 
 def in_transformers_names(state):
-    """Return weights of DINOv2 under the names of the releases of transformers that the files were saved with."""
+    """Return DINOv2 weights with the names of the transformers releases that wrote the published files."""
     names = {
         r"^cls_token": "embeddings.cls_token",
         r"^mask_token": "embeddings.mask_token",

@@ -1,4 +1,4 @@
-"""Encoders: right pixels in, right vectors out, whatever the batch."""
+"""Encoders: preprocessing, embedding rules, batches and memory."""
 
 import numpy as np
 import pytest
@@ -13,44 +13,44 @@ from pipelines.encoders.find_preset import find_preset
 from pipelines.encoders.networks import build_network
 from pipelines.encoders.preset import Preset
 
-EMBEDDED = find_preset(EmbedSettings.encoder)
+PACKAGED = find_preset(EmbedSettings.encoder)
 MEAN, STD = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)
 
 
 class Means(nn.Module):
-    """Stands in for a network: the mean of each colour channel as it arrives."""
+    """Stand-in network that returns the mean of each color channel."""
 
     def forward(self, pixels):
         return pixels.mean(dim=(2, 3))
 
 
-def encoder_of(network, **facts):
-    preset = Preset(name="stand-in", architecture="none", dim=3, mean=MEAN, std=STD, **facts)
+def encoder_of(network, **fields):
+    preset = Preset(name="stand-in", architecture="none", dim=3, mean=MEAN, std=STD, **fields)
     return Encoder(network, preset, weights_fingerprint="w", device="cpu", precision="fp32")
 
 
-def flat_tiles(colour, n=2, size=224):
-    return np.broadcast_to(np.array(colour, np.uint8), (n, size, size, 3)).copy()
+def flat_tiles(color, n=2, size=224):
+    return np.broadcast_to(np.array(color, np.uint8), (n, size, size, 3)).copy()
 
 
-def test_pixels_are_scaled_to_one_and_normalised_channel_by_channel():
+def test_pixels_are_scaled_to_one_and_normalized_per_channel():
     features = encoder_of(Means())(flat_tiles((255, 0, 51)))
     assert features == pytest.approx(np.array([[1.0, -1.0, 0.2]] * 2), abs=1e-5)  # (1-.5)/.5, (0-.25)/.25, .2
 
 
-def test_a_tile_of_another_size_is_resized_to_what_the_network_sees():
-    seen = []
+def test_tiles_of_another_size_are_resized_to_the_input_size():
+    shapes = []
 
-    class Sees(Means):
+    class RecordsShapes(Means):
         def forward(self, pixels):
-            seen.append(tuple(pixels.shape[1:]))
+            shapes.append(tuple(pixels.shape[1:]))
             return super().forward(pixels)
 
-    encoder_of(Sees())(flat_tiles((9, 9, 9), size=256))
-    assert seen == [(3, 224, 224)]
+    encoder_of(RecordsShapes())(flat_tiles((9, 9, 9), size=256))
+    assert shapes == [(3, 224, 224)]
 
 
-def test_a_preset_with_a_crop_resizes_and_cuts_the_middle():
+def test_a_preset_with_a_crop_resizes_and_crops_the_center():
     tile = np.zeros((1, 256, 256, 3), np.uint8)
     tile[:, 16:240, 16:240] = 255  # exactly the middle 224 pixels
     features = encoder_of(Means(), resize=256, input_size=224)(tile)
@@ -77,38 +77,38 @@ def test_features_do_not_depend_on_the_batch(tiny_vit, batch):
     assert np.concatenate(parts) == pytest.approx(encoder(tiles), abs=1e-5)
 
 
-def test_class_token_and_mean_are_joined(tiny_vit):
-    both, size = vit_encoder(tiny_vit, "cls+mean", 2 * tiny_vit.num_features)
+def test_class_token_and_mean_are_concatenated(tiny_vit):
+    encoder, size = vit_encoder(tiny_vit, "cls+mean", 2 * tiny_vit.num_features)
     tile = np.random.default_rng(1).integers(0, 256, (1, size, size, 3), np.uint8)
-    tokens = tiny_vit.forward_features(both._preprocess(torch.from_numpy(tile).permute(0, 3, 1, 2)))[0]
+    tokens = tiny_vit.forward_features(encoder._preprocess(torch.from_numpy(tile).permute(0, 3, 1, 2)))[0]
     expected = torch.cat([tokens[0], tokens[tiny_vit.num_prefix_tokens :].mean(dim=0)])
-    assert both(tile)[0] == pytest.approx(expected.detach().numpy(), abs=1e-5)
+    assert encoder(tile)[0] == pytest.approx(expected.detach().numpy(), abs=1e-5)
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost():
-    class Small(Means):
+def test_a_batch_that_does_not_fit_is_halved_without_losing_tiles():
+    class FitsThreeTiles(Means):
         def forward(self, pixels):
             if len(pixels) > 3:
                 raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
             return super().forward(pixels)
 
-    encoder = encoder_of(Small())
-    tiles = np.concatenate([flat_tiles((10 * row, 0, 0), n=1) for row in range(7)])
+    encoder = encoder_of(FitsThreeTiles())
+    tiles = np.concatenate([flat_tiles((10 * k, 0, 0), n=1) for k in range(7)])
     assert encoder(tiles) == pytest.approx(encoder_of(Means())(tiles), abs=1e-6)
     assert encoder.largest_batch == 3  # 7, then half of it
 
 
-def test_a_tile_that_never_fits_is_an_error_with_a_remedy():
-    class Full(nn.Module):
+def test_a_single_tile_that_does_not_fit_is_an_error_with_a_hint():
+    class FitsNothing(nn.Module):
         def forward(self, pixels):
             raise RuntimeError("out of memory")
 
     with pytest.raises(EncoderError, match="one tile does not fit") as caught:
-        encoder_of(Full())(flat_tiles((0, 0, 0)))
+        encoder_of(FitsNothing())(flat_tiles((0, 0, 0)))
     assert "smaller encoder" in caught.value.hint
 
 
-def test_another_fault_of_the_network_is_not_taken_for_lack_of_memory():
+def test_other_errors_of_the_network_are_not_mistaken_for_memory_errors():
     class Broken(nn.Module):
         def forward(self, pixels):
             raise RuntimeError("shapes do not match")
@@ -117,23 +117,23 @@ def test_another_fault_of_the_network_is_not_taken_for_lack_of_memory():
         encoder_of(Broken())(flat_tiles((0, 0, 0)))
 
 
-def test_the_fingerprint_tells_preprocessing_and_weights_apart():
-    prints = {encoder_of(Means()).fingerprint, encoder_of(Means(), resize=256).fingerprint}
-    assert len(prints) == 2
+def test_the_fingerprint_depends_on_the_preprocessing():
+    fingerprints = {encoder_of(Means()).fingerprint, encoder_of(Means(), resize=256).fingerprint}
+    assert len(fingerprints) == 2
 
 
-class TestEmbedded:
+class TestPackagedEncoder:
     @pytest.fixture(scope="class")
     def encoder(self):
-        return load_encoder(EMBEDDED)
+        return load_encoder(PACKAGED)
 
-    def test_it_comes_with_the_installation(self, encoder):
+    def test_it_is_part_of_the_installation(self, encoder):
         assert encoder.dim == 1280
         assert encoder.device == "cpu"
 
     def test_every_layer_has_its_weights(self):
-        untrained = build_network(EMBEDDED).state_dict()
-        trained = load_encoder(EMBEDDED)._network.state_dict()
+        untrained = build_network(PACKAGED).state_dict()
+        trained = load_encoder(PACKAGED)._network.state_dict()
         same = [
             name
             for name, value in untrained.items()
@@ -141,8 +141,8 @@ class TestEmbedded:
         ]
         assert same == []
 
-    def test_features_are_those_of_the_network_that_the_weights_were_published_for(self, encoder):
-        """The largest of 1,280 values as efficientnet-lite-pytorch 0.1.0 gives them, pixels (x - 127) / 128."""
+    def test_features_equal_those_of_the_published_network(self, encoder):
+        """Compare the largest of 1,280 values with efficientnet-lite-pytorch 0.1.0, for pixels (x - 127) / 128."""
         y, x = np.mgrid[:224, :224]
         tile = np.stack([x, y, (x * y) % 224], axis=-1).astype(np.uint8)
         features = encoder(tile[None])[0]
@@ -150,25 +150,25 @@ class TestEmbedded:
         assert features[list(largest)] == pytest.approx(list(largest.values()), abs=1e-3)
         assert features.mean() == pytest.approx(0.18344, abs=1e-4)
 
-    def test_colours_matter(self, encoder):
-        pink, violet = (encoder(flat_tiles(colour, n=1))[0] for colour in ((230, 150, 190), (110, 60, 150)))
+    def test_colors_change_the_features(self, encoder):
+        pink, violet = (encoder(flat_tiles(color, n=1))[0] for color in ((230, 150, 190), (110, 60, 150)))
         cosine = pink @ violet / np.linalg.norm(pink) / np.linalg.norm(violet)
         assert cosine < 0.95
 
 
-def distance(found, expected):
-    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+def relative_distance(features, expected):
+    return np.linalg.norm(features - expected) / np.linalg.norm(expected)
 
 
-def packaged_tiles():
+def random_tiles():
     return np.random.default_rng(2).integers(0, 256, (5, 224, 224, 3), np.uint8)
 
 
-def test_bf16_is_near_fp32():
-    tiles = packaged_tiles()
-    found = load_encoder(EMBEDDED, precision="bf16")(tiles)
-    assert found.dtype == np.float32
-    assert distance(found, load_encoder(EMBEDDED)(tiles)) < 0.05
+def test_bf16_features_are_close_to_fp32():
+    tiles = random_tiles()
+    features = load_encoder(PACKAGED, precision="bf16")(tiles)
+    assert features.dtype == np.float32
+    assert relative_distance(features, load_encoder(PACKAGED)(tiles)) < 0.05
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -176,33 +176,33 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 @pytest.mark.gpu
 @needs_cuda
-@pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-3), ("bf16", 0.05), ("fp16", 0.01)])
-def test_a_gpu_gives_the_features_of_the_processor(precision, most):
-    tiles = packaged_tiles()
-    found = load_encoder(EMBEDDED, device="cuda", precision=precision)(tiles)
-    assert distance(found, load_encoder(EMBEDDED)(tiles)) < most
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 0.05), ("fp16", 0.01)])
+def test_gpu_features_agree_with_cpu_features(precision, tolerance):
+    tiles = random_tiles()
+    features = load_encoder(PACKAGED, device="cuda", precision=precision)(tiles)
+    assert relative_distance(features, load_encoder(PACKAGED)(tiles)) < tolerance
 
 
 @pytest.mark.gpu
 @needs_cuda
-def test_a_gpu_that_is_full_halves_the_batch_and_goes_on():
-    encoder = load_encoder(EMBEDDED, device="cuda", precision="fp32")
-    tiles = packaged_tiles()
+def test_a_full_gpu_halves_the_batch_and_continues():
+    encoder = load_encoder(PACKAGED, device="cuda", precision="fp32")
+    tiles = random_tiles()
     expected = encoder(tiles)
     _, total = torch.cuda.mem_get_info()
     torch.cuda.set_per_process_memory_fraction(min(1.0, (torch.cuda.memory_reserved() + 300e6) / total))
     try:
-        found = encoder(np.concatenate([tiles] * 100))
+        features = encoder(np.concatenate([tiles] * 100))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert encoder.largest_batch is not None
-    assert distance(found[:5], expected) < 1e-3
+    assert relative_distance(features[:5], expected) < 1e-3
 
 
 @pytest.mark.slow
-def test_a_compiled_network_gives_the_same_features_whatever_the_batch():
-    tiles = packaged_tiles()
-    compiled = load_encoder(EMBEDDED, compile=True)
-    expected = load_encoder(EMBEDDED)(tiles)
+def test_a_compiled_network_returns_the_same_features_for_any_batch_size():
+    tiles = random_tiles()
+    compiled = load_encoder(PACKAGED, compile=True)
+    expected = load_encoder(PACKAGED)(tiles)
     assert compiled(tiles) == pytest.approx(expected, abs=1e-4)
     assert compiled(tiles[:2]) == pytest.approx(expected[:2], abs=1e-4)

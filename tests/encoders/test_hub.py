@@ -1,4 +1,4 @@
-"""Files of the hub: the cache first, one attempt, then which file to put where."""
+"""Files of the hub: the cache first, then one attempt, then an error that says which file to get."""
 
 from types import SimpleNamespace
 
@@ -15,18 +15,18 @@ from pipelines.encoders.weights import find_weights
 
 
 @pytest.fixture
-def asked(monkeypatch, tmp_path):
-    """Return the files asked of a hub that cannot be reached; the cache is empty."""
-    asked = []
+def requested(monkeypatch, tmp_path):
+    """Return the list of files requested from a hub that cannot be reached, with an empty cache."""
+    requested = []
 
     def unreachable(url, **_):
-        asked.append(url.rsplit("/", 1)[-1])
+        requested.append(url.rsplit("/", 1)[-1])
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    return asked
+    return requested
 
 
 def raising(error):
@@ -36,34 +36,34 @@ def raising(error):
     return answer
 
 
-def test_an_unreachable_hub_is_asked_once_and_the_error_says_which_file_to_bring(asked):
+def test_an_unreachable_hub_is_tried_once_and_the_error_says_which_file_to_get(requested):
     with pytest.raises(
         EncoderError, match=r"pytorch_model\.bin of https://huggingface\.co/MahmoodLab/UNI2-h"
     ) as caught:
         find_weights(find_preset("uni2-h"))
-    assert asked == ["pytorch_model.bin"]
-    for words in ("accept the licence", "--weights", "hf download MahmoodLab/UNI2-h pytorch_model.bin"):
+    assert requested == ["pytorch_model.bin"]
+    for words in ("accept the license", "--weights", "hf download MahmoodLab/UNI2-h pytorch_model.bin"):
         assert words in caught.value.hint
     assert "models--MahmoodLab--UNI2-h" in caught.value.hint
 
 
-def test_what_is_in_the_cache_is_used_without_asking(asked, monkeypatch, tmp_path):
-    twin = tmp_path / "model.safetensors"
-    twin.write_bytes(b"")
-    cached = {"model.safetensors": str(twin)}
+def test_cached_files_are_used_without_a_request(requested, monkeypatch, tmp_path):
+    other_format = tmp_path / "model.safetensors"
+    other_format.write_bytes(b"")
+    cached = {"model.safetensors": str(other_format)}
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda _, name: cached.get(name))
-    assert hub_file("x", "a/b", "pytorch_model.bin") == twin  # kept in the other form
-    assert asked == []
+    assert hub_file("x", "a/b", "pytorch_model.bin") == other_format  # cached in the other format
+    assert requested == []
 
 
-def test_a_hub_that_is_switched_off_is_not_asked(asked, monkeypatch):
+def test_an_offline_setting_prevents_requests(requested, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(EncoderError, match="HF_HUB_OFFLINE"):
         hub_file("x", "a/b", "config.json")
-    assert asked == []
+    assert requested == []
 
 
-def test_weights_in_the_other_form_are_fetched(monkeypatch, asked, tmp_path):
+def test_weights_in_the_other_format_are_downloaded(monkeypatch, requested, tmp_path):
     def metadata(url, **_):
         if url.endswith("pytorch_model.bin"):
             raise EntryNotFoundError("no such file")
@@ -73,15 +73,15 @@ def test_weights_in_the_other_form_are_fetched(monkeypatch, asked, tmp_path):
     assert hub_file("x", "a/b", "pytorch_model.bin").name == "model.safetensors"
 
 
-def test_missing_access_is_told_apart_from_a_missing_connection(asked, monkeypatch):
-    refused = GatedRepoError("no", response=SimpleNamespace(headers={}, request=None, status_code=403))
-    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", raising(refused))
+def test_missing_access_is_distinguished_from_a_missing_connection(requested, monkeypatch):
+    access_error = GatedRepoError("no", response=SimpleNamespace(headers={}, request=None, status_code=403))
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", raising(access_error))
     with pytest.raises(EncoderError, match="not given you access yet") as caught:
         hub_file("x", "a/b", "model.safetensors")
     assert "hf auth login" in caught.value.hint
 
 
-def test_weights_that_are_on_no_hub_name_their_page():
+def test_the_error_for_weights_outside_the_hub_names_their_page():
     with pytest.raises(EncoderError) as caught:
         find_weights(ENCODER_PRESETS["ctranspath"])
-    assert "ctranspath.pth as https://github.com/Xiyue-Wang/TransPath says" in caught.value.hint
+    assert "get ctranspath.pth as described on https://github.com/Xiyue-Wang/TransPath" in caught.value.hint

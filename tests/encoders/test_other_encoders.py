@@ -1,4 +1,4 @@
-"""Encoders outside the table: timm, transformers, TorchScript."""
+"""Encoders outside ``presets.yaml``: timm, transformers, TorchScript."""
 
 import json
 
@@ -41,23 +41,23 @@ def saved(folder, model, **processor):
 
 
 def expected_pixels():
-    """Return the middle 28 pixels of TILES, normalised."""
-    middle = TILES[:, 2:30, 2:30] / 255
-    return torch.tensor((middle - [0.5, 0.4, 0.3]) / [0.2, 0.2, 0.1]).permute(0, 3, 1, 2).float()
+    """Return the normalized center crop of TILES, 28 pixels wide."""
+    center = TILES[:, 2:30, 2:30] / 255
+    return torch.tensor((center - [0.5, 0.4, 0.3]) / [0.2, 0.2, 0.1]).permute(0, 3, 1, 2).float()
 
 
-def test_facts_of_a_timm_network_are_timms_own():
+def test_the_preset_of_a_timm_network_comes_from_timm():
     preset = find_preset("timm:vit_small_patch16_224.dino")
     assert (preset.mean, preset.resize, preset.interpolation) == ((0.485, 0.456, 0.406), 224, "bicubic")
 
 
-def test_facts_of_a_transformers_model_are_its_image_processors(tmp_path):
+def test_the_preset_of_a_transformers_model_comes_from_its_image_processor(tmp_path):
     preset = find_preset(saved(tmp_path, Dinov2Model(Dinov2Config(**TINY, **SIZES))))
     assert (preset.resize, preset.input_size, preset.interpolation) == (32, 28, "bicubic")
     assert (preset.mean, preset.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
 
 
-def test_a_dinov2_of_transformers_gives_what_it_calls_pooled(tmp_path):
+def test_features_of_a_transformers_model_are_its_pooler_output(tmp_path):
     torch.manual_seed(0)
     model = Dinov2Model(Dinov2Config(**TINY, **SIZES))
     encoder = load_encoder(find_preset(saved(tmp_path, model)))
@@ -67,7 +67,7 @@ def test_a_dinov2_of_transformers_gives_what_it_calls_pooled(tmp_path):
     assert encoder(TILES) == pytest.approx(expected.numpy(), abs=1e-5)
 
 
-def test_a_model_without_weights_for_its_pooler_gives_the_class_token(tmp_path):
+def test_features_without_pooler_weights_are_the_class_token(tmp_path):
     torch.manual_seed(0)
     model = ViTModel(ViTConfig(**TINY, **SIZES), add_pooling_layer=False)
     encoder = load_encoder(find_preset(saved(tmp_path, model)))
@@ -76,7 +76,7 @@ def test_a_model_without_weights_for_its_pooler_gives_the_class_token(tmp_path):
     assert encoder(TILES) == pytest.approx(expected.numpy(), abs=1e-5)
 
 
-def test_a_convolutional_network_gives_its_pooled_map(tmp_path):
+def test_features_of_a_convolutional_network_are_its_mean_feature_map(tmp_path):
     torch.manual_seed(0)
     model = ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1]))
     encoder = load_encoder(find_preset(saved(tmp_path, model)))
@@ -85,7 +85,7 @@ def test_a_convolutional_network_gives_its_pooled_map(tmp_path):
     assert encoder(TILES) == pytest.approx(expected.numpy(), abs=1e-5)
 
 
-def test_of_a_model_of_images_and_text_the_image_part_is_taken(tmp_path):
+def test_features_of_an_image_text_model_are_those_of_its_image_part(tmp_path):
     torch.manual_seed(0)
     config = CLIPConfig(text_config={**TINY, "vocab_size": 20}, vision_config={**TINY, **SIZES})
     model = CLIPModel(config)
@@ -97,21 +97,21 @@ def test_of_a_model_of_images_and_text_the_image_part_is_taken(tmp_path):
 
 def test_a_model_that_needs_code_from_its_repository_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "x", "auto_map": {"AutoModel": "modeling.X"}}))
-    with pytest.raises(EncoderError, match="refused, it needs Python code"):
+    with pytest.raises(EncoderError, match="refused, because it runs Python code"):
         find_preset(f"hf:{tmp_path}")
 
 
-def test_a_model_that_transformers_does_not_know_is_told(tmp_path):
+def test_a_model_type_unknown_to_transformers_is_reported(tmp_path):
     name = saved(tmp_path, Dinov2Model(Dinov2Config(**TINY, **SIZES)))
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "of-tomorrow"}))
-    with pytest.raises(EncoderError, match="no such vision model"):
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "from-the-future"}))
+    with pytest.raises(EncoderError, match="does not have this vision model"):
         load_encoder(find_preset(name))
 
 
-def test_without_an_image_processor_nothing_is_guessed(tmp_path):
+def test_an_incomplete_image_processor_is_refused(tmp_path):
     name = saved(tmp_path, Dinov2Model(Dinov2Config(**TINY, **SIZES)), size=None)
-    with pytest.raises(EncoderError, match="no size or no image_mean"):
+    with pytest.raises(EncoderError, match="lacks size or image_mean"):
         find_preset(name)
 
 
@@ -135,18 +135,18 @@ def test_a_torchscript_file_is_an_encoder(script, prefix):
     assert encoder(white) == pytest.approx(np.array([expected] * 3), abs=1e-5)
 
 
-def test_another_torchscript_file_under_the_same_name_is_another_encoder(script):
+def test_the_fingerprint_depends_on_the_content_of_the_torchscript_file(script):
     before = encoder_fingerprint(find_preset(f"torchscript:{script}"))
     torch.jit.save(torch.jit.script(nn.Sequential(Brightness(), nn.ReLU())), script)
     assert encoder_fingerprint(find_preset(f"torchscript:{script}")) != before
 
 
-def test_a_torchscript_file_takes_no_weights(script, tmp_path):
+def test_a_torchscript_file_accepts_no_weights(script, tmp_path):
     with pytest.raises(EncoderError, match="has its own weights"):
         load_encoder(find_preset(f"torchscript:{script}"), weights=script)
 
 
-def test_weights_alone_are_no_torchscript(tmp_path):
+def test_a_weights_file_is_not_accepted_as_torchscript(tmp_path):
     torch.save({"w": torch.ones(1)}, tmp_path / "weights.pt")
     with pytest.raises(EncoderError, match="not a TorchScript file") as caught:
         load_encoder(find_preset(f"torchscript:{tmp_path / 'weights.pt'}"))

@@ -1,4 +1,4 @@
-"""A user's Python file: documented, run, and part of what identifies the features."""
+"""Encoders that users define in a Python file."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class TileEncoder(torch.nn.Module):
 
 @pytest.fixture
 def own(tmp_path):
-    """Return a function that writes a file and says its name."""
+    """Return a function that writes a file and returns its name."""
 
     def write(text, name="own.py"):
         (tmp_path / name).write_text(text)
@@ -41,7 +41,7 @@ def own(tmp_path):
     return write
 
 
-def test_the_example_of_the_docs_gives_the_features_of_its_network(tmp_path):
+def test_the_example_in_the_docs_returns_the_features_of_its_network(tmp_path):
     torch.manual_seed(0)
     network = resnet18().eval()
     torch.save(network.state_dict(), tmp_path / "resnet18.pth")
@@ -56,23 +56,23 @@ def test_the_example_of_the_docs_gives_the_features_of_its_network(tmp_path):
     assert encoder(tiles) == pytest.approx(expected.numpy(), abs=1e-4)
 
 
-def test_the_class_says_which_tiles_it_is_for(own):
+def test_the_class_defines_which_tiles_it_accepts(own):
     preset = find_preset(own(BRIGHTNESS))
     assert (preset.dim, preset.resize, preset.tile_sizes, preset.mpps) == (3, 64, (64,), (0.5, 1.0))
     assert preset.mismatches(64, 0.5) == []
     assert len(preset.mismatches(224, 0.25)) == 2
 
 
-def test_tiles_are_normalised_as_the_class_says(own):
+def test_tiles_are_normalized_with_mean_and_std_of_the_class(own):
     encoder = load_encoder(find_preset(own(BRIGHTNESS)))
     assert encoder(np.full((2, 64, 64, 3), 51, np.uint8)) == pytest.approx(np.full((2, 3), 0.2), abs=1e-6)
 
 
-def test_a_changed_file_is_another_encoder(own):
+def test_the_fingerprint_depends_on_the_content_of_the_file(own):
     before = encoder_fingerprint(find_preset(own(BRIGHTNESS, "a.py")))
     same = encoder_fingerprint(find_preset(own(BRIGHTNESS, "b.py")))
     after = encoder_fingerprint(find_preset(own(BRIGHTNESS.replace("mean(dim", "amax(dim"), "c.py")))
-    assert before == same  # wherever it lies
+    assert before == same  # the path does not matter
     assert before != after
 
 
@@ -81,23 +81,23 @@ def test_a_changed_file_is_another_encoder(own):
     [
         ("import no_such_module\n", r"own\.py, line 1: ModuleNotFoundError"),
         ("x = 1\n", "no class TileEncoder"),
-        ("class TileEncoder: pass\n", "no class TileEncoder of torch.nn.Module"),
+        ("class TileEncoder: pass\n", "no class TileEncoder that extends torch.nn.Module"),
         (BRIGHTNESS.replace("    mpp = (0.5, 1.0)\n", ""), "TileEncoder has no `mpp`"),
         ("def broken(:\n", "SyntaxError"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_with_its_line(own, text, message):
+def test_an_unusable_file_is_reported_with_the_reason(own, text, message):
     with pytest.raises(EncoderError, match=message):
         find_preset(own(text))
 
 
-def test_a_fault_in_making_the_network_is_told_with_its_line(own):
+def test_an_error_in_the_constructor_is_reported_with_its_line(own):
     text = BRIGHTNESS.replace("super().__init__()", "super().__init__()\n        raise ValueError('no weights')")
     with pytest.raises(EncoderError, match=r"own\.py, line 13: ValueError: no weights"):
         load_encoder(find_preset(own(text)))
 
 
-def test_features_of_another_width_than_the_class_says_are_refused(own):
+def test_features_of_another_width_than_the_class_states_are_refused(own):
     with pytest.raises(EncoderError, match=r"features have shape \(3,\), expected \(7,\)"):
         load_encoder(find_preset(own(BRIGHTNESS.replace("width = 3", "width = 7"))))
 
@@ -108,7 +108,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "said", "hint"),
+    ("line", "message", "hint"),
     [
         (
             "return batch.mean(dim=(2, 3)) / (1 // 0)",
@@ -123,8 +123,8 @@ def test_a_missing_file_is_named(tmp_path):
         ),
     ],
 )
-def test_a_network_that_does_not_do_what_the_class_says_is_found_before_a_slide_is_read(own, line, said, hint):
+def test_a_broken_network_is_detected_before_a_slide_is_read(own, line, message, hint):
     text = BRIGHTNESS.replace("return batch.mean(dim=(2, 3))", line)
-    with pytest.raises(EncoderError, match=said) as caught:
+    with pytest.raises(EncoderError, match=message) as caught:
         load_encoder(find_preset(own(text)))
     assert hint in caught.value.hint

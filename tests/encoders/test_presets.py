@@ -1,4 +1,4 @@
-"""The table of encoders: networks of the published size, preprocessing of the published kind, close names."""
+"""The presets: size and preprocessing of the published networks, documentation, similar names."""
 
 import importlib.util
 import re
@@ -27,7 +27,7 @@ BIOPTIMUS = [(0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517)]
 HISTAI = [(0.7068, 0.5755, 0.722), (0.195, 0.2316, 0.1816)]
 LUNIT = [(0.70322989, 0.53606487, 0.66096631), (0.21716536, 0.26081574, 0.20723464)]
 BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
-TRANSFORMS = {  # resize, crop, interpolation, mean and deviation as the authors' code has them
+TRANSFORMS = {  # resize, crop, interpolation, mean and standard deviation in the authors' code
     "uni": (224, 224, BILINEAR, IMAGENET),
     "uni2-h": (224, 224, BILINEAR, IMAGENET),
     "conch": (448, 448, BICUBIC, CLIP),
@@ -56,7 +56,7 @@ presets = pytest.mark.parametrize("preset", ENCODER_PRESETS.values(), ids=lambda
 
 @presets
 def test_a_network_has_its_published_size_and_width(preset):
-    """On torch's meta device: shapes without memory."""
+    """The meta device of torch computes shapes without allocating memory."""
     with torch.device("meta"):
         network = build_network(preset).eval()
         pixels = torch.empty(2, 3, preset.input_size, preset.input_size)
@@ -67,19 +67,19 @@ def test_a_network_has_its_published_size_and_width(preset):
         assert millions == pytest.approx(preset.parameters, rel=0.02)
 
 
-FACTS = ("resize", "input_size", "interpolation", "mean", "std")
+PREPROCESSING = ("resize", "input_size", "interpolation", "mean", "std")
 
 
-class Sees(nn.Module):
-    """Stands in for a network: gives the pixels it is shown."""
+class RecordsPixels(nn.Module):
+    """Stand-in network that records its input."""
 
     def forward(self, pixels):
-        self.seen = pixels
+        self.pixels = pixels
         return pixels.flatten(1)[:, :1]
 
 
 @presets
-def test_pixels_reach_the_network_as_pillow_would_prepare_them(preset):
+def test_preprocessing_agrees_with_pillow(preset):
     resize, crop, interpolation, (mean, std) = TRANSFORMS[preset.name]
     y, x = np.mgrid[:300, :300]
     tile = np.stack([x * 255 // 299, y * 255 // 299, (np.sin(x / 9) * np.cos(y / 7) + 1) * 127], -1).astype(np.uint8)
@@ -87,22 +87,22 @@ def test_pixels_reach_the_network_as_pillow_would_prepare_them(preset):
     picture = Image.fromarray(tile).resize((resize, resize), interpolation)
     picture = picture.crop((margin, margin, margin + crop, margin + crop))
     expected = (np.asarray(picture) / 255 - mean) / std
-    network = Sees()
-    plain = Preset(preset.name, "stand-in", 1, **{fact: getattr(preset, fact) for fact in FACTS})
-    Encoder(network, plain, weights_fingerprint="w", device="cpu", precision="fp32")(tile[None])
-    seen = network.seen[0].permute(1, 2, 0).numpy()
-    assert seen.shape == expected.shape
-    assert np.abs(seen - expected).max() <= 1.01 / 255 / min(std)  # Pillow rounds between rows and columns
+    network = RecordsPixels()
+    stand_in = Preset(preset.name, "stand-in", 1, **{name: getattr(preset, name) for name in PREPROCESSING})
+    Encoder(network, stand_in, weights_fingerprint="w", device="cpu", precision="fp32")(tile[None])
+    pixels = network.pixels[0].permute(1, 2, 0).numpy()
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels - expected).max() <= 1.01 / 255 / min(std)  # Pillow rounds between rows and columns
 
 
 @presets
-def test_every_encoder_names_its_licence_page_paper_and_where_its_facts_were_read(preset):
+def test_every_preset_has_a_license_a_page_a_paper_and_sources(preset):
     assert preset.licence
     assert all(address.startswith("https://") for address in (preset.card, preset.paper, *preset.read_in))
     assert preset.read_in
 
 
-def test_an_encoder_says_which_tiles_it_was_not_trained_for():
+def test_tiles_that_differ_from_training_are_reported():
     preset = Preset("p", "a", 3, tile_sizes=(224,), mpps=(0.5,))
     assert preset.mismatches(224, 0.52) == []
     assert len(preset.mismatches(256, 1.0)) == 2
@@ -111,13 +111,13 @@ def test_an_encoder_says_which_tiles_it_was_not_trained_for():
 @pytest.mark.parametrize(
     ("name", "hint"), [("efficientnet-lite0", "efficientnet-lite0-imagenet"), ("timm:resnet5O", "timm:resnet50")]
 )
-def test_an_unknown_encoder_is_answered_with_a_close_one(name, hint):
+def test_the_error_for_an_unknown_encoder_suggests_a_similar_name(name, hint):
     with pytest.raises(EncoderError) as caught:
         find_preset(name)
     assert hint in caught.value.hint
 
 
-def test_the_table_in_the_docs_is_what_the_presets_render():
+def test_the_table_in_the_docs_is_up_to_date():
     spec = importlib.util.spec_from_file_location("render_encoders", DOCS / "render_encoders.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
@@ -134,8 +134,8 @@ QUICK = "h0-mini phikon hibou-b kaiko-vits16 kaiko-vits8 lunit-vits16 plip ctran
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", [ENCODER_PRESETS[name] for name in QUICK.split()], ids=lambda preset: preset.name)
-def test_a_network_of_true_size_turns_tiles_into_finite_features_whatever_the_batch(preset, tmp_path):
-    """With random weights, for the networks that a processor encodes in seconds."""
+def test_full_size_networks_return_finite_features_for_any_batch_size(preset, tmp_path):
+    """Uses random weights and networks that need only seconds on a CPU."""
     torch.manual_seed(0)
     path = tmp_path / "random.safetensors"
     save_file({name: value.clone() for name, value in build_network(preset).state_dict().items()}, path)

@@ -1,9 +1,9 @@
-"""Weights as the authors publish them find their place, and give what the authors' own code gives for them.
+"""Weights in the published layouts load completely and give the features of the authors' own code.
 
-Expected values: the first features that the code of https://github.com/mahmoodlab/CONCH, mahmoodlab/TRIDENT
-(CONCH 1.5), lilab-stanford/MUSK, KatherLab/STAMP (CTransPath) and HistAI/hibou (its DINOv2, for Hibou, Midnight,
-Phikon-v2, GPFM and DINOv2) gave on 24 November 2026 for the weights and the picture of `published_layouts`, in
-networks of two blocks. Published weights themselves could not be had.
+The expected values are the first features that the authors' code returned on 24 November 2026 for the weights
+and the picture of `published_layouts`, in networks of two blocks: https://github.com/mahmoodlab/CONCH,
+mahmoodlab/TRIDENT (CONCH 1.5), lilab-stanford/MUSK, KatherLab/STAMP (CTransPath) and HistAI/hibou (its DINOv2,
+for Hibou, Midnight, Phikon-v2, GPFM and DINOv2). The published weights themselves were not available.
 """
 
 from dataclasses import replace
@@ -24,9 +24,9 @@ TINY_DINO = {"embed_dim": 48, "depth": 2, "num_heads": 2}
 TINY_HF = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14, "image_size": 28}
 
 
-def features_of(name, options, state, folder, size, **facts):
-    """Return the features of `published.picture` from the tiny form of the preset ``name``, loaded from a file."""
-    preset = replace(ENCODER_PRESETS[name], options=options, **facts)
+def features_of(name, options, state, folder, size, **fields):
+    """Return the features of `published.picture` from a tiny version of the preset ``name``, loaded from a file."""
+    preset = replace(ENCODER_PRESETS[name], options=options, **fields)
     save_file({key: value.contiguous() for key, value in state.items()}, folder / "published.safetensors")
     network = load_network(preset, folder / "published.safetensors").eval()
     with torch.no_grad():
@@ -42,7 +42,7 @@ def test_conch(tmp_path):
     assert starts_with(features, [-1.36003, -0.07956, 1.67497, 1.04975, -0.83693, -0.81343])
 
 
-def test_conch_1_5_enlarges_the_position_embeddings_as_its_authors_do(tmp_path):
+def test_conch_1_5_resizes_position_embeddings_as_its_authors_do(tmp_path):
     options = {"img_size": 64, "init_values": 1e-6, **TINY_VIT}
     features = features_of("conch-1.5", options, published.conch_1_5(), tmp_path, 64, dim=16)
     assert starts_with(features, [1.17721, 0.75688, -0.87918, -1.39245, -0.07391, 1.29823])
@@ -79,12 +79,16 @@ def test_hibou(tmp_path):
     ("size", "expected"),
     [
         (28, [0.30625, 0.56873, 1.61120, -0.76272, -0.57548, -1.08910]),
-        (56, [0.29333, 0.54350, 1.64946, -0.75823, -0.48099, -1.00506]),  # not the size of its position embeddings
+        (56, [0.29333, 0.54350, 1.64946, -0.75823, -0.48099, -1.00506]),  # position embeddings are resized
     ],
 )
 def test_midnight(tmp_path, size, expected):
     state = published.in_transformers_names(published.dinov2(swiglu=True))
-    options = {**ENCODER_PRESETS["midnight-12k"].options, **TINY_HF, "image_size": 42}  # the file tells which it is
+    options = {
+        **ENCODER_PRESETS["midnight-12k"].options,
+        **TINY_HF,
+        "image_size": 42,
+    }  # the weights file determines the true size
     assert starts_with(features_of("midnight-12k", options, state, tmp_path, size), expected)
 
 
@@ -95,22 +99,22 @@ def test_gpfm_from_the_teacher_of_a_training_run(tmp_path):
     assert starts_with(features, [1.41687, 0.49760, 0.73872, -1.21244, 0.75441, -1.41604])
 
 
-def test_dinov2_at_the_size_of_a_tile(tmp_path):
+def test_dinov2_with_resized_position_embeddings(tmp_path):
     features = features_of("dinov2-base", {"img_size": 56, **TINY_DINO}, published.dinov2(), tmp_path, 56)
     assert starts_with(features, [0.44343, 0.56003, 0.87257, 0.13611, -0.97025, -0.37302])
 
 
 def test_phikon_v2_is_the_dinov2_of_transformers(tmp_path):
-    """Position embeddings fit, so that it gives the same as timm's DINOv2 with the same weights."""
+    """The position embeddings fit, so the features equal those of timm's DINOv2 with the same weights."""
     state = published.dinov2()
     options = {**ENCODER_PRESETS["phikon-v2"].options, **TINY_HF}
-    found = features_of("phikon-v2", options, published.in_transformers_names(state), tmp_path, 28)
+    features = features_of("phikon-v2", options, published.in_transformers_names(state), tmp_path, 28)
     expected = features_of("dinov2-base", {"img_size": 28, **TINY_DINO}, state, tmp_path, 28)
-    assert found == pytest.approx(expected.numpy(), abs=2e-5)
+    assert features == pytest.approx(expected.numpy(), abs=2e-5)
 
 
 def test_phikon_is_a_plain_vision_transformer(tmp_path):
-    """Under the names of the releases of transformers it was saved with; expected from timm's network."""
+    """The weights have the names of older transformers releases; timm's network gives the expected features."""
     state = published.filled(published.vit(48, 5, 14))
     network = timm.create_model("vit_base_patch16_224", img_size=28, patch_size=14, num_classes=0, **TINY_DINO)
     network.load_state_dict(state)
@@ -140,12 +144,12 @@ def test_plip_gives_the_image_features_of_clip(tmp_path):
         expected = clip.get_image_features(pixel_values=published.picture(28))
     expected = getattr(expected, "pooler_output", expected)[0]
     state = {**clip.state_dict(), "vision_model.embeddings.position_ids": torch.arange(5)[None]}
-    found = features_of("plip", {**vision, "projection_dim": 16}, state, tmp_path, 28, dim=16)
-    assert found == pytest.approx(expected.numpy(), abs=1e-5)
+    features = features_of("plip", {**vision, "projection_dim": 16}, state, tmp_path, 28, dim=16)
+    assert features == pytest.approx(expected.numpy(), abs=1e-5)
 
 
-def test_keep_projects_and_has_length_one(tmp_path):
-    """Its file has the layer scales under transformers' name, without the text tower's use."""
+def test_keep_projects_and_normalizes_its_features(tmp_path):
+    """The published file names the layer scales as transformers does and also contains the text tower."""
     torch.manual_seed(0)
     trunk = published.filled(published.vit(32, 5, 16, prefix="visual.", layer_scale=True))
     head = published.filled({**published.linear("visual_head.0", 8, 32), **published.linear("visual_head.2", 8, 8)})
@@ -159,11 +163,11 @@ def test_keep_projects_and_has_length_one(tmp_path):
     expected = expected / expected.square().sum().sqrt()
     saved = {name.replace(".gamma", ".weight"): value for name, value in trunk.items()}
     state = {**saved, **head, "text.embeddings.word_embeddings.weight": torch.ones(3, 3), "logit_scale": torch.ones(())}
-    found = features_of("keep", {"img_size": 32, "init_values": 1e-5, **TINY_VIT}, state, tmp_path, 32, dim=8)
-    assert found == pytest.approx(expected.numpy(), abs=1e-5)
+    features = features_of("keep", {"img_size": 32, "init_values": 1e-5, **TINY_VIT}, state, tmp_path, 32, dim=8)
+    assert features == pytest.approx(expected.numpy(), abs=1e-5)
 
 
-def test_the_truncated_resnet_is_the_mean_of_its_third_stage(tmp_path):
+def test_features_of_the_truncated_resnet_are_the_mean_of_its_third_stage(tmp_path):
     torch.manual_seed(0)
     network = timm.create_model("resnet50", pretrained=False).eval()
     with torch.no_grad():
@@ -173,23 +177,23 @@ def test_the_truncated_resnet_is_the_mean_of_its_third_stage(tmp_path):
             )
         )
     options = ENCODER_PRESETS["resnet50-trunc"].options
-    found = features_of("resnet50-trunc", options, network.state_dict(), tmp_path, 64)
-    assert found == pytest.approx(stage3.mean(dim=(2, 3))[0].numpy(), abs=1e-5)
+    features = features_of("resnet50-trunc", options, network.state_dict(), tmp_path, 64)
+    assert features == pytest.approx(stage3.mean(dim=(2, 3))[0].numpy(), abs=1e-5)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.", "teacher.backbone.", "_orig_mod."])
-def test_prefixes_of_training_runs_are_taken_off(tmp_path, prefix):
+def test_prefixes_of_training_checkpoints_are_removed(tmp_path, prefix):
     state = {prefix + name: value for name, value in published.dinov2(chunks=2).items()}
     features = features_of("gpfm", {"img_size": 28, "init_values": 1e-5, **TINY_DINO}, state, tmp_path, 28)
     assert starts_with(features, [1.41687, 0.49760, 0.73872])
 
 
-@pytest.mark.parametrize("fault", ["missing", "left over", "size mismatch"])
-def test_transformers_weights_that_do_not_fit_are_refused(tmp_path, fault):
+@pytest.mark.parametrize("problem", ["missing", "left over", "size mismatch"])
+def test_transformers_weights_that_do_not_fit_are_refused(tmp_path, problem):
     state = published.in_transformers_names(published.dinov2())
-    if fault == "missing":
+    if problem == "missing":
         del state["encoder.layer.1.layer_scale1.lambda1"]
-    elif fault == "left over":
+    elif problem == "left over":
         state["encoder.layer.7.layer_scale1.lambda1"] = torch.ones(48)
     else:
         state["layernorm.weight"] = torch.ones(47)

@@ -1,4 +1,4 @@
-"""Weights: found or explained, read without running code, fitted whole."""
+"""Weights are found, read without running code, and loaded completely."""
 
 import pickle
 
@@ -24,7 +24,7 @@ def state():
     return timm.create_model("test_resnet", pretrained=False, num_classes=0).state_dict()
 
 
-def test_weights_of_a_file_are_the_networks(tmp_path, state):
+def test_the_network_has_the_weights_of_the_file(tmp_path, state):
     save_file(state, tmp_path / "tiny.safetensors")
     network = load_encoder(TINY, weights=tmp_path / "tiny.safetensors")._network
     assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
@@ -45,10 +45,10 @@ class Bomb:
         return (open, (str(self.path), "w"))
 
 
-@pytest.mark.parametrize("how", ["torch", "pickle"])
-def test_a_file_with_code_in_it_is_refused_and_not_run(tmp_path, how):
+@pytest.mark.parametrize("file_format", ["torch", "pickle"])
+def test_a_file_that_contains_code_is_refused_and_not_run(tmp_path, file_format):
     victim, path = tmp_path / "victim", tmp_path / "evil.pth"
-    if how == "torch":
+    if file_format == "torch":
         torch.save({"w": Bomb(victim)}, path)
     else:
         path.write_bytes(pickle.dumps(Bomb(victim), protocol=4))
@@ -58,20 +58,20 @@ def test_a_file_with_code_in_it_is_refused_and_not_run(tmp_path, how):
 
 
 @pytest.mark.parametrize("name", ["cut.safetensors", "cut.pth"])
-def test_a_damaged_file_is_named(tmp_path, name):
+def test_the_error_for_a_damaged_file_names_it(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x80\x02 not weights")
     with pytest.raises(EncoderError, match=name):
         read_weights(tmp_path / name)
 
 
-def test_weights_of_another_network_are_refused_before_any_slide(tmp_path):
+def test_weights_of_another_network_are_refused(tmp_path):
     other = timm.create_model("test_vit", pretrained=False, num_classes=0).state_dict()
     save_file(other, tmp_path / "other.safetensors")
     with pytest.raises(EncoderError, match="these are not the weights of tiny"):
         load_encoder(TINY, weights=tmp_path / "other.safetensors")
 
 
-def test_a_weight_of_another_shape_is_named(tmp_path, state):
+def test_a_weight_of_another_shape_is_refused(tmp_path, state):
     name = next(name for name, value in state.items() if value.ndim == 4)
     state[name] = state[name][:1]
     save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "odd.safetensors")
@@ -79,5 +79,5 @@ def test_a_weight_of_another_shape_is_named(tmp_path, state):
         load_encoder(TINY, weights=tmp_path / "odd.safetensors")
 
 
-def test_the_packaged_weights_are_on_this_machine():
+def test_the_weights_of_the_default_encoder_are_installed():
     assert weights.find_weights(find_preset(EmbedSettings.encoder)).is_file()
