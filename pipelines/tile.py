@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_batch, run_with
 from pipelines.core.batch.on_ray import OnRay
-from pipelines.core.cohort import CohortSlide, read_cohort, restricted
+from pipelines.core.cohort import CohortSlide, read_cohort, slides_in_cohort
 from pipelines.core.errors import SettingsError
 from pipelines.core.files import file_fingerprint
 from pipelines.core.folder import claim_folder, refuse_other_settings, update_table
@@ -51,7 +51,7 @@ class TileInputs:
         """
         selection.require_only("five tile", "cohort", "only_failed", "shard", "overwrite")
         slides = read_cohort(self.slides) if isinstance(self.slides, Path) else list(self.slides)
-        slides = restricted(slides, selection.cohort)
+        slides = slides_in_cohort(slides, selection.cohort)
         if selection.only_failed:
             slides = only(slides, failed_ids(TILED_SLIDES, out / "slides.parquet"))
         return selection.shard.of(slides)

@@ -1,4 +1,4 @@
-"""A small tiled slide and stand-ins for encoders whose features are known, for tests of `five embed`."""
+"""A small tiled slide and stand-in encoders with known features, for tests of `five embed`."""
 
 from pathlib import Path
 
@@ -16,28 +16,28 @@ TILING = TileSettings(tile_size=112, min_focus=0)
 
 
 class StandIn:
-    """Stands in for an encoder: a colour of each tile, so that expected features are known."""
+    """Stand-in encoder that returns a color of each tile."""
 
     fingerprint, device, precision, dim, largest_batch = "c0105", "cpu", "fp32", 3, None
 
-    def __init__(self, name, colour):
-        self.preset, self._colour = Preset(name, "none", 3), colour
+    def __init__(self, name, color):
+        self.preset, self._color = Preset(name, "none", 3), color
 
     def __call__(self, tiles):
-        return self._colour(tiles).astype(np.float32)
+        return self._color(tiles).astype(np.float32)
 
 
 STAND_INS = {
-    "mean-colour": StandIn("mean-colour", lambda tiles: tiles.mean(axis=(1, 2))),
+    "mean-color": StandIn("mean-color", lambda tiles: tiles.mean(axis=(1, 2))),
     "first-pixel": StandIn("first-pixel", lambda tiles: tiles[:, 0, 0]),
 }
 
 
 def use_stand_ins(monkeypatch):
-    """Have `five embed` find the stand-ins by name; the default encoder is the mean colour."""
+    """Make `five embed` use the stand-ins; any other encoder name gives the mean color."""
 
     def find(name):
-        return STAND_INS.get(name, STAND_INS["mean-colour"]).preset
+        return STAND_INS.get(name, STAND_INS["mean-color"]).preset
 
     monkeypatch.setattr("pipelines.encoders.feature_folder.find_preset", find)
     monkeypatch.setattr("pipelines.encoders.encoder.encoder_fingerprint", lambda preset, weights: preset.name)
@@ -45,7 +45,7 @@ def use_stand_ins(monkeypatch):
 
 
 def tile_slides(folder: Path, names) -> Path:
-    """Write slides of the drawing ``TISSUE`` and tile them; return the folder of tiles."""
+    """Write slides that show ``TISSUE``, tile them, and return the folder of tiles."""
     slides = [CohortSlide(name, write_lossless_slide(folder / f"slides/{name}.tif", TISSUE, 0.5)) for name in names]
     tile(TileInputs(slides), folder / "tiles", TILING)
     return folder / "tiles"

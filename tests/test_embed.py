@@ -1,4 +1,4 @@
-"""The stage: tiles in, feature files out that other tools read as they are."""
+"""The stage `five embed`: features, file layout, reruns and errors."""
 
 import shutil
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from tests.slide_files import GLASS, destroy_tile, write_lossless_slide
 
 
 @pytest.fixture
-def mean_colour(monkeypatch):
+def mean_color(monkeypatch):
     use_stand_ins(monkeypatch)
 
 
@@ -43,7 +43,7 @@ def tiles(tmp_path):
     return tmp_path / "tiles"
 
 
-def test_every_kept_tile_has_the_features_of_its_own_pixels(tiles, tmp_path, mean_colour):
+def test_every_kept_tile_has_the_features_of_its_pixels(tiles, tmp_path, mean_color):
     embed(
         EmbedInputs(tiles),
         tmp_path / "features",
@@ -57,7 +57,7 @@ def test_every_kept_tile_has_the_features_of_its_own_pixels(tiles, tmp_path, mea
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (5, 3), (64, 2)])
-def test_features_do_not_depend_on_batches_and_threads(tiles, tmp_path, mean_colour, batch_size, workers):
+def test_features_do_not_depend_on_batch_size_and_threads(tiles, tmp_path, mean_color, batch_size, workers):
     settings = EmbedSettings(dtype="float32")
     embed(EmbedInputs(tiles), tmp_path / "one", settings, resources=EmbedResources(workers=1, batch_size=16))
     embed(
@@ -68,7 +68,7 @@ def test_features_do_not_depend_on_batches_and_threads(tiles, tmp_path, mean_col
     assert np.array_equal(one.coords, two.coords)
 
 
-def test_other_tools_find_what_they_document(tiles, tmp_path, mean_colour):
+def test_files_have_the_layout_that_other_tools_expect(tiles, tmp_path, mean_color):
     """TRIDENT and TITAN need attributes of `coords`; CLAM needs `features` and integer `coords`."""
     embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings())
     with h5py.File(tmp_path / "features/d/a.h5") as h5:
@@ -84,7 +84,7 @@ def test_other_tools_find_what_they_document(tiles, tmp_path, mean_colour):
     assert attributes["name"] == "d/a"
 
 
-def test_an_empty_slide_is_a_success_and_a_failed_one_is_left_out(tiles, tmp_path, mean_colour):
+def test_empty_slides_are_recorded_and_failed_slides_are_left_out(tiles, tmp_path, mean_color):
     summary = embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings())
     rows = {row["slide_id"]: row for row in EMBEDDED_SLIDES.read_rows(tmp_path / "features/slides.parquet")}
     assert {name: row["status"] for name, row in rows.items()} == {"d/a": "ok", "blank": "empty"}
@@ -93,28 +93,26 @@ def test_an_empty_slide_is_a_success_and_a_failed_one_is_left_out(tiles, tmp_pat
     assert summary.facts["slides_left_out"] == 1
 
 
-def test_a_rerun_keeps_what_is_there_and_makes_what_is_missing(tiles, tmp_path, mean_colour):
+def test_a_rerun_keeps_current_files_and_replaces_damaged_ones(tiles, tmp_path, mean_color):
     out = tmp_path / "features"
     embed(EmbedInputs(tiles), out, EmbedSettings())
     before = (out / "blank.h5").stat().st_mtime_ns
-    (out / "d/a.h5").write_bytes((out / "d/a.h5").read_bytes()[:500])  # as if a disk had failed
+    (out / "d/a.h5").write_bytes((out / "d/a.h5").read_bytes()[:500])  # a damaged file
     summary = embed(EmbedInputs(tiles), out, EmbedSettings())
     assert [result.outcome for result in summary.results] == [Outcome.DONE, Outcome.KEPT]
     assert (out / "blank.h5").stat().st_mtime_ns == before
     assert len(read_bag(out / "d/a.h5").coords) == len(kept_corners(tiles, "d/a"))
 
 
-def test_slides_that_another_process_held_for_a_while_are_embedded_in_the_end(
-    tiles, tmp_path, mean_colour, monkeypatch
-):
-    """The other process lets go of a slide without having made it, after the others were made here."""
+def test_slides_that_another_process_locked_temporarily_are_embedded_later(tiles, tmp_path, mean_color, monkeypatch):
+    """The other process releases a slide without embedding it, after this process has embedded the others."""
     write_lossless_slide(tmp_path / "slides/z.tif", TISSUE, 0.5)
     tile(TileInputs([CohortSlide("z", tmp_path / "slides/z.tif")]), tmp_path / "tiles", TILING)
-    held = {"d/a"}
+    locked = {"d/a"}
 
     @contextmanager
     def item_lock(path, **_):
-        yield not (path.name == "d__a.lock" and held and held.pop())
+        yield not (path.name == "d__a.lock" and locked and locked.pop())
 
     monkeypatch.setattr("pipelines.core.batch.isolation.item_lock", item_lock)
     embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings())
@@ -123,14 +121,14 @@ def test_slides_that_another_process_held_for_a_while_are_embedded_in_the_end(
     assert len(read_bag(tmp_path / "features/d/a.h5").features) == len(kept_corners(tiles, "d/a"))
 
 
-def test_what_another_process_made_meanwhile_is_kept(tiles, tmp_path, mean_colour, monkeypatch):
+def test_features_that_another_process_made_meanwhile_are_kept(tiles, tmp_path, mean_color, monkeypatch):
     out = tmp_path / "features"
     embed(EmbedInputs(tiles), tmp_path / "other", EmbedSettings())
 
     @contextmanager
     def item_lock(path, **_):
         (out / "d").mkdir(exist_ok=True)
-        shutil.copy(tmp_path / "other/d/a.h5", out / "d/a.h5")  # made between our look and our turn
+        shutil.copy(tmp_path / "other/d/a.h5", out / "d/a.h5")  # made after this run checked the slide
         yield True
 
     monkeypatch.setattr("pipelines.core.batch.isolation.item_lock", item_lock)
@@ -138,22 +136,22 @@ def test_what_another_process_made_meanwhile_is_kept(tiles, tmp_path, mean_colou
     assert outcomes == {"d/a": Outcome.KEPT, "blank": Outcome.EMPTY}
 
 
-def test_tiles_that_cannot_be_read_are_counted_and_never_white(tiles, tmp_path, mean_colour):
+def test_unreadable_tiles_are_counted_and_left_out(tiles, tmp_path, mean_color):
     destroyed = 1 * 5 + 2  # the stored tile of x 512..767, y 256..511
     destroy_jpeg_slide(tmp_path / "slides/a.tif", destroyed)
-    tile_rows = kept_corners(tiles, "d/a")
-    hit = [(x, y) for x, y in tile_rows if x + 112 > 512 and x < 768 and y + 112 > 256 and y < 512]
+    corners = kept_corners(tiles, "d/a")
+    unreadable = [(x, y) for x, y in corners if x + 112 > 512 and x < 768 and y + 112 > 256 and y < 512]
     embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings(dtype="float32"))
     bag = read_bag(tmp_path / "features/d/a.h5")
     row = EMBEDDED_SLIDES.read_rows(tmp_path / "features/slides.parquet")[0]
-    assert hit
-    assert row["n_unreadable"] == len(hit)
-    assert not set(hit) & {tuple(corner) for corner in bag.coords.tolist()}
-    assert len(bag.coords) == len(tile_rows) - len(hit)
+    assert unreadable
+    assert row["n_unreadable"] == len(unreadable)
+    assert not set(unreadable) & {tuple(corner) for corner in bag.coords.tolist()}
+    assert len(bag.coords) == len(corners) - len(unreadable)
 
 
 def destroy_jpeg_slide(path, index):
-    """Replace the slide by the same pixels as JPEG, one stored tile of it destroyed."""
+    """Replace the slide with a JPEG version in which one stored tile is destroyed."""
     from pipelines.synthetic.slide_file import write_pyramidal_slide
 
     path.unlink()
@@ -161,24 +159,24 @@ def destroy_jpeg_slide(path, index):
     destroy_tile(path, 0, index)
 
 
-def test_features_of_another_encoder_in_the_folder_are_noticed(tiles, tmp_path, mean_colour):
+def test_a_folder_with_features_of_another_encoder_is_refused(tiles, tmp_path, mean_color):
     embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings())
     with pytest.raises(ChangedSettingsError, match="encoder"):
         embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings(encoder="timm:resnet50"))
 
 
-def test_useless_features_fail_the_slide_and_say_so(tiles, tmp_path, mean_colour, monkeypatch):
-    monkeypatch.setattr(STAND_INS["mean-colour"], "_colour", lambda tiles: np.full((len(tiles), 3), np.nan))
+def test_features_that_are_not_finite_fail_the_slide(tiles, tmp_path, mean_color, monkeypatch):
+    monkeypatch.setattr(STAND_INS["mean-color"], "_color", lambda tiles: np.full((len(tiles), 3), np.nan))
     summary = embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings())
     assert [result.item_id for result in summary.failures] == ["d/a"]
     assert "not finite" in summary.failures[0].error
     assert not (tmp_path / "features/d/a.h5").exists()
 
 
-def test_tiles_the_encoder_was_not_trained_for_need_a_word(tiles, tmp_path, monkeypatch):
+def test_tiles_the_encoder_was_not_trained_on_need_allow_mismatch(tiles, tmp_path, monkeypatch):
     picky = Preset("picky", "test_resnet", 0, tile_sizes=(224,), mpps=(0.25,))
     monkeypatch.setattr("pipelines.encoders.feature_folder.find_preset", lambda name: picky)
-    for stage in (embed, plan):  # and that without weights, which are not on this machine
+    for stage in (embed, plan):  # both refuse before they look for weights
         with pytest.raises(EncoderError, match=r"trained for 224 px; tiles have 0\.5 microns per pixel") as caught:
             stage(tiles, tmp_path / "features", EmbedSettings())
         assert "--allow-mismatch" in caught.value.hint

@@ -1,4 +1,4 @@
-"""What one pass over the pixels makes: features of several encoders, pictures, and only what is asked for."""
+"""Outputs of one pass over the pixels: features of several encoders, and pictures; partial runs."""
 
 import json
 import zipfile
@@ -38,7 +38,7 @@ def stand_ins(monkeypatch):
     use_stand_ins(monkeypatch)
 
 
-def no_loading(monkeypatch):
+def forbid_loading(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("an encoder was loaded")
 
@@ -49,7 +49,7 @@ def table(folder):
     return {row["slide_id"]: row for row in EMBEDDED_SLIDES.read_rows(folder / "slides.parquet")}
 
 
-def test_several_encoders_give_what_each_gives_alone(tiles, tmp_path, stand_ins):
+def test_several_encoders_return_the_same_features_as_each_alone(tiles, tmp_path, stand_ins):
     embed(EmbedInputs(tiles), tmp_path / "both", BOTH, resources=EmbedResources(batch_size=7))
     for settings in BOTH:
         embed(EmbedInputs(tiles), tmp_path / settings.encoder, settings)
@@ -60,7 +60,7 @@ def test_several_encoders_give_what_each_gives_alone(tiles, tmp_path, stand_ins)
         assert {name: row["encoder"] for name, row in table(together).items()} == dict.fromkeys("abc", settings.encoder)
 
 
-def test_each_folder_is_that_of_its_encoder_and_kept_by_a_run_with_it_alone(tiles, tmp_path, stand_ins):
+def test_the_folder_of_one_encoder_is_current_for_a_run_with_that_encoder_alone(tiles, tmp_path, stand_ins):
     embed(EmbedInputs(tiles), tmp_path, BOTH)
     summary = embed(EmbedInputs(tiles), tmp_path / "first-pixel", BOTH[1])
     assert {result.outcome for result in summary.results} == {Outcome.KEPT}
@@ -69,11 +69,11 @@ def test_each_folder_is_that_of_its_encoder_and_kept_by_a_run_with_it_alone(tile
 def test_each_tile_is_read_once_for_all_encoders_and_pictures(tiles, tmp_path, stand_ins, monkeypatch):
     read, original = Counter(), Slide.read_tile
 
-    def counted(self, x, y, *sizes):
+    def counting(self, x, y, *sizes):
         read[self.path.stem, x, y] += 1
         return original(self, x, y, *sizes)
 
-    monkeypatch.setattr(Slide, "read_tile", counted)
+    monkeypatch.setattr(Slide, "read_tile", counting)
     embed(EmbedInputs(tiles), tmp_path, BOTH, pictures=PictureSettings("jpg"))
     assert read == {(name, x, y): 1 for name in "abc" for x, y in kept_corners(tiles, name)}
 
@@ -81,7 +81,7 @@ def test_each_tile_is_read_once_for_all_encoders_and_pictures(tiles, tmp_path, s
 def test_only_the_encoder_whose_features_are_missing_runs(tiles, tmp_path, stand_ins, monkeypatch):
     embed(EmbedInputs(tiles), tmp_path, BOTH)
     (tmp_path / "first-pixel/b.h5").unlink()
-    before = (tmp_path / "mean-colour/b.h5").stat().st_mtime_ns
+    before = (tmp_path / "mean-color/b.h5").stat().st_mtime_ns
     loaded = []
     monkeypatch.setattr(
         "pipelines.encoders.encoder.load_encoder",
@@ -90,17 +90,17 @@ def test_only_the_encoder_whose_features_are_missing_runs(tiles, tmp_path, stand
     summary = embed(EmbedInputs(tiles), tmp_path, BOTH)
     assert loaded == ["first-pixel"]
     assert summary.counts["done"] == 1
-    assert (tmp_path / "mean-colour/b.h5").stat().st_mtime_ns == before
-    assert set(table(tmp_path / "mean-colour")) == set("abc")
+    assert (tmp_path / "mean-color/b.h5").stat().st_mtime_ns == before
+    assert set(table(tmp_path / "mean-color")) == set("abc")
 
 
-def test_nothing_is_loaded_where_all_is_current(tiles, tmp_path, stand_ins, monkeypatch):
+def test_no_encoder_is_loaded_if_all_features_are_current(tiles, tmp_path, stand_ins, monkeypatch):
     embed(EmbedInputs(tiles), tmp_path, BOTH)
-    no_loading(monkeypatch)
-    seen = []
-    summary = embed(EmbedInputs(tiles), tmp_path, BOTH, on_result=seen.append)
+    forbid_loading(monkeypatch)
+    reported = []
+    summary = embed(EmbedInputs(tiles), tmp_path, BOTH, on_result=reported.append)
     assert summary.counts["kept"] == 3
-    assert [(result.item_id, result.total) for result in seen] == [("a", 3), ("b", 3), ("c", 3)]
+    assert [(result.item_id, result.total) for result in reported] == [("a", 3), ("b", 3), ("c", 3)]
 
 
 def test_an_encoder_named_twice_is_refused(tiles, tmp_path):
@@ -109,7 +109,7 @@ def test_an_encoder_named_twice_is_refused(tiles, tmp_path):
 
 
 @pytest.mark.parametrize("format", ["jpg", "webp"])
-def test_pictures_show_the_tiles_and_bear_their_corners(tiles, tmp_path, stand_ins, format):
+def test_pictures_show_the_tiles_and_are_named_after_their_corners(tiles, tmp_path, stand_ins, format):
     embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), pictures=PictureSettings(format, quality=95))
     with zipfile.ZipFile(tmp_path / "patches/a.zip") as archive:
         corners = [f"{x}_{y}.{format}" for x, y in kept_corners(tiles, "a")]
@@ -119,22 +119,22 @@ def test_pictures_show_the_tiles_and_bear_their_corners(tiles, tmp_path, stand_i
         picture = cv2.imdecode(np.frombuffer(archive.read(corners[5]), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     tile = TISSUE[y : y + 112, x : x + 112]
     assert picture.shape == tile.shape
-    assert np.abs(picture.mean((0, 1)) - tile.mean((0, 1))).max() < 2  # red and blue are not exchanged
-    assert np.abs(picture.astype(int) - tile).mean() < 12  # hard edges, chroma subsampled
+    assert np.abs(picture.mean((0, 1)) - tile.mean((0, 1))).max() < 2  # red and blue are not swapped
+    assert np.abs(picture.astype(int) - tile).mean() < 12  # hard edges with chroma subsampling
 
 
-def test_pictures_can_be_asked_for_later_and_load_no_encoder(tiles, tmp_path, stand_ins, monkeypatch):
+def test_pictures_can_be_added_later_without_loading_an_encoder(tiles, tmp_path, stand_ins, monkeypatch):
     embed(EmbedInputs(tiles), tmp_path, EmbedSettings())
-    no_loading(monkeypatch)
+    forbid_loading(monkeypatch)
     embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
-    made = (tmp_path / "patches/a.zip").stat().st_mtime_ns
+    before = (tmp_path / "patches/a.zip").stat().st_mtime_ns
     summary = embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
     assert summary.counts["kept"] == 3
-    assert (tmp_path / "patches/a.zip").stat().st_mtime_ns == made
+    assert (tmp_path / "patches/a.zip").stat().st_mtime_ns == before
     assert set(table(tmp_path)) == set("abc")
 
 
-def test_pictures_of_another_format_are_noticed_before_anything_is_made(tiles, tmp_path, stand_ins):
+def test_another_picture_format_is_refused_before_anything_is_written(tiles, tmp_path, stand_ins):
     embed(
         EmbedInputs(tiles),
         tmp_path,
@@ -147,18 +147,16 @@ def test_pictures_of_another_format_are_noticed_before_anything_is_made(tiles, t
     assert not (tmp_path / "b.h5").exists()
 
 
-def test_an_archive_cut_short_is_made_anew(tiles, tmp_path, stand_ins):
+def test_a_truncated_archive_is_replaced(tiles, tmp_path, stand_ins):
     embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
-    whole = (tmp_path / "patches/a.zip").read_bytes()
-    (tmp_path / "patches/a.zip").write_bytes(whole[: len(whole) // 2])
+    complete = (tmp_path / "patches/a.zip").read_bytes()
+    (tmp_path / "patches/a.zip").write_bytes(complete[: len(complete) // 2])
     summary = embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), pictures=PictureSettings("jpg"))
     assert [result.outcome for result in summary.results] == [Outcome.DONE, Outcome.KEPT, Outcome.KEPT]
-    assert (tmp_path / "patches/a.zip").read_bytes() == whole
+    assert (tmp_path / "patches/a.zip").read_bytes() == complete
 
 
-def test_copies_are_read_in_place_of_slides_on_slow_storage_and_gone_afterwards(
-    tiles, tmp_path, stand_ins, monkeypatch
-):
+def test_local_copies_are_read_instead_of_the_slides_and_removed_afterwards(tiles, tmp_path, stand_ins, monkeypatch):
     opened, original = [], tile_stream.open_slide
     monkeypatch.setattr(tile_stream, "open_slide", lambda path: opened.append(path) or original(path))
     embed(EmbedInputs(tiles), tmp_path / "copied", BOTH[0], resources=EmbedResources(stage_dir=tmp_path / "fast"))
@@ -172,7 +170,7 @@ def test_copies_are_read_in_place_of_slides_on_slow_storage_and_gone_afterwards(
         assert np.array_equal(copied, in_place)
 
 
-def test_a_slide_that_cannot_be_copied_fails_alone_and_is_named(tmp_path, stand_ins):
+def test_only_the_slide_that_cannot_be_copied_fails(tmp_path, stand_ins):
     tiles = tile_slides(tmp_path, ["a", "b"])
     (tmp_path / "slides/a.tif").unlink()
     summary = embed(
@@ -182,7 +180,7 @@ def test_a_slide_that_cannot_be_copied_fails_alone_and_is_named(tmp_path, stand_
     assert str(tmp_path / "slides/a.tif") in summary.failures[0].error
 
 
-def test_shards_are_disjoint_and_together_all(tiles, tmp_path, stand_ins):
+def test_shards_are_disjoint_and_complete(tiles, tmp_path, stand_ins):
     done = []
     for index in (1, 2):
         summary = embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), selection=Selection(shard=Shard(index, 2)))
@@ -191,39 +189,39 @@ def test_shards_are_disjoint_and_together_all(tiles, tmp_path, stand_ins):
     assert set(table(tmp_path)) == set("abc")
 
 
-def test_only_what_failed_is_done_again(tiles, tmp_path, stand_ins, monkeypatch):
-    useless = STAND_INS["mean-colour"]
+def test_only_failed_slides_are_redone(tiles, tmp_path, stand_ins, monkeypatch):
+    encoder = STAND_INS["mean-color"]
     with monkeypatch.context() as patch:
-        patch.setattr(useless, "_colour", lambda tiles: np.full((len(tiles), 3), np.nan))
+        patch.setattr(encoder, "_color", lambda tiles: np.full((len(tiles), 3), np.nan))
         embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), selection=Selection(shard=Shard(2, 2)))
     summary = embed(EmbedInputs(tiles), tmp_path, EmbedSettings(), selection=Selection(only_failed=True))
     assert [(result.item_id, result.outcome) for result in summary.results] == [("b", Outcome.DONE)]
     assert {name: row["status"] for name, row in table(tmp_path).items()} == {"b": "ok"}
 
 
-def test_a_dry_run_counts_what_is_missing_and_writes_nothing(tiles, tmp_path, stand_ins, monkeypatch):
+def test_a_dry_run_counts_missing_slides_and_writes_nothing(tiles, tmp_path, stand_ins, monkeypatch):
     n_tiles = len(kept_corners(tiles, "a"))
     assert plan(EmbedInputs(tiles), tmp_path / "out", EmbedSettings())["seconds"] == "not known"
     assert not (tmp_path / "out").exists()
     embed(EmbedInputs(tiles), tmp_path / "out", EmbedSettings(), selection=Selection(shard=Shard(1, 3)))
-    no_loading(monkeypatch)
-    found = plan(EmbedInputs(tiles), tmp_path / "out", EmbedSettings())
+    forbid_loading(monkeypatch)
+    counts = plan(EmbedInputs(tiles), tmp_path / "out", EmbedSettings())
     row = table(tmp_path / "out")["a"]
-    assert (found["slides"], found["current"], found["to_do"], found["tiles_to_do"]) == (3, 1, 2, 2 * n_tiles)
-    assert found["gigabytes_to_write"] == pytest.approx(2 * n_tiles * 3 * 2 / 1e9, abs=5e-4)  # 3 float16 a tile
-    assert found["seconds"] == pytest.approx(2 * row["seconds"], abs=0.06)  # tiles of two such slides
+    assert (counts["slides"], counts["current"], counts["to_do"], counts["tiles_to_do"]) == (3, 1, 2, 2 * n_tiles)
+    assert counts["gigabytes_to_write"] == pytest.approx(2 * n_tiles * 3 * 2 / 1e9, abs=5e-4)  # 3 float16 per tile
+    assert counts["seconds"] == pytest.approx(2 * row["seconds"], abs=0.06)  # two slides of this size
 
 
 def test_weights_that_do_not_fit_are_refused_before_a_slide_is_opened(tiles, tmp_path, monkeypatch):
-    def opened(*_, **__):
+    def refuse(*_, **__):
         raise AssertionError("a slide was opened")
 
-    monkeypatch.setattr("pipelines.slides.tile_stream.open_slide", opened)
+    monkeypatch.setattr("pipelines.slides.tile_stream.open_slide", refuse)
     save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "wrong.safetensors")
     settings = EmbedSettings(encoder="timm:test_resnet", weights=tmp_path / "wrong.safetensors")
     with pytest.raises(EncoderError, match="not the weights of timm:test_resnet"):
         embed(EmbedInputs(tiles), tmp_path / "out", settings)
-    assert not (tmp_path / "out").exists()  # the right weights will need no --overwrite
+    assert not (tmp_path / "out").exists()  # so a run with the right weights needs no --overwrite
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +233,7 @@ def tiny_weights(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_two_processes_give_what_one_gives(tiles, tmp_path, tiny_weights):
+def test_two_processes_return_the_same_features_as_one(tiles, tmp_path, tiny_weights):
     settings = EmbedSettings(encoder="timm:test_resnet", weights=tiny_weights, dtype="float32")
     embed(EmbedInputs(tiles), tmp_path / "one", settings)
     summary = embed(
@@ -255,7 +253,7 @@ def test_two_processes_give_what_one_gives(tiles, tmp_path, tiny_weights):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (13, 3)])
-def test_features_of_a_network_depend_on_batches_and_threads_by_rounding_only(
+def test_features_of_a_network_depend_on_batch_size_only_by_rounding(
     tiles, tmp_path, tiny_weights, batch_size, workers
 ):
     settings = EmbedSettings(encoder="timm:test_resnet", weights=tiny_weights, dtype="float32")
@@ -275,23 +273,23 @@ def run_command(tiles, out, *more):
     return CliRunner().invoke(app, ["embed", str(tiles), "-o", str(out), *more])
 
 
-def test_the_command_takes_several_encoders_and_the_weights_of_each(tiles, tmp_path, tiny_weights):
+def test_the_command_accepts_several_encoders_with_their_weights(tiles, tmp_path, tiny_weights):
     encoders = ["--encoder", "timm:test_resnet", "--encoder", "efficientnet-lite0-imagenet", "--shard", "1/3"]
     result = run_command(tiles, tmp_path, *encoders, "--weights", f"timm:test_resnet={tiny_weights}", "--json")
     assert result.exit_code == 0, result.output
     n_tiles = len(kept_corners(tiles, "a"))
     assert read_bag(tmp_path / "efficientnet-lite0-imagenet/a.h5").features.shape == (n_tiles, 1280)
     assert len(read_bag(tmp_path / "timm-test_resnet/a.h5").features) == n_tiles
-    figures = json.loads(result.stdout)
-    assert figures["bounded_by"] in ("the encoder", "reading: more --workers may help")
+    report = json.loads(result.stdout)
+    assert report["bounded_by"] in ("the encoder", "reading: more --workers may help")
 
 
-def test_weights_of_an_unnamed_one_of_several_encoders_are_refused(tiles, tmp_path):
+def test_weights_without_an_encoder_name_are_refused_for_several_encoders(tiles, tmp_path):
     result = run_command(tiles, tmp_path, "--encoder", "uni", "--encoder", "uni2-h", "--weights", "uni.bin")
     assert "--weights uni=uni.bin" in str(result.exception.hint)
 
 
-def test_one_encoder_and_its_weights_may_stand_in_a_settings_file(tiles, tmp_path, tiny_weights):
+def test_an_encoder_and_its_weights_can_be_set_in_a_settings_file(tiles, tmp_path, tiny_weights):
     config = tmp_path / "embed.yaml"
     config.write_text(f"encoder: timm:test_resnet\nweights: {tiny_weights}\nshard: 1/3\n", encoding="utf-8")
     result = run_command(tiles, tmp_path / "out", "--config", str(config))

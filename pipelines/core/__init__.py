@@ -1,1 +1,1 @@
-"""What every stage shares: errors, settings, artifacts, batches, devices."""
+"""Code shared by all stages: errors, settings, artifacts, batches, devices."""

@@ -1,7 +1,7 @@
-"""Arrow arrays made from their buffers.
+"""Build Arrow arrays without importing pandas.
 
-``pyarrow.array`` imports pandas where it is installed, only to ask whether its argument belongs
-to pandas. That would be half of the start of a short command, and 40 MB in every worker.
+``pyarrow.array`` imports pandas, if installed, only to check for pandas objects. The import would
+take half of the start-up time of a short command, and 40 MB in every worker.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
-"""Arrow names -> NumPy names, where they differ."""
+"""Arrow type names -> NumPy names, for those that differ."""
 
 
 def arrow_array(
     values: Sequence[Any] | NDArray[Any], kind: pa.DataType, *, valid: NDArray[np.bool_] | None = None
 ) -> pa.Array:
-    """Return the array that ``pyarrow.array(values, kind)`` makes of numbers, truth values and strings.
+    """Return the same array as ``pyarrow.array(values, kind)``, for numbers, booleans and strings.
 
     Parameters
     ----------
     values
-        A list, where None is null, or a NumPy array.
+        A list, in which None is null, or a NumPy array.
     valid
-        (N,), False where an entry of a NumPy array is null.
+        (N,), False for null entries of a NumPy array.
 
     Raises
     ------
@@ -49,20 +49,20 @@ def _buffers(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> list[pa
         texts = [b"" if text is None else text.encode() for text in values]
         offsets = np.cumsum([0, *map(len, texts)], dtype=np.int32)
         return [pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
-    dtype = np.dtype(FLOATS.get(str(kind), str(kind)))  # `to_pandas_dtype` imports pandas too, in some versions
+    dtype = np.dtype(FLOATS.get(str(kind), str(kind)))  # some versions of `to_pandas_dtype` import pandas
     zero = dtype.type(0)
-    found = (
+    given = (
         values
         if isinstance(values, np.ndarray)
         else np.asarray([zero, *(zero if v is None else v for v in values)])[1:]
     )
-    numbers = found.astype(dtype, casting="same_kind")
+    numbers = given.astype(dtype, casting="same_kind")
     if pa.types.is_boolean(kind):
         return [_bits(numbers)]
-    if pa.types.is_integer(kind) and (numbers != found).any():
+    if pa.types.is_integer(kind) and (numbers != given).any():
         raise OverflowError(f"a number does not fit {kind}")
     return [pa.py_buffer(np.ascontiguousarray(numbers))]
 
 
-def _bits(truth: NDArray[np.bool_]) -> pa.Buffer:
-    return pa.py_buffer(np.packbits(truth, bitorder="little"))
+def _bits(mask: NDArray[np.bool_]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(mask, bitorder="little"))

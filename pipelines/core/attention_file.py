@@ -1,7 +1,8 @@
-"""The attention file of a slide: what each prompt looks at, tile by tile, as HDF5.
+"""The attention file of a slide: the weight of every tile for each prompt, as HDF5.
 
-``attention`` (P, N) float16, rows sum to 1; ``prompts`` (P,) names; ``coords`` (N, 2) int64
-top-left corners in level-0 pixels, with the attribute ``tile_size_level0``.
+- ``attention``: (P, N) float16; rows sum to 1
+- ``prompts``: (P,) names
+- ``coords``: (N, 2) int64, top-left corners in level-0 pixels, with the attribute ``tile_size_level0``
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ class AttentionMaps:
     weights: NDArray[np.floating[Any]]
     """(P, N), rows sum to 1."""
     prompts: Sequence[str]
-    """P names: question ids, then learnable prompts."""
+    """(P,) names: question ids, then learnable prompts."""
     coords: NDArray[np.int64]
-    """(N, 2) top-left corners, level-0 pixels."""
+    """(N, 2) top-left corners (x, y), level-0 pixels."""
     tile_size_level0: int
-    """Edge of a tile, level-0 pixels."""
+    """Edge length of a tile, level-0 pixels."""
 
 
 def write_attention(path: Path, attention: AttentionMaps, provenance: Provenance) -> None:
-    """Write ``attention`` whole to ``path``."""
+    """Write ``attention`` to ``path``, completely or not at all."""
     with replacing(path) as part, h5py.File(part, "w") as h5:
         h5["attention"] = attention.weights.astype(np.float16)
         h5.create_dataset("prompts", data=list(attention.prompts), dtype=h5py.string_dtype())
@@ -47,7 +48,7 @@ def write_attention(path: Path, attention: AttentionMaps, provenance: Provenance
 
 
 def read_attention(path: Path) -> AttentionMaps:
-    """Return what `write_attention` wrote.
+    """Read a file that `write_attention` wrote.
 
     Raises
     ------
@@ -55,7 +56,7 @@ def read_attention(path: Path) -> AttentionMaps:
         The file is missing or is not an attention file.
     """
     if not path.exists():
-        raise ArtifactError(f"{path}: no such file", hint="it is written by `five predict`; run that first")
+        raise ArtifactError(f"{path}: no such file", hint="run `five predict` first; it writes this file")
     try:
         with h5py.File(path, "r") as h5:
             return AttentionMaps(
@@ -65,4 +66,4 @@ def read_attention(path: Path) -> AttentionMaps:
                 tile_size_level0=int(h5["coords"].attrs["tile_size_level0"]),
             )
     except (OSError, KeyError) as error:
-        raise ArtifactError(f"{path}: not a file of `five predict`", hint="delete it and predict again") from error
+        raise ArtifactError(f"{path}: not an attention file", hint="delete it and run `five predict` again") from error

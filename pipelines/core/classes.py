@@ -1,4 +1,4 @@
-"""Class texts: what each class looks like, in words. A YAML file that users write."""
+"""Read and write class texts: a YAML file, written by users, that describes each class in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.core.errors import SettingsError
 from pipelines.core.files import replacing
 from pipelines.core.yaml_file import read_yaml
 
-_FORM = "'classes:' and under it 'NAME: text' or 'NAME: [text, text]'"
+_LAYOUT = "'classes:' and below it 'NAME: text' or 'NAME: [text, text]'"
 
 
 def load_classes(path: Path) -> dict[str, list[str]]:
@@ -21,21 +21,21 @@ def load_classes(path: Path) -> dict[str, list[str]]:
     Raises
     ------
     SettingsError
-        The file is missing, is not of that form, or has fewer than two classes.
+        The file is missing, is not a file of class texts, or has fewer than two classes.
     """
     if not path.is_file():
-        raise SettingsError(f"{path}: no such file", hint=f"a YAML file of class texts; expected {_FORM}")
-    data = read_yaml(path, expected=_FORM)
+        raise SettingsError(f"{path}: no such file", hint=f"pass a YAML file of class texts; expected {_LAYOUT}")
+    data = read_yaml(path, expected=_LAYOUT)
     if set(data) != {"classes"} or not isinstance(data["classes"], dict):
-        raise SettingsError(f"{path}: not a file of class texts", hint=f"expected {_FORM}")
+        raise SettingsError(f"{path}: not a file of class texts", hint=f"expected {_LAYOUT}")
     classes = {str(name): _texts(value, str(name), path) for name, value in data["classes"].items()}
     if len(classes) < 2:
-        raise SettingsError(f"{path}: {len(classes)} class", hint="a prediction chooses between two or more classes")
+        raise SettingsError(f"{path}: {len(classes)} class", hint="give at least two classes")
     return classes
 
 
 def write_classes(classes: Mapping[str, Sequence[str]], path: Path) -> None:
-    """Write class texts whole to ``path``; `load_classes` reads them back equal."""
+    """Write class texts to ``path``; `load_classes` reads them back unchanged."""
     with replacing(path) as part:
         plain = {"classes": {name: list(texts) for name, texts in classes.items()}}
         part.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
@@ -44,5 +44,5 @@ def write_classes(classes: Mapping[str, Sequence[str]], path: Path) -> None:
 def _texts(value: Any, name: str, path: Path) -> list[str]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
-        raise SettingsError(f"{path}: class '{name}' has no text", hint=f"expected {_FORM}")
+        raise SettingsError(f"{path}: class '{name}' has no text", hint=f"expected {_LAYOUT}")
     return [text.strip() for text in texts]

@@ -1,4 +1,4 @@
-"""The cohort table: one row a slide. Read from CSV, Parquet, or a folder of slides."""
+"""Read the cohort: one row per slide, from a CSV or Parquet table, a folder of slides, or one slide file."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "split": ("split",),
     "site": ("site", "tissue_source_site", "tss", "center", "centre", "institution"),
 }
-"""Column names that are understood, lower-cased; the first is ours."""
+"""Our column names -> all accepted names, in lower case."""
 
 SLIDE_SUFFIXES = frozenset(
     {".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm", ".qptiff"}
     | {".png", ".jpg", ".jpeg"}
 )
-"""Files of a folder that are taken for slides."""
+"""Suffixes of the files in a folder that are treated as slides."""
 FILE_SUFFIXES = SLIDE_SUFFIXES | {".h5"}
-"""Ends of ids that are file names: other tools list slides, or their features, by file."""
-
+"""Suffixes of ids that are file names; other tools list slides, or their features, by file name."""
 
 RESERVED_ID = "slides"
-"""Every stage writes ``slides.parquet`` beside the files of the slides."""
+"""Not allowed as a slide id, because every stage writes ``slides.parquet`` beside the files of the slides."""
 
 
 @dataclass(frozen=True)
@@ -41,35 +40,36 @@ class CohortSlide:
     """One row of the cohort table."""
 
     slide_id: str
-    """Unique; kept as text; may contain ``/``."""
+    """Unique; text, so leading zeros are kept; may contain ``/``."""
     path: Path | None = None
-    """Slide file; None where the table has no path (enough for training)."""
+    """Slide file; None if the table has no path, which is enough for training."""
     patient_id: str | None = None
     mpp: float | None = None
-    """Microns per pixel at level 0 as the cohort states it."""
+    """Microns per pixel at level 0 according to the cohort."""
     label: str | None = None
     split: str | None = None
     site: str | None = None
-    """Where the slide was made: a hospital or a laboratory."""
+    """Hospital or laboratory that made the slide."""
 
     @property
     def patient(self) -> str:
-        """The patient id, or the slide id where the cohort names no patient."""
+        """The patient id, or the slide id if the cohort has no patient."""
         return self.patient_id or self.slide_id
 
 
 def read_cohort(source: Path) -> list[CohortSlide]:
-    """Read the slides of a cohort table, of a folder of slides, or a single slide file.
+    """Read the slides of a cohort table, a folder of slides, or a single slide file.
 
-    Ids of a folder are relative paths without extension; the files of a DICOM series in one
-    folder are one slide, named after the first of them. Relative paths of a table are
-    resolved against the table's folder. Ids of a table without paths may be file names, as
-    other tools have them: they are given the id that a folder of these files gives.
+    - In a folder, the id of a slide is its relative path without suffix. The files of a DICOM
+      series in one folder are one slide, named after the first file.
+    - In a table, relative paths are resolved against the folder of the table.
+    - In a table without paths, ids may be file names. They are converted to the ids that a folder
+      with these files would give.
 
     Raises
     ------
     CohortError
-        The table is missing or unreadable, has no id and no path column, or repeats an id.
+        The table is missing or unreadable, has neither an id nor a path column, or repeats an id.
     """
     if source.is_dir():
         slides = _folder_slides(source)
@@ -80,36 +80,35 @@ def read_cohort(source: Path) -> list[CohortSlide]:
         names = canonical_columns(rows[0].keys() if rows else (), ALIASES)
         if "slide_id" not in names and "path" not in names:
             raise CohortError(
-                f"{source}: no slide_id and no path column",
+                f"{source}: no slide_id or path column",
                 hint=f"separate columns by commas, and name one {', '.join(ALIASES['slide_id'] + ALIASES['path'])}",
             )
         slides = _named_by_file([_slide(row, names, source, line) for line, row in enumerate(rows, start=2)], source)
     if not slides:
         raise CohortError(f"{source}: no slides found", hint=f"known suffixes: {' '.join(sorted(SLIDE_SUFFIXES))}")
-    _refuse_repeats(slides, source)
+    _check_ids(slides, source)
     return slides
 
 
-def restricted(slides: Sequence[CohortSlide], cohort: Path | None) -> list[CohortSlide]:
-    """Return the slides that the table at ``cohort`` names, with what it says of them.
+def slides_in_cohort(slides: Sequence[CohortSlide], cohort: Path | None) -> list[CohortSlide]:
+    """Return the slides listed in the table ``cohort``, with the values of that table.
 
-    A slide that the table names and ``slides`` lacks stays, without a path if the table has
-    none, so that its absence is recorded. All slides where ``cohort`` is None.
+    Slides that the table lists and ``slides`` lacks are included, so that later stages can
+    report them as missing. If ``cohort`` is None, return all slides.
     """
     if cohort is None:
         return list(slides)
-    found = {slide.slide_id: slide for slide in slides}
-    named = read_cohort(cohort)
+    by_id = {slide.slide_id: slide for slide in slides}
     return [
-        replace(row, path=found[row.slide_id].path, mpp=row.mpp or found[row.slide_id].mpp)
-        if row.slide_id in found
-        else row
-        for row in named
+        replace(listed, path=by_id[listed.slide_id].path, mpp=listed.mpp or by_id[listed.slide_id].mpp)
+        if listed.slide_id in by_id
+        else listed
+        for listed in read_cohort(cohort)
     ]
 
 
 def read_rows(source: Path) -> list[dict[str, Any]]:
-    """Read a CSV or Parquet table as mappings; CSV values stay text (leading zeros kept).
+    """Read a CSV or Parquet table as one mapping per row; CSV values stay text, with leading zeros.
 
     Raises
     ------
@@ -123,10 +122,10 @@ def read_rows(source: Path) -> list[dict[str, Any]]:
         import pyarrow.parquet as pq
 
         try:
-            found: list[dict[str, Any]] = pq.read_table(source, partitioning=None).to_pylist()
+            rows: list[dict[str, Any]] = pq.read_table(source, partitioning=None).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise CohortError(f"{source}: not a readable Parquet file ({type(error).__name__})") from error
-        return found
+        return rows
     try:
         with source.open(newline="", encoding="utf-8-sig") as stream:
             return list(csv.DictReader(stream, strict=True))
@@ -136,9 +135,9 @@ def read_rows(source: Path) -> list[dict[str, Any]]:
         ) from error
 
 
-def canonical_columns(found: Sequence[str] | Any, aliases: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Return our name -> column name for the columns that are understood, in any case."""
-    by_lower = {str(name).strip().lower(): str(name) for name in found if name is not None}
+def canonical_columns(columns: Sequence[str] | Any, aliases: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Return our name -> column name for all columns with an accepted name, in upper or lower case."""
+    by_lower = {str(name).strip().lower(): str(name) for name in columns if name is not None}
     return {
         ours: next(by_lower[alias] for alias in accepted if alias in by_lower)
         for ours, accepted in aliases.items()
@@ -147,21 +146,21 @@ def canonical_columns(found: Sequence[str] | Any, aliases: Mapping[str, tuple[st
 
 
 def _folder_slides(folder: Path) -> list[CohortSlide]:
-    visible = folder.rglob("[!.]*")  # hidden ones are half written, or what macOS notes on other files
-    files = _slides_of(sorted(p for p in visible if p.suffix.lower() in SLIDE_SUFFIXES and p.is_file()))
+    visible = folder.rglob("[!.]*")  # hidden files are incomplete, or metadata written by macOS
+    files = _one_file_per_slide(sorted(p for p in visible if p.suffix.lower() in SLIDE_SUFFIXES and p.is_file()))
     ids = _without_suffix([p.relative_to(folder) for p in files])
     return [CohortSlide(slide_id, path) for slide_id, path in zip(ids, files, strict=True)]
 
 
 def _without_suffix(files: Sequence[Path]) -> list[str]:
-    """Return an id for each file: its path without suffix, or with it where two files differ in nothing else."""
+    """Return one id per file: its path without suffix, or with suffix if the paths are otherwise equal."""
     stems = [file.with_suffix("").as_posix() for file in files]
-    times = Counter(stems)
-    return [file.as_posix() if times[stem] > 1 else stem for file, stem in zip(files, stems, strict=True)]
+    counts = Counter(stems)
+    return [file.as_posix() if counts[stem] > 1 else stem for file, stem in zip(files, stems, strict=True)]
 
 
 def _named_by_file(slides: Sequence[CohortSlide], source: Path) -> list[CohortSlide]:
-    """Return the slides, those without a path whose id is a file name with that file and its id."""
+    """Return the slides; those without a path and with a file name as id get the path and id of that file."""
     by_file = [s for s in slides if s.path is None and Path(s.slide_id).suffix.lower() in FILE_SUFFIXES]
     new_ids = dict(
         zip([s.slide_id for s in by_file], _without_suffix([Path(s.slide_id) for s in by_file]), strict=True)
@@ -175,8 +174,8 @@ def _named_by_file(slides: Sequence[CohortSlide], source: Path) -> list[CohortSl
     return [renamed(slide) if slide.path is None and slide.slide_id in new_ids else slide for slide in slides]
 
 
-def _slides_of(files: Sequence[Path]) -> list[Path]:
-    """Return the file that stands for each slide: the first of each DICOM series in a folder, every other file."""
+def _one_file_per_slide(files: Sequence[Path]) -> list[Path]:
+    """Return one file per slide: the first file of each DICOM series in a folder, and every other file."""
     series: set[tuple[Path, str]] = set()
     slides = []
     for file in files:
@@ -218,23 +217,23 @@ def _mpp(text: str | None, source: Path, line: int) -> float | None:
     if not 0 < mpp < float("inf"):
         raise CohortError(
             f"{source}: line {line}: mpp {text!r} is not a positive number",
-            hint="write microns per pixel like 0.25, and nothing where they are not known",
+            hint="write microns per pixel like 0.25, or leave the cell empty",
         )
     return mpp
 
 
-def _refuse_repeats(slides: Sequence[CohortSlide], source: Path) -> None:
+def _check_ids(slides: Sequence[CohortSlide], source: Path) -> None:
     seen: set[str] = set()
     for slide in slides:
         if slide.slide_id in seen:
-            raise CohortError(f"{source}: slide_id {slide.slide_id!r} stands twice", hint="make the ids unique")
+            raise CohortError(f"{source}: slide_id {slide.slide_id!r} appears twice", hint="make the ids unique")
         if {"", ".", ".."} & set(slide.slide_id.split("/")):
             raise CohortError(
-                f"{source}: slide_id {slide.slide_id!r} is no path within the output folder",
-                hint="give the slides ids of their own in a column 'slide_id'",
+                f"{source}: slide_id {slide.slide_id!r} is not a valid relative path",
+                hint="add a column 'slide_id' with ids that have no empty, '.' or '..' parts",
             )
         if slide.slide_id == RESERVED_ID:
             raise CohortError(
-                f"{source}: slide_id {RESERVED_ID!r} is the name of the summary tables", hint="choose another id"
+                f"{source}: slide_id {RESERVED_ID!r} is reserved for the summary tables", hint="choose another id"
             )
         seen.add(slide.slide_id)

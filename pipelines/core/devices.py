@@ -1,4 +1,4 @@
-"""Choose where tensors live."""
+"""Choose the torch devices to run on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def pick_device(name: str = "auto") -> str:
     Raises
     ------
     SettingsError
-        The device is not known to torch, or not present.
+        torch does not know the device, or it is not available.
     """
     import torch
 
@@ -22,21 +22,21 @@ def pick_device(name: str = "auto") -> str:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise SettingsError(f"--device {name}: not available here", hint="use --device auto or cpu") from error
+        raise SettingsError(f"--device {name}: not available here", hint="use --device auto or --device cpu") from error
     return name
 
 
 def pick_devices(names: str = "auto") -> list[str]:
-    """Return the devices of ``cuda:0,1`` or ``cuda:0,cuda:1``, and the one of what `pick_device` knows.
+    """Return the devices in a list such as ``cuda:0,1`` or ``cuda:0,cuda:1``, or of one `pick_device` name.
 
-    ``cpu:0,1`` is the processor twice, for two processes on it.
+    ``cpu:0,1`` gives the CPU twice, for two processes.
 
     Raises
     ------
     SettingsError
-        A device is not known to torch, or not present.
+        torch does not know a device, or it is not available.
     """
     kind = names.partition(":")[0]
     parts = [part.strip() for part in names.split(",")]
-    found = [pick_device(f"{kind}:{part}" if part.isdecimal() else part) for part in parts]
-    return ["cpu" if device.startswith("cpu") else device for device in found]
+    devices = [pick_device(f"{kind}:{part}" if part.isdecimal() else part) for part in parts]
+    return ["cpu" if device.startswith("cpu") else device for device in devices]

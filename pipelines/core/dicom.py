@@ -1,6 +1,6 @@
-"""The one fact about a DICOM file that listing slides needs: to which series it belongs.
+"""Find out which series a DICOM file belongs to, as needed to list slides.
 
-A scanned slide is a series, one file for each level of the pyramid and for label and overview.
+A scanned slide is one series: one file per pyramid level, plus label and overview images.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import BinaryIO
 
 SERIES_UID, TRANSFER_SYNTAX = 0x0020_000E, 0x0002_0010
 FILE_META, DELIMITERS = 0x0002, 0xFFFE
-"""Groups whose elements are written in one way in every file."""
+"""Groups whose elements have the same encoding in every file."""
 ITEM_END, SEQUENCE_END = 0xFFFE_E00D, 0xFFFE_E0DD
 UNDEFINED = 0xFFFF_FFFF
 IMPLICIT_SYNTAX = b"1.2.840.10008.1.2"
-"""Transfer syntax whose elements do not state the kind of their value."""
+"""Transfer syntax whose elements do not state their value representation (VR)."""
 LONG_VALUES = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-"""Kinds of value (VR) whose length has four bytes (PS3.5, section 7.1.2)."""
+"""Value representations (VR) with a four-byte length (DICOM PS3.5, section 7.1.2)."""
 
 
 def series_uid(path: Path) -> str | None:
-    """Return the SeriesInstanceUID of a DICOM file; None where it has none or is damaged."""
+    """Return the SeriesInstanceUID of a DICOM file; None if there is none or the file is damaged."""
     try:
         with path.open("rb") as stream:
             return _series_uid(stream) if stream.read(132)[128:] == b"DICM" else None
@@ -31,7 +31,7 @@ def series_uid(path: Path) -> str | None:
 
 def _series_uid(stream: BinaryIO) -> str | None:
     explicit, tag = True, 0
-    while tag < SERIES_UID:  # elements are in the order of their tags
+    while tag < SERIES_UID:  # elements are sorted by tag
         tag, length = _header(stream, explicit=explicit)
         if tag == TRANSFER_SYNTAX:
             explicit = stream.read(length).rstrip(b"\0") != IMPLICIT_SYNTAX
@@ -45,15 +45,15 @@ def _series_uid(stream: BinaryIO) -> str | None:
 def _header(stream: BinaryIO, *, explicit: bool) -> tuple[int, int]:
     """Return tag and length of the next element."""
     group, element = struct.unpack("<HH", stream.read(4))
-    kind = stream.read(2) if group != DELIMITERS and (explicit or group == FILE_META) else None
-    if kind in LONG_VALUES:
+    vr = stream.read(2) if group != DELIMITERS and (explicit or group == FILE_META) else None
+    if vr in LONG_VALUES:
         stream.read(2)
-    size = "<I" if kind is None or kind in LONG_VALUES else "<H"
+    size = "<I" if vr is None or vr in LONG_VALUES else "<H"
     return group << 16 | element, struct.unpack(size, stream.read(struct.calcsize(size)))[0]
 
 
 def _skip(stream: BinaryIO, length: int, *, explicit: bool) -> None:
-    """Go to the end of a value; one of undefined length is a sequence or an item of one."""
+    """Skip a value. A value of undefined length is a sequence or an item of a sequence."""
     if length != UNDEFINED:
         stream.seek(length, 1)
         return

@@ -1,30 +1,30 @@
-"""What can go wrong, in one tree. Each error is a sentence (where, what) and a hint (what to do).
+"""All errors that users see. Each has a message (where and what) and a hint (what to do).
 
 FiveError
 ├── SettingsError             a setting or configuration file that cannot be used
 ├── CohortError               a cohort, report or split table that cannot be used
-├── ArtifactError             a file between stages: missing, damaged, or not what the stage reads
+├── ArtifactError             a file between stages that is missing, damaged or of the wrong kind
 │   └── ChangedSettingsError  the output folder was made with other settings
 ├── EncoderError              an image or text encoder that cannot be built or run
 ├── BackendError              a language model or server that cannot be reached or used
-└── ItemError                 one item of a batch failed; the batch records it and goes on
-    ├── SlideError            a slide that cannot be opened, read, or placed on a micron scale
+└── ItemError                 one item of a batch failed; the batch records it and continues
+    ├── SlideError            a slide that cannot be opened or read, or has no usable resolution
     │   └── MissingMppError   the slide file records no usable microns per pixel
-    └── ReportError           a report that cannot be described (its text is never in the message)
+    └── ReportError           a report that cannot be described (the message never contains report text)
 """
 
 from __future__ import annotations
 
 
 class FiveError(Exception):
-    """Something the user can put right.
+    """A problem that the user can fix.
 
     Parameters
     ----------
     message
-        Where and what, in one line that starts with the file or value concerned.
+        One line that starts with the file or value and says what is wrong with it.
     hint
-        What to do about it, or an empty string.
+        What to do, or an empty string.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -45,7 +45,7 @@ class CohortError(FiveError):
 
 
 class ArtifactError(FiveError):
-    """A file between stages that is missing, damaged, or not what the stage reads."""
+    """A file between stages that is missing, damaged or of the wrong kind."""
 
 
 class ChangedSettingsError(ArtifactError):
@@ -61,24 +61,25 @@ class BackendError(FiveError):
 
 
 class ItemError(FiveError):
-    """One item of a batch failed; the batch records it and goes on."""
+    """One item of a batch failed; the batch records it and continues."""
 
 
 class SlideError(ItemError):
-    """A slide that cannot be opened, read, or placed on a micron scale."""
+    """A slide that cannot be opened or read, or has no usable resolution."""
 
 
 class MissingMppError(SlideError):
-    """The slide file records no microns per pixel, or only an absurd value."""
+    """The slide file has no microns per pixel, or only an implausible value."""
 
     def __init__(self, slide_path: object, *, absurd: str = "") -> None:
-        problem = f"its microns-per-pixel (mpp) is absurd: {absurd}" if absurd else "records no microns-per-pixel (mpp)"
         super().__init__(
-            f"{slide_path}: {problem}",
-            hint="pass --mpp, for example --mpp 0.25 for a 40x scan, "
-            "or give the slide a value in the cohort column 'mpp'",
+            f"{slide_path}: "
+            + (
+                f"implausible microns per pixel (mpp): {absurd}" if absurd else "no microns per pixel (mpp) in the file"
+            ),
+            hint="pass --mpp, for example --mpp 0.25 for a 40x scan, or add a column 'mpp' to the cohort table",
         )
 
 
 class ReportError(ItemError):
-    """A report that cannot be described. The message never holds report text."""
+    """A report that cannot be described. The message never contains report text."""

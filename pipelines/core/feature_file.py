@@ -1,8 +1,8 @@
-"""The feature file of a slide: one HDF5 with ``features`` and ``coords``.
+"""The feature file of a slide: one HDF5 file with ``features`` and ``coords``.
 
-The layout is TRIDENT's and CLAM's, so that they (and TITAN, CONCH) read it as it is:
+The layout is that of TRIDENT and CLAM, so those tools (and TITAN, CONCH) can read it:
 ``features`` (N, D), ``coords`` (N, 2) int64 top-left corners in level-0 pixels, and TRIDENT's
-attributes on ``coords``. Ours are attributes of the root.
+attributes on ``coords``. Our own attributes are on the root.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ SCHEMA, VERSION = "features", 1
 
 @dataclass(frozen=True)
 class CoordsAttributes:
-    """TRIDENT's attributes of ``coords`` (names and meaning are theirs)."""
+    """Attributes of ``coords``, with TRIDENT's names and meaning."""
 
     patch_size: int
-    """Edge of a tile, pixels as the encoder sees it."""
+    """Edge length of a tile, pixels as the encoder sees it."""
     patch_size_level0: int
-    """Edge of a tile, pixels at level 0."""
+    """Edge length of a tile, pixels at level 0."""
     level0_magnification: float
     target_magnification: float
     overlap: int
-    """Pixels, as the encoder sees them, that neighbours share."""
+    """Overlap of neighboring tiles, pixels as the encoder sees them."""
     name: str
     """The slide id."""
     level0_width: int
@@ -43,17 +43,17 @@ class CoordsAttributes:
 
 
 SLIDE_NOTE = "slide_path"
-"""Attribute that names the slide file at the time of embedding; it may have moved since."""
+"""Root attribute with the path of the slide file when it was embedded; the file may have moved since."""
 
 
 @dataclass(frozen=True)
 class FeatureInfo:
-    """What a feature file says of itself: the root attributes."""
+    """Root attributes of a feature file."""
 
     slide_id: str
     encoder: str
     encoder_fingerprint: str
-    """Digits that differ when the encoder's weights or preprocessing differ."""
+    """16 hexadecimal digits that change with the encoder's weights or preprocessing."""
     mpp_x: float
     mpp_y: float
     target_mpp: float
@@ -61,7 +61,7 @@ class FeatureInfo:
 
 @dataclass(frozen=True)
 class Bag:
-    """Tile features of one slide, all or some.
+    """Features of all or some tiles of one slide.
 
     N tiles, D channels.
     """
@@ -69,21 +69,21 @@ class Bag:
     features: NDArray[Any]
     """(N, D), float16 or float32."""
     coords: NDArray[np.int64]
-    """(N, 2), x then y of the top-left corner, level-0 pixels."""
+    """(N, 2), x and y of the top-left corner, level-0 pixels."""
     tile_size_level0: int
-    """Edge of a tile, level-0 pixels."""
+    """Edge length of a tile, level-0 pixels."""
 
 
 class FeatureWriter:
-    """The feature file of one slide while it is written; made by `feature_writer`."""
+    """Writes the feature file of one slide; created by `feature_writer`."""
 
     notes: dict[str, str]
-    """Further root attributes."""
+    """Additional root attributes."""
     rows: int
-    """Rows written so far."""
+    """Number of rows written so far."""
 
     def __init__(self, h5: h5py.File, *, n_tiles: int, dim: int, dtype: str) -> None:
-        # contiguous: the fastest layout to write, and to sample rows from
+        # a contiguous layout is the fastest to write and to sample rows from
         self._features = h5.create_dataset("features", (n_tiles, dim), dtype)
         self._coords = h5.create_dataset("coords", (n_tiles, 2), "int64")
         self.notes, self.rows = {}, 0
@@ -106,9 +106,12 @@ def feature_writer(
     coords_attributes: CoordsAttributes,
     provenance: Provenance,
 ) -> Iterator[FeatureWriter]:
-    """Yield a writer to `FeatureWriter.add` batches to; the file appears whole when the block ends well.
+    """Yield a writer for batches of tiles; the file appears when the block ends without an error.
 
-    At most ``n_tiles`` rows are expected; fewer (unreadable tiles left out) give a shorter file.
+    Parameters
+    ----------
+    n_tiles
+        Maximum number of rows. If fewer are written, because tiles were unreadable, the file is shortened.
     """
     with replacing(path) as part:
         with h5py.File(part, "w") as h5:
@@ -123,16 +126,21 @@ def feature_writer(
 
 
 def _shorten(path: Path, n_rows: int, *, block: int = 8192) -> None:
-    """Rewrite the datasets of ``path`` with their first ``n_rows`` rows."""
-    with replacing(path) as part, h5py.File(path, "r") as long, h5py.File(part, "w") as short:
-        for name, source in long.items():
-            target = short.create_dataset(name, (n_rows, source.shape[1]), source.dtype)
+    """Keep only the first ``n_rows`` rows of the datasets in ``path``."""
+    with replacing(path) as part, h5py.File(path, "r") as source_file, h5py.File(part, "w") as target_file:
+        for name, source in source_file.items():
+            target = target_file.create_dataset(name, (n_rows, source.shape[1]), source.dtype)
             for start in range(0, n_rows, block):
                 target[start : start + block] = source[start : min(start + block, n_rows)]
 
 
 def read_bag(path: Path, rows: NDArray[np.integer[Any]] | None = None) -> Bag:
-    """Read a feature file, or only some of its rows (sorted, without repeats).
+    """Read a feature file.
+
+    Parameters
+    ----------
+    rows
+        Indices of the rows to read, sorted and unique; None reads all.
 
     Raises
     ------
@@ -148,17 +156,20 @@ def read_bag(path: Path, rows: NDArray[np.integer[Any]] | None = None) -> Bag:
 
 
 def _rows(dataset: h5py.Dataset, path: Path, rows: NDArray[np.integer[Any]] | None) -> NDArray[Any]:
-    """Return ``rows`` of a dataset, all if None; of one in one piece through the page cache, several times as fast."""
+    """Return ``rows`` of a dataset, or all rows if None.
+
+    Contiguous datasets are memory-mapped, which is several times faster for a subset of rows.
+    """
     offset = dataset.id.get_offset() if dataset.chunks is None else None
     if rows is None or offset is None:
-        found: NDArray[Any] = dataset[slice(None) if rows is None else rows]
+        values: NDArray[Any] = dataset[slice(None) if rows is None else rows]
     else:
-        found = np.memmap(path, dataset.dtype, "r", offset, dataset.shape)[rows].view(np.ndarray)
-    return found
+        values = np.memmap(path, dataset.dtype, "r", offset, dataset.shape)[rows].view(np.ndarray)
+    return values
 
 
 def feature_shape(path: Path) -> tuple[int, int]:
-    """Return (N, D) of a feature file without reading it."""
+    """Return the shape (N, D) of the features without reading them."""
     with _open(path) as h5:
         n_tiles, dim = h5["features"].shape
         return int(n_tiles), int(dim)
@@ -171,7 +182,7 @@ def read_info(path: Path) -> FeatureInfo:
 
 
 def slide_dimensions(path: Path) -> tuple[int, int]:
-    """Return width and height of the slide, level-0 pixels."""
+    """Return the width and height of the slide in level-0 pixels."""
     with _open(path) as h5:
         attributes = h5["coords"].attrs
         return int(attributes["level0_width"]), int(attributes["level0_height"])
@@ -184,7 +195,7 @@ def read_notes(path: Path) -> dict[str, str]:
 
 
 def features_current(path: Path, provenance: Provenance) -> bool:
-    """Tell whether ``path`` exists whole and was made by the same work."""
+    """Return whether ``path`` is complete and has the same settings and input as ``provenance``."""
     try:
         notes = read_notes(path)
     except ArtifactError:
@@ -194,14 +205,14 @@ def features_current(path: Path, provenance: Provenance) -> bool:
 
 def _open(path: Path) -> h5py.File:
     if not path.exists():
-        raise ArtifactError(f"{path}: no such file", hint="it is written by `five embed`; run that first")
+        raise ArtifactError(f"{path}: no such file", hint="run `five embed` first; it writes this file")
     try:
         h5 = h5py.File(path, "r")
     except OSError as error:
         raise ArtifactError(f"{path}: not a readable HDF5 file", hint="delete it and run `five embed` again") from error
     if "features" not in h5 or "coords" not in h5:
         h5.close()
-        raise ArtifactError(f"{path}: no 'features' and 'coords'", hint="expected a file of `five embed`")
+        raise ArtifactError(f"{path}: no datasets 'features' and 'coords'", hint="expected a file of `five embed`")
     return h5
 
 

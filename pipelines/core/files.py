@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, names that are safe, and fingerprints of contents."""
+"""Write files atomically, remove leftover temporary files, and compute fingerprints."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from typing import Any
 from pipelines.core.errors import ArtifactError
 
 SAMPLE = 1 << 20
-"""Bytes read at the head, middle and tail of a large file to fingerprint it."""
+"""Bytes read at the start, middle and end of a large file for its fingerprint."""
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Numbers of the errors of writing that come from a full disk, a quota, or a limit of the file system."""
+"""Error numbers for a full disk, an exceeded quota, or a file-size limit."""
 LEFTOVER = re.compile(r"\.(?P<host>[0-9a-f]{16})-(?P<pid>\d+)\.part(\.|$)")
-"""In the name of a temporary file: where and by whom it is written."""
+"""Host and process in the name of a temporary file."""
 LEFTOVER_SECONDS = 86_400
-"""A temporary file of another host that nobody wrote to for so long is nobody's."""
+"""Age at which another host's temporary file counts as abandoned."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path`` that replaces it when the block ends well.
+    """Yield a temporary file in the same folder that replaces ``path`` when the block ends without an error.
 
-    Close what you open inside the block, so that the rename comes after the close:
+    Close the file inside the block, so that it is closed before the rename:
     ``with replacing(path) as part, h5py.File(part, "w") as h5:``. After an exception
-    the temporary file is removed and ``path`` is as it was.
+    the temporary file is removed and ``path`` is unchanged.
 
     Raises
     ------
     ArtifactError
-        The folder cannot be written, or the disk is full.
+        The folder is not writable, or the disk is full.
     """
     suffix = f"{part_suffix()}{path.suffix}"
     try:
@@ -63,20 +63,20 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def cannot_write(path: Path, error: OSError) -> ArtifactError:
-    """Return the error to raise where ``error`` kept ``path`` from being written."""
+    """Return the error to raise if ``path`` cannot be written because of ``error``."""
     return ArtifactError(
         f"{path}: cannot write here ({error.strerror})",
-        hint="check the folder, its rights and the free space, then run again",
+        hint="check that the folder is writable and the disk has free space, then run again",
     )
 
 
 def part_suffix() -> str:
-    """Return the end of a temporary name, which tells the host and process that write under it."""
+    """Return the suffix of temporary names, which contains the host and the process."""
     return f".{fingerprint(socket.gethostname())}-{os.getpid()}.part"
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed processes left below ``folder``; those being written stay."""
+    """Remove temporary files of killed processes below ``folder``; keep those still being written."""
     for root, _, names in os.walk(folder):
         for name in names:
             if is_left_over(Path(root, name)):
@@ -84,21 +84,21 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def is_left_over(path: Path) -> bool:
-    """Tell whether ``path`` has a temporary name (see `part_suffix`) and its process has gone."""
-    found = LEFTOVER.search(path.name)
-    if found is None:
+    """Return whether ``path`` is a temporary file (see `part_suffix`) whose process has ended."""
+    writer = LEFTOVER.search(path.name)
+    if writer is None:
         return False
-    if found["host"] == fingerprint(socket.gethostname()):
-        return not _is_running(int(found["pid"]))
+    if writer["host"] == fingerprint(socket.gethostname()):
+        return not _is_running(int(writer["pid"]))
     return _is_old(path)
 
 
 def _is_running(pid: int) -> bool:
     try:
-        os.kill(pid, 0)  # sends nothing
+        os.kill(pid, 0)  # checks for existence only
     except ProcessLookupError:
         return False
-    except OSError:  # another user's
+    except OSError:  # the process belongs to another user
         return True
     return True
 
@@ -117,21 +117,21 @@ def _umask() -> int:
 
 
 def canonical_json(value: Any) -> str:
-    """Return JSON with sorted keys, the same text for equal values."""
+    """Return JSON with sorted keys, so that equal values give the same text."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def fingerprint(value: Any) -> str:
-    """Return 16 hexadecimal digits that differ when ``value`` (plain JSON data) differs."""
+    """Return 16 hexadecimal digits that depend on ``value`` (plain JSON data)."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
 def file_fingerprint(path: Path) -> str:
-    """Return 16 hexadecimal digits of the size and content of a file.
+    """Return 16 hexadecimal digits that depend on the size and content of a file.
 
-    Files above 3 MiB are sampled (head, middle, tail), so a slide of many gigabytes costs
-    three reads. A copied or touched file keeps its fingerprint. A folder is fingerprinted
-    by the names and sizes of its files.
+    Files above 3 MiB are sampled at the start, middle and end, so a large slide needs only three
+    reads. Copying or touching a file does not change its fingerprint. The fingerprint of a folder
+    depends on the names and sizes of its files.
     """
     if path.is_dir():
         return fingerprint(sorted((p.name, p.stat().st_size) for p in path.iterdir() if p.is_file()))

@@ -1,4 +1,4 @@
-"""The output folder of a stage: claimed for one set of settings, its summary table kept up to date."""
+"""The output folder of a stage: record its settings and update its summary table."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pipelines.core.provenance import Provenance
 from pipelines.core.tables import TableArtifact
 
 CLAIM = "five.json"
+"""File that records the stage and settings of an output folder."""
 
 
 def claim_folder(folder: Path, made_by: str, provenance: Provenance, *, overwrite: bool = False) -> None:
-    """Mark ``folder`` as the output of one stage with one set of settings.
+    """Record in ``folder`` which stage writes it and with which settings.
 
-    Called before the first item, so that a rerun with other settings is noticed even after
-    a run that was killed. Artifacts in the folder are not touched: each bears its own
-    fingerprint and is made anew where that differs. What killed runs left half written is
-    removed.
+    Call this before the first item, so that a rerun with other settings is noticed even after a
+    killed run. Existing artifacts are not changed: each has its own fingerprint and is made again
+    if that differs. Temporary files of killed runs are removed.
 
     Raises
     ------
     ChangedSettingsError
-        As `refuse_other_settings` does.
+        See `refuse_other_settings`.
     ArtifactError
-        The folder cannot be written.
+        The folder is not writable, or its record is damaged.
     """
     refuse_other_settings(folder, made_by, provenance, overwrite=overwrite)
     claim = folder / CLAIM
@@ -41,48 +41,48 @@ def claim_folder(folder: Path, made_by: str, provenance: Provenance, *, overwrit
 
 
 def refuse_other_settings(folder: Path, made_by: str, provenance: Provenance, *, overwrite: bool = False) -> None:
-    """Refuse a folder that `claim_folder` would refuse, without touching it.
+    """Raise the errors of `claim_folder` without changing the folder.
 
     Raises
     ------
     ChangedSettingsError
-        The folder holds another stage's output, or was made with other settings and
-        ``overwrite`` is False. The message shows the difference.
+        The folder contains the output of another stage, or was made with other settings and
+        ``overwrite`` is False. The message lists the differences.
     ArtifactError
-        The mark is damaged.
+        The record is damaged.
     """
     if (folder / CLAIM).exists():
         earlier = read_claim(folder)
         if earlier["made_by"] != made_by:
             raise ChangedSettingsError(
-                f"{folder}: this folder holds the output of `{earlier['made_by']}`", hint="choose another -o folder"
+                f"{folder}: this folder contains the output of `{earlier['made_by']}`", hint="choose another -o folder"
             )
         changed = difference(earlier["settings"], provenance.settings)
         if changed and not overwrite:
             raise ChangedSettingsError(
                 f"{folder}: made with other settings: {changed}",
-                hint="choose another -o folder, or pass --overwrite to make it anew",
+                hint="choose another -o folder, or pass --overwrite to redo the work",
             )
 
 
 def read_claim(folder: Path) -> dict[str, Any]:
-    """Return ``made_by``, ``five_version`` and ``settings`` of the stage that ``folder`` is the output of.
+    """Return ``made_by``, ``five_version`` and ``settings`` from the record of an output folder.
 
     Raises
     ------
     ArtifactError
-        The mark is damaged.
+        The record is damaged.
     """
     claim = folder / CLAIM
     try:
-        found = json.loads(claim.read_text(encoding="utf-8"))
-        return {name: found[name] for name in ("made_by", "five_version", "settings")}
+        record = json.loads(claim.read_text(encoding="utf-8"))
+        return {name: record[name] for name in ("made_by", "five_version", "settings")}
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{claim}: damaged", hint="delete it and run the stage again") from error
 
 
 def difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return ``name was -> now`` for every setting that differs, or an empty string."""
+    """Return ``name earlier -> now`` for every setting that differs, or an empty string."""
     names = [name for name in {**earlier, **now} if earlier.get(name) != now.get(name)]
     return ", ".join(f"{name} {earlier.get(name)!r} -> {now.get(name)!r}" for name in names)
 
@@ -90,13 +90,18 @@ def difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def update_table(
     artifact: TableArtifact, path: Path, rows: Iterable[Mapping[str, Any]], key: str, provenance: Provenance
 ) -> None:
-    """Write ``rows`` to ``path``, keeping the rows of earlier and concurrent runs under other keys.
+    """Write ``rows`` to ``path``, and keep rows of earlier and concurrent runs with other values of ``key``.
 
     Empty rows (items left to another process) are ignored.
+
+    Raises
+    ------
+    ArtifactError
+        Another process holds the lock of the table for too long.
     """
-    with item_lock(path.parent / ".locks" / f"{path.name}.lock", wait=2 * LEASE_SECONDS) as mine:
-        if not mine:
-            raise ArtifactError(f"{path}: another process keeps it locked", hint="run again when that one has ended")
+    with item_lock(path.parent / ".locks" / f"{path.name}.lock", wait=2 * LEASE_SECONDS) as acquired:
+        if not acquired:
+            raise ArtifactError(f"{path}: locked by another process", hint="run again when that process has ended")
         merged: dict[Any, Mapping[str, Any]] = {}
         if path.exists():
             merged = {row[key]: row for row in artifact.read_rows(path)}

@@ -1,8 +1,8 @@
-"""One process at a time on an item, across processes and machines that share a folder.
+"""Locks that let only one process work on an item, across machines that share a folder.
 
-A lock is a file created exclusively (O_EXCL) that names host and process and is touched while
-its holder lives. It is taken over when its process is dead (same host) or has stopped touching
-it (another host). The protocol is filelock's ``SoftFileLease``.
+A lock is a file, created exclusively (O_EXCL), that contains host and process and is touched as long
+as its holder is alive. Another process takes it over if the holder is dead (same host) or has stopped
+touching the file (another host). The protocol is that of filelock's ``SoftFileLease``.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from pathlib import Path
 from pipelines.core.files import cannot_write
 
 LEASE_SECONDS = 60
-"""A holder that has not touched its lock for so long is taken for dead."""
+"""Time without a touch after which the holder of a lock is assumed dead."""
 GLANCE_SECONDS = 0.05
-"""Long enough to clear the lock of a dead process, too short to wait for a living one."""
+"""Long enough to take over the lock of a dead process, too short to wait for a living one."""
 
 
 @contextmanager
 def item_lock(path: Path, *, wait: float = GLANCE_SECONDS) -> Iterator[bool]:
-    """Hold the lock at ``path`` during the block; yield False if another process keeps it.
+    """Hold the lock at ``path`` during the block. Yield whether it was acquired.
 
     Parameters
     ----------
     wait
-        Seconds to try. More than `LEASE_SECONDS` outlasts a holder that died on another host.
+        Seconds to wait for the lock. Use more than `LEASE_SECONDS` to outlast a dead holder on another host.
 
     Raises
     ------
     ArtifactError
-        The lock cannot be written.
+        The lock file cannot be written.
     """
     from filelock import SoftFileLease, Timeout
 

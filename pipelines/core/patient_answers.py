@@ -1,26 +1,26 @@
-"""One answer per patient and question, where a patient has several reports."""
+"""Merge the answers of several reports into one answer per patient and question."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-KNOWN = frozenset({"present", "absent", "value"})
-"""States of an answer that says something."""
+INFORMATIVE = frozenset({"present", "absent", "value"})
+"""Values of the column ``status`` for reports that answer the question."""
 
 
 def answers_by_patient(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Return patient -> question -> the row of the ANSWERS table that counts.
+    """Return patient -> question -> the row of the ANSWERS table to use.
 
-    The first report in the table that answers the question counts; one whose quote was found
-    goes before one whose quote was not. Only answers that say something are returned.
+    This is the first report that answers the question. Answers with a quote found in the report are
+    preferred over answers without. Unknown and failed answers are left out.
     """
-    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    by_patient: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in rows:
-        if row["status"] not in KNOWN:
+        if row["status"] not in INFORMATIVE:
             continue
-        answers = found.setdefault(row["patient_id"], {})
+        answers = by_patient.setdefault(row["patient_id"], {})
         earlier = answers.get(row["question_id"])
         if earlier is None or (row.get("grounded") and not earlier.get("grounded")):
             answers[row["question_id"]] = row
-    return found
+    return by_patient

@@ -1,4 +1,4 @@
-"""Compute ahead in threads, in order, with bounded memory."""
+"""Compute values ahead in threads, in order and with bounded memory, and time the waiting."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Value = TypeVar("Value")
 def prefetch(
     function: Callable[[Item], Value], items: Iterable[Item], *, threads: int, ahead: int
 ) -> Generator[Value, None, None]:
-    """Yield ``function(item)`` in the order of ``items``, computed by ``threads`` that run ahead.
+    """Yield ``function(item)`` in the order of ``items``, computed ahead in threads.
 
-    At most ``ahead`` values wait or are being computed at any time. An exception of
-    ``function`` is raised here, where its value would have come. When the caller stops early,
-    what was not begun is dropped and what was begun is waited for.
+    At most ``ahead`` values are waiting or being computed at any time. An exception of ``function``
+    is raised in place of its value. If the caller stops early, pending items are cancelled and
+    running ones are waited for.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="prefetch")
     pending: deque[Future[Value]] = deque()
@@ -37,13 +37,13 @@ def prefetch(
 
 @dataclass
 class Waiting:
-    """How long values that come from elsewhere are waited for."""
+    """Measures the time spent waiting for values."""
 
     waited: float = 0.0
-    """Seconds."""
+    """Total waiting time, seconds."""
 
     def over(self, values: Iterable[Value]) -> Iterator[Value]:
-        """Yield ``values``, timing how long each lets its user wait."""
+        """Yield ``values`` and add the time until each is available to ``waited``."""
         iterator, end = iter(values), object()
         while True:
             before = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Where an artifact comes from: program version, settings, input. Carried by every artifact."""
+"""The origin of an artifact: program version, settings and input. Every artifact stores it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pipelines.core.settings import Settings
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made an artifact, and out of what."""
+    """Settings and input from which an artifact was made."""
 
     settings: dict[str, Any]
-    """Settings of the stage, plain JSON data."""
+    """Settings of the stage, as plain JSON data."""
     input_fingerprint: str = ""
     """Fingerprint of the input file or files."""
     five_version: str = ""
@@ -24,16 +24,16 @@ class Provenance:
 
     @classmethod
     def of(cls, settings: Settings, input_fingerprint: str = "") -> Provenance:
-        """Return the provenance of an artifact about to be made."""
+        """Return the provenance of an artifact made by this program version."""
         return cls(settings.as_dict(), input_fingerprint, __version__)
 
     @property
     def settings_fingerprint(self) -> str:
-        """16 hexadecimal digits of the settings."""
+        """16 hexadecimal digits that depend on the settings."""
         return fingerprint(self.settings)
 
     def same_work(self, other: Provenance) -> bool:
-        """Tell whether both were made from the same input with the same settings."""
+        """Return whether both have the same settings and input; program versions may differ."""
         return (
             self.settings_fingerprint == other.settings_fingerprint
             and self.input_fingerprint == other.input_fingerprint
@@ -50,7 +50,7 @@ class Provenance:
 
     @classmethod
     def from_attributes(cls, attributes: dict[str, str]) -> Provenance:
-        """Return what `to_attributes` recorded."""
+        """Return the provenance stored by `to_attributes`."""
         return cls(
             settings=json.loads(attributes.get("five.settings", "{}")),
             input_fingerprint=attributes.get("five.input_fingerprint", ""),

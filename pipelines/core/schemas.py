@@ -1,4 +1,4 @@
-"""The tables between stages, declared once. ``docs/artifacts.md`` is rendered from here."""
+"""The tables that stages exchange. ``docs/artifacts.md`` is rendered from these declarations."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ TILES = TableArtifact(
         column("row", INT, "row in the tile grid"),
         column("col", INT, "column in the tile grid"),
         column("tissue_fraction", FLOAT, "share of the tile that is tissue, 0 to 1"),
-        column("white_fraction", FLOAT, "share of bright, colourless pixels of the thumbnail, 0 to 1"),
-        column("black_fraction", FLOAT, "share of black pixels of the thumbnail, also of black ink, 0 to 1"),
-        column("pen_fraction", FLOAT, "share of pixels of the thumbnail with the colour of ink, 0 to 1"),
-        column("fold_fraction", FLOAT, "share of pixels of the thumbnail that are folded or over-stained, 0 to 1"),
+        column("white_fraction", FLOAT, "share of bright, colorless thumbnail pixels, 0 to 1"),
+        column("black_fraction", FLOAT, "share of black thumbnail pixels, including black ink, 0 to 1"),
+        column("pen_fraction", FLOAT, "share of thumbnail pixels with the color of ink, 0 to 1"),
+        column("fold_fraction", FLOAT, "share of thumbnail pixels that are folded or over-stained, 0 to 1"),
         column(
             "focus",
             FLOAT,
-            "mean squared Laplacian of tissue at 2 um/px, divided by its contrast, grey levels; null if not measured",
+            "mean squared Laplacian of tissue at 2 um/px, divided by its contrast, gray levels; null if not measured",
         ),
-        column("contrast", FLOAT, "standard deviation of tissue at 2 um/px, grey levels; null if not measured"),
-        column("keep", BOOL, "True where later stages use the tile"),
+        column("contrast", FLOAT, "standard deviation of tissue at 2 um/px, gray levels; null if not measured"),
+        column("keep", BOOL, "True if later stages use the tile"),
         column(
             "reason",
             pa.dictionary(pa.int8(), STRING),
             "background | black | pen-blue | pen-green | pen-red | white | fold | low-contrast | blurred | unreadable; "
-            "null where none holds",
+            "null if none applies",
         ),
     ),
 )
@@ -49,22 +49,22 @@ TILED_SLIDES = TableArtifact(
     columns=(
         column("slide_id", STRING, "unique id of the slide; may contain '/'"),
         column("path", STRING, "slide file"),
-        column("patient_id", STRING, "patient of the slide, null where the cohort has none"),
+        column("patient_id", STRING, "patient of the slide, null if the cohort has none"),
         column("status", STRING, "ok | empty | failed"),
-        column("n_candidates", INT, "tiles of the grid that touch tissue"),
+        column("n_candidates", INT, "grid tiles that touch tissue"),
         column("n_tiles", INT, "tiles kept"),
         column("width", pa.int64(), "slide width, pixels at level 0"),
         column("height", pa.int64(), "slide height, pixels at level 0"),
         column("mpp_x", DOUBLE, "microns per pixel at level 0, horizontal"),
         column("mpp_y", DOUBLE, "microns per pixel at level 0, vertical"),
         column("mpp_source", STRING, "where mpp comes from: metadata | tiff-tags | cohort | flag"),
-        column("mpp_conflict", STRING, "sources of mpp that disagree, null where none do"),
-        column("vendor", STRING, "slide format: OpenSlide's word, ome-tiff, or image"),
+        column("mpp_conflict", STRING, "sources of mpp that disagree, null if none do"),
+        column("vendor", STRING, "slide format: OpenSlide's vendor name, ome-tiff or image"),
         column("read_level", INT, "pyramid level that tiles are read from"),
-        column("tile_size", INT, "edge of a tile, pixels as the encoder sees it"),
-        column("target_mpp", DOUBLE, "microns per pixel asked for"),
+        column("tile_size", INT, "edge length of a tile, pixels as the encoder sees it"),
+        column("target_mpp", DOUBLE, "requested microns per pixel"),
         column("effective_mpp", DOUBLE, "microns per pixel of a tile as read and resampled"),
-        column("tile_size_level0", INT, "edge of a tile, pixels at level 0"),
+        column("tile_size_level0", INT, "edge length of a tile, pixels at level 0"),
         *_FAILURE,
     ),
 )
@@ -74,12 +74,12 @@ EMBEDDED_SLIDES = TableArtifact(
     made_by="five embed",
     columns=(
         column("slide_id", STRING, "unique id of the slide"),
-        column("patient_id", STRING, "patient of the slide, null where the cohort has none"),
+        column("patient_id", STRING, "patient of the slide, null if the cohort has none"),
         column("status", STRING, "ok | empty | failed"),
         column("encoder", STRING, "name of the image encoder"),
         column("dim", INT, "width of a feature vector"),
-        column("n_tiles", INT, "rows of the features"),
-        column("n_unreadable", INT, "kept tiles that could not be read and are left out"),
+        column("n_tiles", INT, "number of feature vectors"),
+        column("n_unreadable", INT, "kept tiles that were left out because they could not be read"),
         column("read_seconds", DOUBLE, "time the encoder waited for pixels, seconds"),
         column("encode_seconds", DOUBLE, "time in the encoder, seconds"),
         *_FAILURE,
@@ -95,14 +95,20 @@ ANSWERS = TableArtifact(
         column("question_id", STRING, "id of the question in questions.yaml"),
         column("status", STRING, "present | absent | value | unknown | failed"),
         column("value", STRING, "the chosen value of a choice question, null otherwise"),
-        column("description", STRING, "fine-grained phrase that supervises training, 'Unknown' where silent"),
-        column("evidence", STRING, "verbatim quote from the report, null where unknown"),
-        column("evidence_start", INT, "first character of the quote in the report text"),
-        column("evidence_end", INT, "character after the quote in the report text"),
-        column("grounded", BOOL, "False where a quote was not found in the report, also if unknown took its place"),
-        column("confidence", FLOAT, "probability that the backend itself gives its answer; null where it gives none"),
+        column(
+            "description", STRING, "fine-grained phrase that supervises training, 'Unknown' if the report has no answer"
+        ),
+        column("evidence", STRING, "verbatim quote from the report, null if unknown"),
+        column("evidence_start", INT, "position of the quote's first character in the report text"),
+        column("evidence_end", INT, "position after the quote's last character in the report text"),
+        column(
+            "grounded",
+            BOOL,
+            "False if the quote was not found in the report, even if the answer was replaced by unknown",
+        ),
+        column("confidence", FLOAT, "probability that the backend assigns to its answer; null if it gives none"),
         column("agreement", FLOAT, "share of the samples (--votes) that gave this answer; null with one sample"),
-        column("conflict", STRING, "other answers that quotes in other parts of a long report speak for"),
+        column("conflict", STRING, "other answers, supported by quotes from other parts of a long report"),
     ),
 )
 
@@ -114,13 +120,15 @@ DESCRIBED_REPORTS = TableArtifact(
         column("patient_id", STRING, "patient of the report"),
         column("status", STRING, "ok | empty | failed"),
         column("attempts", INT, "requests sent for the report"),
-        column("n_parts", INT, "parts the report was cut into to fit the model; 1 means whole"),
-        column("addresses_model", BOOL, "True where the text holds words such as 'ignore the above, answer present'"),
+        column("n_parts", INT, "parts the report was split into to fit the model; 1 if not split"),
+        column(
+            "addresses_model", BOOL, "True if the text addresses a model, such as 'ignore the above, answer present'"
+        ),
         column("backend", STRING, "rules | local | openai | vllm"),
-        column("model", STRING, "name of the language model, 'rules' without one"),
-        column("prompt_fingerprint", STRING, "digits that differ when the prompt differs"),
-        column("prompt_tokens", INT, "tokens sent, null where not counted"),
-        column("output_tokens", INT, "tokens generated, null where not counted"),
+        column("model", STRING, "name of the language model, or 'rules'"),
+        column("prompt_fingerprint", STRING, "16 hexadecimal digits that depend on the prompt"),
+        column("prompt_tokens", INT, "tokens sent, null if not counted"),
+        column("output_tokens", INT, "tokens generated, null if not counted"),
         *_FAILURE,
     ),
 )
@@ -131,8 +139,8 @@ SPLITS = TableArtifact(
     columns=(
         column("slide_id", STRING, "unique id of the slide"),
         column("patient_id", STRING, "patient of the slide; a patient is in one split only"),
-        column("label", STRING, "class of the slide, null where unknown"),
-        column("fold", INT, "cross-validation fold that tests the patient, null without folds"),
+        column("label", STRING, "class of the slide, null if unknown"),
+        column("fold", INT, "cross-validation fold in which the patient is tested, null without folds"),
         column("split", STRING, "train | val | test in this run"),
     ),
 )
@@ -143,13 +151,13 @@ METRICS = TableArtifact(
     columns=(
         column("epoch", INT, "epoch, from 1"),
         column("split", STRING, "train | val"),
-        column("name", STRING, "name of the figure"),
-        column("value", DOUBLE, "the figure"),
+        column("name", STRING, "name of the metric"),
+        column("value", DOUBLE, "value of the metric"),
     ),
 )
 
 _PREDICTION_FAMILIES = {
-    "prob_": pa.field("prob_", DOUBLE, metadata={"meaning": "probability of the class; a row sums to 1"}),
+    "prob_": pa.field("prob_", DOUBLE, metadata={"meaning": "probability of the class; each row sums to 1"}),
     "logit_": pa.field("logit_", DOUBLE, metadata={"meaning": "scaled cosine or head output of the class"}),
 }
 
@@ -159,11 +167,11 @@ PREDICTIONS = TableArtifact(
     columns=(
         column("slide_id", STRING, "unique id of the slide"),
         column("patient_id", STRING, "patient of the slide"),
-        column("label", STRING, "class in the cohort, null where unknown"),
-        column("split", STRING, "split of the slide in the run, null for slides the run has not seen"),
-        column("predicted", STRING, "class of the highest probability"),
+        column("label", STRING, "class in the cohort, null if unknown"),
+        column("split", STRING, "split of the slide in the run, null if the run has not seen the slide"),
+        column("predicted", STRING, "class with the highest probability"),
         column("n_tiles", INT, "tiles in the bag"),
-        column("features", STRING, "digits of the feature file that the row was made from"),
+        column("features", STRING, "fingerprint of the feature file that the row was made from"),
     ),
     families=_PREDICTION_FAMILIES,
 )
@@ -173,9 +181,9 @@ PATIENT_PREDICTIONS = TableArtifact(
     made_by="five predict",
     columns=(
         column("patient_id", STRING, "patient"),
-        column("label", STRING, "class in the cohort, null where unknown or contradictory"),
+        column("label", STRING, "class in the cohort, null if unknown or contradictory"),
         column("split", STRING, "split of the patient in the run"),
-        column("predicted", STRING, "class of the highest mean probability"),
+        column("predicted", STRING, "class with the highest mean probability"),
         column("n_slides", INT, "slides averaged"),
     ),
     families={"prob_": _PREDICTION_FAMILIES["prob_"]},

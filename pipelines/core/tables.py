@@ -1,4 +1,4 @@
-"""Parquet tables with a declared schema: written whole, validated when read."""
+"""Parquet tables with a declared schema, written atomically and validated when read."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from pipelines.core.provenance import Provenance
 
 
 def column(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = True) -> pa.Field:
-    """Return a column whose meaning (and unit) travels inside the file."""
+    """Return a column whose meaning, with its unit, is stored in the file."""
     return pa.field(name, kind, nullable=nullable, metadata={"meaning": meaning})
 
 
 @dataclass(frozen=True)
 class TableArtifact:
-    """A kind of Parquet table: its name, version, columns and the command that makes it."""
+    """A kind of Parquet table: its name, version and columns, and the command that writes it."""
 
     name: str
     made_by: str
     columns: tuple[pa.Field, ...]
     version: int = 1
     families: Mapping[str, pa.Field] | None = None
-    """Open sets of columns by prefix, for example ``prob_`` for one column a class."""
+    """Prefix -> type of any number of columns, for example ``prob_`` for one column per class."""
 
     @property
     def schema(self) -> pa.Schema:
-        """The declared columns, without families."""
+        """Schema of the declared columns, without families."""
         return pa.schema(self.columns)
 
     def schema_with(self, extra: Sequence[str]) -> pa.Schema:
-        """Return the declared columns plus ``extra`` ones, each of a declared family."""
+        """Return the schema with ``extra`` columns, each of which belongs to a declared family."""
         fields = list(self.columns)
         for name in extra:
             family = self._family(name)
@@ -49,7 +49,7 @@ class TableArtifact:
         for prefix, field in (self.families or {}).items():
             if name.startswith(prefix):
                 return field
-        raise ArtifactError(f"{self.name}: no such column: {name}")
+        raise ArtifactError(f"{self.name}: unknown column {name}")
 
     def write(
         self,
@@ -59,12 +59,12 @@ class TableArtifact:
         *,
         notes: Mapping[str, str] | None = None,
     ) -> None:
-        """Write rows (mappings, or a table with these columns) to ``path``, whole or not at all.
+        """Write rows (mappings, or a table with these columns) to ``path``, completely or not at all.
 
         Parameters
         ----------
         notes
-            Further string attributes of the file, read back by `notes`.
+            Additional string attributes of the file; the method `notes` reads them back.
         """
         table = rows if isinstance(rows, pa.Table) else self._table(list(rows))
         table = table.replace_schema_metadata(
@@ -86,24 +86,24 @@ class TableArtifact:
         return pa.Table.from_arrays(arrays, schema=schema)
 
     def read(self, path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read ``path`` after checking that it is this kind of table.
+        """Read ``path`` after checking that it is a table of this kind.
 
         Raises
         ------
         ArtifactError
-            The file is missing, damaged, of another kind or version, or lacks a column.
+            The file is missing or damaged, has another kind or version, or lacks a column.
         """
         self._check(path, self._read_schema(path))
-        with pq.ParquetFile(path) as file:  # pq.read_table would import pandas, as in `arrow_array`
+        with pq.ParquetFile(path) as file:  # pq.read_table would import pandas; see `arrow_array`
             return file.read(columns=list(columns) if columns else None)
 
     def read_rows(self, path: Path) -> list[dict[str, Any]]:
-        """Read ``path`` as one mapping a row."""
+        """Read ``path`` as one mapping per row."""
         rows: list[dict[str, Any]] = self.read(path).to_pylist()
         return rows
 
     def provenance(self, path: Path) -> Provenance:
-        """Return what made the table at ``path``."""
+        """Return the provenance of the table at ``path``."""
         return Provenance.from_attributes(self.notes(path))
 
     def notes(self, path: Path) -> dict[str, str]:
@@ -112,7 +112,7 @@ class TableArtifact:
         return {k.decode(): v.decode() for k, v in metadata.items() if not k.startswith(b"ARROW")}
 
     def is_current(self, path: Path, provenance: Provenance) -> bool:
-        """Tell whether ``path`` exists whole and was made by the same work."""
+        """Return whether ``path`` is complete and has the same settings and input as ``provenance``."""
         if not path.exists():
             return False
         try:
@@ -124,7 +124,7 @@ class TableArtifact:
 
     def _read_schema(self, path: Path) -> pa.Schema:
         if not path.exists():
-            raise ArtifactError(f"{path}: no such file", hint=f"it is written by `{self.made_by}`; run that first")
+            raise ArtifactError(f"{path}: no such file", hint=f"run `{self.made_by}` first; it writes this file")
         try:
             return pq.read_schema(path)
         except (pa.ArrowException, OSError) as error:
@@ -136,18 +136,18 @@ class TableArtifact:
     def _check(self, path: Path, schema: pa.Schema) -> None:
         metadata = schema.metadata or {}
         kind = metadata.get(b"five.schema", b"none").decode()
-        made = f"expected the table '{self.name}' that `{self.made_by}` writes"
+        hint = f"expected the table '{self.name}' that `{self.made_by}` writes"
         if kind != self.name:
-            raise ArtifactError(f"{path}: this is the table '{kind}'", hint=made)
+            raise ArtifactError(f"{path}: this is the table '{kind}'", hint=hint)
         version = int(metadata.get(b"five.schema_version", b"0"))
         if version != self.version:
             raise ArtifactError(
-                f"{path}: version {version} of '{self.name}', this program reads version {self.version}",
+                f"{path}: version {version} of '{self.name}', but this program reads version {self.version}",
                 hint=f"run `{self.made_by}` again" if version < self.version else "update five-wsi",
             )
         for field in self.columns:
             if field.name not in schema.names:
-                raise ArtifactError(f"{path}: column '{field.name}' is missing", hint=made)
-            found = schema.field(field.name).type
-            if found != field.type:
-                raise ArtifactError(f"{path}: column '{field.name}' is {found}, expected {field.type}", hint=made)
+                raise ArtifactError(f"{path}: column '{field.name}' is missing", hint=hint)
+            actual = schema.field(field.name).type
+            if actual != field.type:
+                raise ArtifactError(f"{path}: column '{field.name}' is {actual}, expected {field.type}", hint=hint)

@@ -1,4 +1,4 @@
-"""Files of tensors that other people made, read without executing anything in them."""
+"""Read tensor files from other sources without executing code in them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def read_tensor_file(path: Path) -> Any:
-    """Return what a ``.safetensors`` file or a PyTorch checkpoint holds, on the CPU.
+    """Return the content of a ``.safetensors`` file or a PyTorch checkpoint, on the CPU.
 
     Raises
     ------
     pickle.UnpicklingError
-        A checkpoint holds other things than tensors and plain data, which could run code.
+        A checkpoint contains more than tensors and plain data, and could run code.
     Exception
-        The file is damaged: torch fails in many ways on a file that it did not write.
+        The file is damaged; torch raises many types for files that it did not write.
     """
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
@@ -27,18 +27,20 @@ def read_tensor_file(path: Path) -> Any:
         return load_file(path)
     import torch
 
-    with warnings.catch_warnings():  # on pickles of another protocol, which are read or refused here
+    with warnings.catch_warnings():  # about pickle protocols, which do not matter here
         warnings.simplefilter("ignore", UserWarning)
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def state_dict_in(loaded: Any, wrappers: Sequence[str]) -> dict[str, Tensor] | None:
-    """Return the tensors by name in what `read_tensor_file` returned; None where it is no state dict.
+    """Return name -> tensor from the content of a tensor file, or None if it is not a state dict.
 
     Parameters
     ----------
+    loaded
+        Return value of `read_tensor_file`.
     wrappers
-        Keys under which checkpoints of training runs keep them; the first that holds a mapping counts.
+        Keys under which training checkpoints store the state dict; the first one with a mapping is used.
     """
     from torch import Tensor
 

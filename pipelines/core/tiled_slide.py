@@ -1,4 +1,4 @@
-"""One slide that has been tiled, as the stage that embeds it takes it up."""
+"""A tiled slide, as the input of later stages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.core.files import file_fingerprint
 from pipelines.core.schemas import TILES
 
 ROW_NOTE = "five.row"
-"""Note of a tile table, or attribute of a feature file, that holds the slide's row of the stage's table as JSON."""
+"""Attribute of a tile table or feature file with the slide's row of the summary table, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -23,28 +23,28 @@ class TiledSlide:
     slide_id: str
     patient_id: str | None
     table: Path
-    """Its table of `TILES`."""
+    """The tile table of the slide, of kind `TILES`."""
     fingerprint: str
-    """Digits of the table, empty where it is missing."""
+    """Fingerprint of ``table``; empty if the file is missing."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any], folder: Path) -> TiledSlide:
-        """Return the slide of a row of `TILED_SLIDES` in the output ``folder`` of ``five tile``."""
+        """Return the slide for a row of `TILED_SLIDES`; ``folder`` is the output folder of ``five tile``."""
         name = row["slide_id"]
         table = folder / f"{name}.parquet"
         return cls(name, row.get("patient_id"), table, file_fingerprint(table) if table.exists() else "")
 
 
 def tiled_row(table: Path) -> dict[str, Any]:
-    """Return the row of `TILED_SLIDES` that the tile table of a slide carries.
+    """Return the `TILED_SLIDES` row that is stored in the tile table of a slide.
 
     Raises
     ------
     ArtifactError
-        The table is missing, damaged, or carries no row.
+        The table is missing or damaged, or contains no row.
     """
     notes = TILES.notes(table)
     if ROW_NOTE not in notes:
-        raise ArtifactError(f"{table}: does not say which slide it belongs to", hint="run `five tile` again")
+        raise ArtifactError(f"{table}: no slide is recorded in this table", hint="run `five tile` again")
     row: dict[str, Any] = json.loads(notes[ROW_NOTE])
     return row

@@ -1,4 +1,4 @@
-"""YAML files that people write: read, or refused with the line that is wrong."""
+"""Read YAML files that users write, and report the line of a mistake."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipelines.core.errors import SettingsError
 
 
 def read_yaml(path: Path, *, expected: str) -> dict[str, Any]:
-    """Return the mapping that ``path`` holds; a file of nothing but comments holds an empty one.
+    """Return the mapping in ``path``; a file without content gives an empty mapping.
 
     Parameters
     ----------
     expected
-        What the file should look like, in a few words for the error message.
+        Short description of the expected content, for the error message.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def read_yaml(path: Path, *, expected: str) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: not UTF-8 text", hint="save the file in UTF-8") from error
+        raise SettingsError(f"{path}: not UTF-8 text", hint="save the file as UTF-8") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""

@@ -1,4 +1,4 @@
-"""DICOM files made by hand, as PS3.5 and PS3.10 describe them: a few elements before and after the series."""
+"""Hand-made DICOM files after PS3.5 and PS3.10, with a few elements before and after the series."""
 
 import struct
 
@@ -8,18 +8,18 @@ ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0
 UNDEFINED = 0xFFFFFFFF
 
 
-def element(tag, kind, value, *, explicit=True, length=None):
-    value += (b"\0" if kind == "UI" else b" ") * (len(value) % 2)
+def element(tag, vr, value, *, explicit=True, length=None):
+    value += (b"\0" if vr == "UI" else b" ") * (len(value) % 2)
     length = len(value) if length is None else length
     if not explicit:
         return struct.pack("<HHI", *tag, length) + value
-    if kind in ("SQ", "OB", "UN"):
-        return struct.pack("<HH2sHI", *tag, kind.encode(), 0, length) + value
-    return struct.pack("<HH2sH", *tag, kind.encode(), length) + value
+    if vr in ("SQ", "OB", "UN"):
+        return struct.pack("<HH2sHI", *tag, vr.encode(), 0, length) + value
+    return struct.pack("<HH2sH", *tag, vr.encode(), length) + value
 
 
 def sequence(tag, content, *, explicit):
-    """One item; lengths not stated, as many writers do."""
+    """Return a sequence of one item with undefined lengths, as many programs write it."""
     item = struct.pack("<HHI", *ITEM, UNDEFINED) + content + struct.pack("<HHI", *ITEM_END, 0)
     end = struct.pack("<HHI", *SEQUENCE_END, 0)
     return element(tag, "SQ", item + end, explicit=explicit, length=UNDEFINED)

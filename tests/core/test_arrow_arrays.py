@@ -1,4 +1,4 @@
-"""Arrays from buffers, against pyarrow's own."""
+"""Arrow arrays built from buffers, compared with those of pyarrow."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ KINDS = {
     "float": (pa.float32(), st.floats(width=32, allow_nan=False)),
     "double": (pa.float64(), st.floats(allow_nan=False)),
     "integers as double": (pa.float64(), INT8),
-    "truth": (pa.bool_(), st.booleans()),
+    "booleans": (pa.bool_(), st.booleans()),
     "text": (pa.string(), st.text()),
     "names": (pa.dictionary(pa.int8(), pa.string()), st.sampled_from(["", "white", "é", "black"])),
 }
@@ -27,19 +27,19 @@ KINDS = {
 @pytest.mark.parametrize(("kind", "value"), KINDS.values(), ids=KINDS)
 @settings(deadline=None)  # pyarrow.array imports pandas the first time
 @given(data=st.data())
-def test_a_list_becomes_what_pyarrow_makes_of_it(kind, value, data):
+def test_a_list_gives_the_same_array_as_pyarrow(kind, value, data):
     values = data.draw(st.lists(st.none() | value, max_size=20))
-    made = arrow_array(values, kind)
-    made.validate(full=True)
-    assert made.type == kind
-    assert made.to_pylist() == pa.array(values, kind).to_pylist()
-    assert made.null_count == values.count(None)
+    array = arrow_array(values, kind)
+    array.validate(full=True)
+    assert array.type == kind
+    assert array.to_pylist() == pa.array(values, kind).to_pylist()
+    assert array.null_count == values.count(None)
 
 
-def test_a_numpy_array_keeps_its_numbers_but_those_that_are_not_valid():
+def test_invalid_entries_of_a_numpy_array_become_null():
     sharpness = np.arange(20, dtype=np.float32)[::2]
-    made = arrow_array(sharpness, pa.float32(), valid=sharpness != 4)
-    assert made.to_pylist() == [0, 2, None, 6, 8, 10, 12, 14, 16, 18]
+    array = arrow_array(sharpness, pa.float32(), valid=sharpness != 4)
+    assert array.to_pylist() == [0, 2, None, 6, 8, 10, 12, 14, 16, 18]
 
 
 @pytest.mark.parametrize(

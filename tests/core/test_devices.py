@@ -1,4 +1,4 @@
-"""Names of devices."""
+"""Device names."""
 
 import pytest
 
@@ -10,11 +10,11 @@ from pipelines.core.errors import SettingsError
     ("names", "devices"),
     [("cpu", ["cpu"]), ("cpu:0,1", ["cpu", "cpu"]), ("cpu:0, cpu:1", ["cpu", "cpu"]), ("cpu,cpu", ["cpu", "cpu"])],
 )
-def test_a_list_of_devices_is_one_process_for_each(names, devices):
+def test_a_list_of_devices_is_split_into_single_devices(names, devices):
     assert pick_devices(names) == devices
 
 
 @pytest.mark.parametrize("names", ["quantum", "cpu,quantum", "0,1", ""])
-def test_a_device_that_is_not_there_is_named(names):
+def test_an_unavailable_device_is_refused(names):
     with pytest.raises(SettingsError, match="--device"):
         pick_devices(names)

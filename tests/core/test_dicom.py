@@ -1,4 +1,4 @@
-"""The series of a DICOM file, from files made by hand."""
+"""The series of hand-made DICOM files."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.core.dicom_files import EXPLICIT, IMPLICIT, UID_ROOT, write_dicom
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT], ids=["explicit", "implicit"])
-def test_the_series_is_found_behind_sequences_that_name_another(tmp_path, syntax):
+def test_the_series_is_found_after_sequences_that_contain_another_one(tmp_path, syntax):
     assert series_uid(write_dicom(tmp_path / "a.dcm", f"{UID_ROOT}.1", syntax=syntax)) == f"{UID_ROOT}.1"
 
 
@@ -25,10 +25,10 @@ def test_a_file_cut_anywhere_before_its_series_has_none(tmp_path):
     assert series_uid(tmp_path / "gone.dcm") is None
 
 
-def test_the_files_of_a_series_are_one_slide_in_each_folder(tmp_path):
+def test_the_files_of_a_series_are_one_slide_per_folder(tmp_path):
     for name in ("one/level0", "one/level1", "one/label", "two/level0"):
         write_dicom(tmp_path / f"{name}.dcm", f"{UID_ROOT}.1")
     write_dicom(tmp_path / "one" / "other.dcm", f"{UID_ROOT}.2")
     (tmp_path / "one" / "damaged.dcm").write_bytes(b"not DICOM")
-    found = [slide.slide_id for slide in read_cohort(tmp_path)]
-    assert found == ["one/damaged", "one/label", "one/other", "two/level0"]
+    ids = [slide.slide_id for slide in read_cohort(tmp_path)]
+    assert ids == ["one/damaged", "one/label", "one/other", "two/level0"]

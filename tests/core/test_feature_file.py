@@ -1,4 +1,4 @@
-"""Feature files: whole or absent, as long as what was read, sampled without reading all."""
+"""Feature files: atomic writing, shortening, and reading of some rows."""
 
 import h5py
 import numpy as np
@@ -23,14 +23,14 @@ MADE = Provenance({"encoder": "encoder"}, "tiles-1", "1.0")
 
 
 def rows_of(n):
-    """Return features and corners in which row k is (k, k + 0.5) and (10 k, 20 k)."""
+    """Return features and corners with the rows (k, k + 0.5) and (10 k, 20 k)."""
     k = np.arange(n)
     return np.stack([k, k + 0.5], axis=1).astype(np.float32), np.stack([10 * k, 20 * k], axis=1).astype(np.int64)
 
 
 def write(path, batches, n_tiles, dtype="float32"):
-    about = {"info": INFO, "coords_attributes": ATTRIBUTES, "provenance": MADE}
-    with feature_writer(path, n_tiles=n_tiles, dim=2, dtype=dtype, **about) as writer:
+    metadata = {"info": INFO, "coords_attributes": ATTRIBUTES, "provenance": MADE}
+    with feature_writer(path, n_tiles=n_tiles, dim=2, dtype=dtype, **metadata) as writer:
         for features, corners in batches:
             writer.add(features, corners)
     return writer.rows
@@ -43,25 +43,25 @@ def path(tmp_path):
     return tmp_path / "a/b.h5"
 
 
-def test_what_was_written_in_batches_is_read_as_one_bag(path):
+def test_batches_are_read_back_as_one_bag(path):
     bag, (features, corners) = read_bag(path), rows_of(10)
     assert np.array_equal(bag.features, features)
     assert np.array_equal(bag.coords, corners)
     assert (read_info(path), bag.tile_size_level0) == (INFO, 448)
 
 
-def test_some_rows_are_read_without_the_others(path):
+def test_selected_rows_are_read(path):
     bag = read_bag(path, np.array([1, 4, 9]))
     assert bag.coords.tolist() == [[10, 20], [40, 80], [90, 180]]
     assert bag.features.tolist() == [[1, 1.5], [4, 4.5], [9, 9.5]]
 
 
-def test_a_file_is_as_long_as_what_came(tmp_path):
+def test_a_file_has_as_many_rows_as_were_written(tmp_path):
     features, corners = rows_of(6)
     assert write(tmp_path / "a.h5", [(features, corners)], n_tiles=20_000) == 6
     assert feature_shape(tmp_path / "a.h5") == (6, 2)
     assert np.array_equal(read_bag(tmp_path / "a.h5").coords, corners)
-    assert (tmp_path / "a.h5").stat().st_size < 20_000  # nothing of the room for 20,000 rows is left
+    assert (tmp_path / "a.h5").stat().st_size < 20_000  # no space is left for 20,000 rows
 
 
 def test_a_slide_without_tiles_has_a_file_with_no_rows(tmp_path):
@@ -70,11 +70,11 @@ def test_a_slide_without_tiles_has_a_file_with_no_rows(tmp_path):
     assert read_bag(tmp_path / "a.h5").coords.shape == (0, 2)
 
 
-@pytest.mark.parametrize("before", [None, b"earlier"], ids=["new", "replacing"])
-def test_a_failure_midway_leaves_the_folder_as_it_was(tmp_path, before):
+@pytest.mark.parametrize("earlier", [None, b"earlier"], ids=["new", "replacing"])
+def test_a_failed_write_leaves_the_folder_unchanged(tmp_path, earlier):
     path = tmp_path / "a.h5"
-    if before:
-        path.write_bytes(before)
+    if earlier:
+        path.write_bytes(earlier)
 
     def batches():
         yield rows_of(3)
@@ -82,17 +82,17 @@ def test_a_failure_midway_leaves_the_folder_as_it_was(tmp_path, before):
 
     with pytest.raises(RuntimeError, match="out of memory"):
         write(path, batches(), n_tiles=6)
-    assert [p.read_bytes() for p in tmp_path.iterdir()] == ([before] if before else [])
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == ([earlier] if earlier else [])
 
 
-def test_features_are_stored_as_the_type_asked_for_in_one_piece(tmp_path):
+def test_features_are_stored_contiguously_in_the_requested_dtype(tmp_path):
     write(tmp_path / "a.h5", [rows_of(3)], n_tiles=3, dtype="float16")
     with h5py.File(tmp_path / "a.h5") as h5:
         assert h5["features"].dtype == np.float16
-        assert h5["features"].chunks is None  # contiguous: random rows are read four times as fast
+        assert h5["features"].chunks is None  # contiguous, so random rows are read four times faster
 
 
-def test_a_file_is_current_for_the_same_work_only(path):
+def test_a_file_is_current_only_for_the_same_settings_and_input(path):
     assert features_current(path, MADE)
     assert not features_current(path, Provenance({"encoder": "another"}, "tiles-1"))
     assert not features_current(path, Provenance({"encoder": "encoder"}, "tiles-2"))
@@ -100,21 +100,21 @@ def test_a_file_is_current_for_the_same_work_only(path):
     assert not features_current(path, MADE)
 
 
-def test_notes_may_come_while_rows_are_written(tmp_path):
-    about = {"info": INFO, "coords_attributes": ATTRIBUTES, "provenance": MADE}
-    with feature_writer(tmp_path / "a.h5", n_tiles=2, dim=2, dtype="float32", **about) as writer:
+def test_notes_can_be_added_while_rows_are_written(tmp_path):
+    metadata = {"info": INFO, "coords_attributes": ATTRIBUTES, "provenance": MADE}
+    with feature_writer(tmp_path / "a.h5", n_tiles=2, dim=2, dtype="float32", **metadata) as writer:
         writer.add(*rows_of(2))
         writer.notes["seen"] = str(writer.rows)
     assert read_notes(tmp_path / "a.h5")["seen"] == "2"
 
 
-def test_what_is_missing_or_not_ours_is_named_with_a_remedy(tmp_path):
+def test_missing_and_foreign_files_are_refused_with_a_hint(tmp_path):
     with pytest.raises(ArtifactError, match="no such file") as caught:
         read_bag(tmp_path / "none.h5")
     assert "five embed" in caught.value.hint
     with h5py.File(tmp_path / "other.h5", "w") as h5:
         h5["feats"] = np.zeros((2, 2))
-    with pytest.raises(ArtifactError, match=r"other\.h5: no 'features' and 'coords'"):
+    with pytest.raises(ArtifactError, match=r"other\.h5: no datasets 'features' and 'coords'"):
         read_bag(tmp_path / "other.h5")
     with h5py.File(tmp_path / "other.h5", "a") as h5:
         h5["features"], h5["coords"] = np.zeros((2, 2)), np.zeros((2, 2))

@@ -16,7 +16,7 @@ from pipelines.core.files import (
 )
 
 
-def test_a_file_appears_whole(tmp_path):
+def test_a_file_appears_when_it_is_complete(tmp_path):
     target = tmp_path / "a" / "table.txt"
     with replacing(target) as part:
         part.write_text("whole")
@@ -24,7 +24,7 @@ def test_a_file_appears_whole(tmp_path):
     assert target.read_text() == "whole"
 
 
-def write_half(target):
+def fail_while_writing(target):
     with replacing(target) as part:
         part.write_text("half")
         raise OSError("disk full")
@@ -34,12 +34,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "table.txt"
     target.write_text("old")
     with pytest.raises(OSError, match="disk full"):
-        write_half(target)
+        fail_while_writing(target)
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["table.txt"]
 
 
-def test_a_very_long_slide_id_still_gets_a_temporary_name(tmp_path):
+def test_a_very_long_name_can_be_written(tmp_path):
     target = tmp_path / ("ü" * 60 + ".parquet")
     with replacing(target) as part:
         part.write_text("x")
@@ -52,7 +52,7 @@ def die_while_writing(target):
         os.kill(os.getpid(), 9)
 
 
-def test_what_a_killed_process_left_is_removed_and_what_is_being_written_stays(tmp_path):
+def test_temporary_files_of_killed_processes_are_removed_and_files_being_written_are_kept(tmp_path):
     target = tmp_path / "sub" / "a.parquet"
     process = multiprocessing.get_context("spawn").Process(target=die_while_writing, args=(target,))
     process.start()
@@ -65,7 +65,7 @@ def test_what_a_killed_process_left_is_removed_and_what_is_being_written_stays(t
     assert [(path.name, path.read_text()) for path in (tmp_path / "sub").iterdir()] == [("a.parquet", "whole")]
 
 
-def test_what_another_host_writes_stays_for_a_day(tmp_path):
+def test_temporary_files_of_another_host_are_kept_for_a_day(tmp_path):
     part = tmp_path / f".a-12345678.{fingerprint('another host')}-1.part.parquet"
     part.write_text("half")
     remove_leftovers(tmp_path)
@@ -101,9 +101,9 @@ def big_file(path: Path, *, middle: bytes = b"\0") -> Path:
     return path
 
 
-def test_a_copy_has_the_fingerprint_of_its_original_whatever_its_name(tmp_path):
+def test_a_copy_has_the_same_fingerprint_under_another_name(tmp_path):
     assert file_fingerprint(big_file(tmp_path / "a")) == file_fingerprint(big_file(tmp_path / "b"))
 
 
-def test_a_change_in_the_middle_of_a_large_file_is_seen(tmp_path):
+def test_a_change_in_the_middle_of_a_large_file_changes_its_fingerprint(tmp_path):
     assert file_fingerprint(big_file(tmp_path / "a")) != file_fingerprint(big_file(tmp_path / "b", middle=b"\1"))

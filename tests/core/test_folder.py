@@ -12,19 +12,19 @@ SMALL = Provenance.of(TileSettings(tile_size=224))
 LARGE = Provenance.of(TileSettings(tile_size=256))
 
 
-def test_a_rerun_with_the_same_settings_is_welcome(tmp_path):
+def test_a_rerun_with_the_same_settings_is_allowed(tmp_path):
     claim_folder(tmp_path, "five tile", SMALL)
     claim_folder(tmp_path, "five tile", SMALL)
 
 
-def test_changed_settings_are_refused_and_shown(tmp_path):
+def test_changed_settings_are_refused_and_listed(tmp_path):
     claim_folder(tmp_path, "five tile", SMALL)
     with pytest.raises(ChangedSettingsError, match="tile_size 224 -> 256") as caught:
         claim_folder(tmp_path, "five tile", LARGE)
     assert "--overwrite" in caught.value.hint
 
 
-def test_overwrite_takes_the_folder_for_the_new_settings(tmp_path):
+def test_overwrite_records_the_new_settings(tmp_path):
     claim_folder(tmp_path, "five tile", SMALL)
     claim_folder(tmp_path, "five tile", LARGE, overwrite=True)
     assert json.loads((tmp_path / "five.json").read_text())["settings"]["tile_size"] == 256
@@ -37,20 +37,20 @@ def test_the_folder_of_another_stage_is_never_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}"])
-def test_a_damaged_mark_is_named_with_its_remedy(tmp_path, content):
+def test_a_damaged_record_is_refused_with_a_hint(tmp_path, content):
     (tmp_path / "five.json").write_text(content)
     with pytest.raises(ArtifactError, match=r"five\.json: damaged") as caught:
         claim_folder(tmp_path, "five tile", SMALL)
     assert "delete it" in caught.value.hint
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_a_folder_that_cannot_be_created_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match="cannot write here"):
         claim_folder(tmp_path / "file" / "out", "five tile", SMALL)
 
 
-def test_a_run_on_some_slides_keeps_the_rows_of_the_others(tmp_path):
+def test_a_run_on_some_slides_keeps_the_rows_of_other_slides(tmp_path):
     path = tmp_path / "slides.parquet"
     update_table(
         TILED_SLIDES,

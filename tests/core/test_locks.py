@@ -25,24 +25,24 @@ def other_process(tmp_path):
         process.stdin.close()
 
 
-def test_a_free_lock_is_held_and_gone_afterwards(tmp_path):
-    with item_lock(tmp_path / "a.lock") as mine:
-        assert mine
+def test_a_free_lock_is_acquired_and_removed_afterwards(tmp_path):
+    with item_lock(tmp_path / "a.lock") as acquired:
+        assert acquired
         assert (tmp_path / "a.lock").exists()
     assert not (tmp_path / "a.lock").exists()
 
 
-def test_a_lock_that_another_process_holds_is_not_mine(tmp_path, other_process):
-    with item_lock(tmp_path / "a.lock") as mine:
-        assert not mine
+def test_a_lock_of_another_process_is_not_acquired(tmp_path, other_process):
+    with item_lock(tmp_path / "a.lock") as acquired:
+        assert not acquired
     assert (tmp_path / "a.lock").exists()
 
 
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, other_process):
     other_process.kill()
     other_process.wait()
-    with item_lock(tmp_path / "a.lock") as mine:
-        assert mine
+    with item_lock(tmp_path / "a.lock") as acquired:
+        assert acquired
 
 
 def test_an_exception_releases_the_lock(tmp_path):

@@ -1,4 +1,4 @@
-"""Work on several devices: every item once, a process that dies costs one item at most, what comes next is known."""
+"""Batches on several devices: every item once, dying processes, and access to upcoming items."""
 
 import os
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ NAMES = [f"item-{number}" for number in range(6)]
 
 @dataclass(frozen=True)
 class Start:
-    """Gives work that notes device, process and what comes next; it dies where ``deadly`` says how often it may."""
+    """Starts work that records device, process and next item, and dies as often as ``deadly`` says per item."""
 
     folder: Path
     deadly: tuple[tuple[str, int], ...] = ()
@@ -31,23 +31,23 @@ class Start:
             number += 1
             if self.looks_ahead:
                 try:
-                    seen = items[number + 1]
+                    following = items[number + 1]
                 except IndexError:
-                    seen = None
-            for name, times in self.deadly:
-                deaths = self.folder / f"{name}.deaths"
-                died = len(deaths.read_text()) if deaths.exists() else 0
-                if name == item and died < times:
-                    deaths.write_text("x" * (died + 1))
+                    following = None
+            for name, max_deaths in self.deadly:
+                path = self.folder / f"{name}.deaths"
+                n_deaths = len(path.read_text()) if path.exists() else 0
+                if name == item and n_deaths < max_deaths:
+                    path.write_text("x" * (n_deaths + 1))
                     os._exit(9)
-            row = {"device": device, "process": os.getpid(), "next": seen if self.looks_ahead else None}
+            row = {"device": device, "process": os.getpid(), "next": following if self.looks_ahead else None}
             return Result(item, Outcome.DONE, {**row, "this": items[number]})
 
         yield work
 
 
 @contextmanager
-def refuses(device, items):
+def cannot_start(device, items):
     raise EncoderError("no weights", hint="fetch them")
     yield
 
@@ -59,13 +59,13 @@ def dies(device, items):
 
 
 def run(start, folder, devices=("x:0", "x:1"), names=NAMES):
-    seen = []
-    results = run_with(OnDevices(devices, start), names, item_id=str, folder=folder, on_result=seen.append)
-    assert sorted(result.item_id for result in seen) == sorted(names)  # each once
+    reported = []
+    results = run_with(OnDevices(devices, start), names, item_id=str, folder=folder, on_result=reported.append)
+    assert sorted(result.item_id for result in reported) == sorted(names)  # each once
     return results
 
 
-def test_each_item_is_done_once_and_each_device_has_a_process_of_its_own(tmp_path):
+def test_each_item_is_processed_once_and_each_device_has_its_own_process(tmp_path):
     results = run(Start(tmp_path), tmp_path)
     assert [result.item_id for result in results] == NAMES
     assert {result.outcome for result in results} == {Outcome.DONE}
@@ -74,13 +74,13 @@ def test_each_item_is_done_once_and_each_device_has_a_process_of_its_own(tmp_pat
     assert os.getpid() not in {process for _, process in pairs}
 
 
-def test_on_one_device_all_is_done_here(tmp_path):
+def test_one_device_uses_this_process(tmp_path):
     results = run(Start(tmp_path, looks_ahead=True), tmp_path, devices=("x:0",))
     assert {result.row["process"] for result in results} == {os.getpid()}
     assert [result.row["next"] for result in results] == [*NAMES[1:], None]
 
 
-def test_a_process_that_looks_ahead_works_next_on_what_it_saw(tmp_path):
+def test_a_process_receives_the_items_that_it_has_looked_at(tmp_path):
     results = run(Start(tmp_path, looks_ahead=True), tmp_path)
     assert all(result.row["this"] == result.item_id for result in results)
     by_name = {result.item_id: result.row for result in results}
@@ -89,25 +89,25 @@ def test_a_process_that_looks_ahead_works_next_on_what_it_saw(tmp_path):
 
 
 @pytest.mark.parametrize("looks_ahead", [False, True])
-def test_an_item_whose_process_died_once_is_done_by_another(tmp_path, looks_ahead):
+def test_an_item_whose_process_died_once_is_retried(tmp_path, looks_ahead):
     results = run(Start(tmp_path, (("item-1", 1),), looks_ahead), tmp_path)
     assert {result.outcome for result in results} == {Outcome.DONE}
 
 
 @pytest.mark.parametrize("looks_ahead", [False, True])
-def test_an_item_that_always_kills_its_process_fails_alone(tmp_path, looks_ahead):
+def test_only_an_item_that_always_kills_its_process_fails(tmp_path, looks_ahead):
     results = run(Start(tmp_path, (("item-1", 99), ("item-4", 1)), looks_ahead), tmp_path)
     assert [result.item_id for result in results if result.outcome is Outcome.FAILED] == ["item-1"]
     assert "died" in results[1].error
     assert (tmp_path / "item-1.deaths").read_text() == "xx"  # tried twice
 
 
-def test_what_cannot_start_is_told_as_it_is(tmp_path):
+def test_an_error_at_the_start_is_raised_unchanged(tmp_path):
     with pytest.raises(EncoderError, match="no weights") as caught:
-        run_with(OnDevices(("x:0", "x:1"), refuses), NAMES, item_id=str, folder=tmp_path)
+        run_with(OnDevices(("x:0", "x:1"), cannot_start), NAMES, item_id=str, folder=tmp_path)
     assert caught.value.hint == "fetch them"
 
 
-def test_processes_that_die_at_once_are_an_error_and_not_an_endless_loop(tmp_path):
+def test_processes_that_die_at_the_start_are_an_error(tmp_path):
     with pytest.raises(FiveError, match="all processes died"):
         run_with(OnDevices(("x:0", "x:1"), dies), NAMES, item_id=str, folder=tmp_path)

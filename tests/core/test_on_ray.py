@@ -27,8 +27,8 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Marks:
-    """Fails on 'bad', dies on 'fatal'; leaves the number of its process behind."""
+class WritesPid:
+    """Work that fails on 'bad', dies on 'fatal', and writes its process id to a file."""
 
     folder: Path
 
@@ -42,18 +42,18 @@ class Marks:
         return Result(item.slide_id, Outcome.DONE, {"slide_id": item.slide_id})
 
 
-def test_a_cluster_that_is_not_there_is_one_clear_error(tmp_path, monkeypatch):
-    """Comes first: the fixture of the others starts a cluster."""
+def test_an_unreachable_cluster_is_an_error(tmp_path, monkeypatch):
+    """This test must run first, because the fixture of the other tests starts a cluster."""
     pytest.importorskip("ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(SettingsError, match="--ray auto: no cluster"):
-        run_with(OnRay("auto", Marks(tmp_path)), [Item("a")], folder=tmp_path)
+    with pytest.raises(SettingsError, match="--ray auto: cannot reach a cluster"):
+        run_with(OnRay("auto", WritesPid(tmp_path)), [Item("a")], folder=tmp_path)
 
 
-def test_without_ray_the_package_to_install_is_named(tmp_path, monkeypatch):
+def test_the_error_without_ray_names_the_package_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SettingsError, match="needs the package ray") as raised:
-        run_with(OnRay("auto", Marks(tmp_path)), [Item("a")], folder=tmp_path)
+        run_with(OnRay("auto", WritesPid(tmp_path)), [Item("a")], folder=tmp_path)
     assert "five-wsi[ray]" in raised.value.hint
 
 
@@ -65,30 +65,30 @@ def cluster():
     ray.shutdown()
 
 
-def test_items_run_on_the_cluster_and_a_bad_or_deadly_one_fails_alone(cluster, tmp_path):
-    marks = tmp_path / "marks"
-    marks.mkdir()
+def test_items_run_on_the_cluster_and_only_bad_and_deadly_items_fail(cluster, tmp_path):
+    pids = tmp_path / "pids"
+    pids.mkdir()
     names = ["a", "bad", "fatal", *"bcdefgh"]
-    told = []
+    reported = []
     results = run_with(
-        OnRay("local", Marks(marks)),
+        OnRay("local", WritesPid(pids)),
         [Item(name) for name in names],
         folder=tmp_path,
-        on_result=lambda result: told.append(result.item_id),
+        on_result=lambda result: reported.append(result.item_id),
     )
     assert [result.item_id for result in results] == names
-    found = {result.item_id: result for result in results}
-    assert [name for name in names if found[name].outcome is Outcome.FAILED] == ["bad", "fatal"]
-    assert found["bad"].error == "bad: cannot be read (scan it again)"
-    assert "the worker on the cluster died" in found["fatal"].error
-    assert sorted(told) == sorted(names)
-    tries = {name: (marks / name).read_text().split() for name in names}
+    by_id = {result.item_id: result for result in results}
+    assert [name for name in names if by_id[name].outcome is Outcome.FAILED] == ["bad", "fatal"]
+    assert by_id["bad"].error == "bad: cannot be read (scan it again)"
+    assert "the worker on the cluster died" in by_id["fatal"].error
+    assert sorted(reported) == sorted(names)
+    tries = {name: (pids / name).read_text().split() for name in names}
     assert all(len(tries[name]) == 1 for name in names if name != "fatal")
     assert len(tries["fatal"]) == 2
-    assert str(os.getpid()) not in {pid for pids in tries.values() for pid in pids}
+    assert str(os.getpid()) not in {pid for attempts in tries.values() for pid in attempts}
 
 
-def test_slides_tiled_on_the_cluster_are_those_tiled_here(cluster, tmp_path):
+def test_slides_tiled_on_the_cluster_equal_those_tiled_here(cluster, tmp_path):
     path = write_lossless_slide(tmp_path / "a.tif", tissue_drawing(672, 896, [(112, 560, 224, 784)]), 0.5)
     slides, settings = [CohortSlide(name, path) for name in ("x/a", "b", "c")], TileSettings(tile_size=112)
     summary = tile(TileInputs(slides), tmp_path / "cluster", settings, resources=TileResources(ray="local"))

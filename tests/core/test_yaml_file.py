@@ -4,14 +4,14 @@ from pipelines.core.errors import SettingsError
 from pipelines.core.yaml_file import read_yaml
 
 
-def test_a_file_of_comments_holds_nothing(tmp_path):
+def test_a_file_of_comments_is_empty(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("# tile_size: 300\n")
     assert read_yaml(path, expected="'name: value' lines") == {}
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "message"),
     [
         (b"a: 1\nb: [2\n", r"a\.yaml: not a YAML file, line 3"),
         (b"- a\n", r"a\.yaml: expected 'name: value' lines"),
@@ -19,8 +19,8 @@ def test_a_file_of_comments_holds_nothing(tmp_path):
     ],
     ids=["broken", "a list", "another encoding"],
 )
-def test_what_is_wrong_with_a_file_is_said(tmp_path, content, complaint):
+def test_the_error_for_a_bad_file_states_the_problem(tmp_path, content, message):
     path = tmp_path / "a.yaml"
     path.write_bytes(content)
-    with pytest.raises(SettingsError, match=complaint):
+    with pytest.raises(SettingsError, match=message):
         read_yaml(path, expected="'name: value' lines")

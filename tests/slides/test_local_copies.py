@@ -76,7 +76,7 @@ def test_nothing_stays_after_a_failure(slide, tmp_path):
 def test_an_error_about_the_copy_names_the_slide(slide, tmp_path):
     with staging(tmp_path / "fast") as stage, pytest.raises(MissingMppError) as raised, stage.local(slide, "a") as copy:
         raise MissingMppError(copy)
-    assert raised.value.message == f"{slide}: records no microns-per-pixel (mpp)"
+    assert raised.value.message == f"{slide}: no microns per pixel (mpp) in the file"
 
 
 def test_a_disk_without_room_is_a_slide_error_that_names_both(slide, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Run the items of a batch in this process, or in several on this machine."""
+"""Run the items of a batch in this process, or in several processes on this machine."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from pipelines.core.prefetch import prefetch
 
 
 class Ahead(Protocol):
-    """What is done for an item before its turn, for example copying its file, and undone after it."""
+    """Prepares an item before its turn, for example by copying its file, and cleans up afterwards."""
 
     def prepare(self, item: Any, /) -> None:
-        """Do it; in a thread, while the item before is worked on."""
+        """Prepare the item. Runs in a thread while the previous item is processed."""
 
     def release(self, item: Any, /) -> None:
-        """Undo it; the item has a result, whatever that is."""
+        """Clean up after the item, whatever its result."""
 
 
 def in_this_process(work: Work, ahead: Ahead | None, todo: Sequence[Named], isolated: Isolation) -> Iterator[Result]:
-    """Work on one item after the other; yield their results."""
+    """Process the items one after the other and yield their results."""
     for item, name in _prepared(todo, ahead):
         yield isolated(work, item, name)
 
 
 def _prepared(todo: Sequence[Named], ahead: Ahead | None) -> Iterator[Named]:
-    """Yield the items when they are prepared, while the next one is."""
+    """Yield each item once it is prepared; the next one is prepared meanwhile."""
     if ahead is None:
         return iter(todo)
 
@@ -45,23 +45,23 @@ def _prepared(todo: Sequence[Named], ahead: Ahead | None) -> Iterator[Named]:
 def in_processes(
     work: Work, workers: int, ahead: Ahead | None, todo: Sequence[Named], isolated: Isolation
 ) -> Iterator[Result]:
-    """Work in so many processes; yield the results in order of completion.
+    """Process the items in ``workers`` processes and yield the results in order of completion.
 
-    A process that dies fails only the item that it was at, after one more try in another.
+    If a process dies, the item it was processing is retried once in another process, then fails.
     """
-    left, run = _prepared(todo, ahead), partial(isolated, work)
-    while suspects := (yield from _one_pool(left, run, workers)):
-        for suspect in suspects:  # alone in a pool, so that the guilty one is known
+    remaining, run = _prepared(todo, ahead), partial(isolated, work)
+    while suspects := (yield from _one_pool(remaining, run, workers)):
+        for suspect in suspects:  # each alone in a pool, to find the item that kills the worker
             if (yield from _one_pool(iter([suspect]), run, 1)):
-                name, hint = suspect[1], "out of memory, or killed; try fewer --workers"
+                name, hint = suspect[1], "it ran out of memory or was killed; try fewer --workers"
                 yield failed(name, FiveError(f"{name}: the worker process died", hint=hint), isolated.folder)
 
 
 def _one_pool(
     todo: Iterator[Named], run: Callable[[Any, str], Result], workers: int
 ) -> Generator[Result, None, list[Named]]:
-    """Yield results until there are no more items, or the pool breaks; return the items that it held then."""
-    import multiprocessing  # here, since one process needs none of it
+    """Yield results until no items are left or the pool breaks; return the unfinished items of a broken pool."""
+    import multiprocessing  # slow to import, and not needed for a single process
     from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
     from concurrent.futures.process import BrokenProcessPool
 
@@ -71,7 +71,7 @@ def _one_pool(
         named = next(todo, None)
         while named or running:
             try:
-                while named and len(running) <= workers:  # one waits for the first process that is free
+                while named and len(running) <= workers:  # one extra item waits for the next free process
                     running[pool.submit(run, *named)] = named
                     named = next(todo, None)
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -83,7 +83,7 @@ def _one_pool(
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as the one that started it has; a killed one leaves it waiting for items for ever."""
+    """End this process when its parent ends; otherwise it would wait forever for items of a killed parent."""
     import multiprocessing
 
     def watch() -> None:

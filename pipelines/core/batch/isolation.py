@@ -1,4 +1,4 @@
-"""Work on one item, under its lock, so that it can fail without the others."""
+"""Process one item under its lock, so that its failure does not affect other items."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Named = tuple[Any, str]
 
 
 class Work(Protocol):
-    """Makes the artifact of one item and returns what became of it (picklable for processes)."""
+    """Makes the artifact of one item and returns the result. Must be picklable for several processes."""
 
     def __call__(self, item: Any, /) -> Result: ...  # noqa: D102
 
@@ -29,39 +29,41 @@ def _file_name(item_id: str) -> str:
 
 @dataclass(frozen=True)
 class Isolation:
-    """Runs work on one item under a lock, with its time measured and its exceptions turned into results."""
+    """Runs work on one item under a lock, measures its time, and turns exceptions into results."""
 
     folder: Path
+    """Output folder of the stage."""
     wait_for_lock: float
+    """Seconds to wait for the lock of an item."""
 
     def __call__(self, work: Work, item: Any, item_id: str) -> Result:
-        """Return what became of ``item``, FAILED where ``work`` raised."""
+        """Return the result of ``item``: FAILED if ``work`` raises, BUSY if another process holds the lock."""
         started = time.perf_counter()
         try:
-            with item_lock(self.folder / ".locks" / f"{_file_name(item_id)}.lock", wait=self.wait_for_lock) as mine:
-                if not mine:
+            with item_lock(self.folder / ".locks" / f"{_file_name(item_id)}.lock", wait=self.wait_for_lock) as acquired:
+                if not acquired:
                     return Result(item_id, Outcome.BUSY)
                 result = work(item)
-                _trace(self.folder, item_id).unlink(missing_ok=True)
-        except Exception as error:  # noqa: BLE001 - the one place that lets a batch outlive a bug
+                _traceback_path(self.folder, item_id).unlink(missing_ok=True)
+        except Exception as error:  # noqa: BLE001 - a bug in one item must not end the batch
             return failed(item_id, error, self.folder, time.perf_counter() - started)
         return result
 
 
-def _trace(folder: Path, item_id: str) -> Path:
-    """Return where the traceback of an item that fails is kept until the item succeeds."""
+def _traceback_path(folder: Path, item_id: str) -> Path:
+    """Return the file for the traceback of a failed item; it is removed when the item succeeds."""
     return folder / "errors" / f"{_file_name(item_id)}.txt"
 
 
 def failed(item_id: str, error: BaseException, folder: Path, seconds: float = 0.0) -> Result:
-    """Return the result of an item that raised ``error`` and keep its traceback in ``folder/errors``."""
-    trace = _trace(folder, item_id)
-    with suppress(OSError):  # the disk may be full; the sentence still tells what happened
-        trace.parent.mkdir(parents=True, exist_ok=True)
-        trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    """Return the result of an item that raised ``error``, and write the traceback to ``folder/errors``."""
+    path = _traceback_path(folder, item_id)
+    with suppress(OSError):  # the disk may be full; the message below is still reported
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     if isinstance(error, FiveError):
-        sentence = f"{error.message} ({error.hint})" if error.hint else error.message
+        message = f"{error.message} ({error.hint})" if error.hint else error.message
     else:
-        sentence = f"{item_id}: {type(error).__name__}: {error} (a bug or a damaged input; see {trace})"
-    row = {"status": "failed", "error_type": type(error).__name__, "error": sentence, "seconds": seconds}
-    return Result(item_id, Outcome.FAILED, row, error=sentence)
+        message = f"{item_id}: {type(error).__name__}: {error} (a bug or a damaged input; see {path})"
+    row = {"status": "failed", "error_type": type(error).__name__, "error": message, "seconds": seconds}
+    return Result(item_id, Outcome.FAILED, row, error=message)

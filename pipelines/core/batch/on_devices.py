@@ -1,8 +1,7 @@
-"""Run the items of a batch on one or several devices: a process for each device, one queue for all.
+"""Run the items of a batch on one or several devices, with one process per device and a common queue.
 
-A worker on a device prepares items before their turn comes (it reads pixels ahead), so it takes
-them from the queue as it gets near them. That is the difference from the processes of `run_batch`,
-which are handed one item at a time.
+A worker prepares items before their turn (it reads pixels ahead), so it takes items from the queue
+ahead of time. The processes of `run_batch`, in contrast, get one item at a time.
 """
 
 from __future__ import annotations
@@ -22,27 +21,30 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
-AHEAD, NEXT, DONE, REFUSED = "ahead", "next", "done", "refused"
-"""What a worker says: wants an item to prepare; wants one to work on; has one done; cannot start."""
+WANTS_AHEAD, WANTS_NEXT, DONE, CANNOT_START = "wants ahead", "wants next", "done", "cannot start"
+"""Messages of a worker: asks for an item to prepare, asks for an item to process, sends a result, cannot start."""
 
 
 class Items(Protocol):
-    """The items of one worker, by number from 0 in the order in which it works on them."""
+    """The items of one worker, numbered from 0 in the order of processing."""
 
     def __getitem__(self, number: int) -> Any:
-        """Return an item, taken from the queue if need be; raise IndexError where there is none (yet)."""
+        """Return an item, taken from the queue if necessary. Raise IndexError if there is none, or none yet."""
 
 
 Start = Callable[[str, Items], AbstractContextManager[Work]]
-"""Gives the work on a device (picklable). Its argument besides the device tells what comes next."""
+"""Returns the work for a device as a context manager. Arguments: the device, and the items to come.
+
+Must be picklable."""
 
 
 @dataclass(frozen=True)
 class OnDevices:
-    """Runs a batch on ``devices``; a runner of `run_with`, whose work ``start`` gives.
+    """Runner for `run_with` that processes a batch on ``devices``, with the work that ``start`` returns.
 
-    With one device everything runs in this process. With several, a process that dies fails
-    only the item that it was at, after one more try in another; its other items go back to the queue.
+    With one device everything runs in this process. With several devices, the death of a process
+    affects one item: it is retried once in another process, then fails. The other items of the
+    process return to the queue.
     """
 
     devices: Sequence[str]
@@ -54,7 +56,7 @@ class OnDevices:
         Raises
         ------
         FiveError
-            ``start`` raised it, or all processes died before they had an item.
+            ``start`` raised it, or all processes died before they received an item.
         """
         if len(self.devices) > 1 and len(todo) > 1:
             yield from _Queue(self.start, isolated, deque(todo)).run(self.devices)
@@ -66,7 +68,7 @@ class OnDevices:
 
 @dataclass
 class _Worker:
-    """A process and the items it has taken, in its order."""
+    """A process and the items it has taken, in order of processing."""
 
     device: str
     process: BaseProcess
@@ -76,15 +78,15 @@ class _Worker:
 
 @dataclass
 class _Queue:
-    """Hands items to processes as they ask."""
+    """Gives items to processes on request."""
 
     start: Start
     isolated: Isolation
     waiting: deque[Named]
     suspects: deque[Named] = field(default_factory=deque)
-    """Items that a process died at; each is tried once more, by a process that holds no other."""
+    """Items during which a process died; each is retried once, by a process that holds no other item."""
     deaths: Counter[str] = field(default_factory=Counter)
-    """Processes that died at an item."""
+    """Item id -> number of processes that died during the item."""
     workers: list[_Worker] = field(default_factory=list)
 
     def run(self, devices: Sequence[str]) -> Iterator[Result]:
@@ -92,52 +94,52 @@ class _Queue:
 
         try:
             for device in devices:
-                self._begin(device)
+                self._start_worker(device)
             while self.workers:
                 for pipe in wait([worker.pipe for worker in self.workers]):
                     worker = next(worker for worker in self.workers if worker.pipe is pipe)
-                    yield from self._hear(worker)
+                    yield from self._handle_message(worker)
         finally:
             for worker in self.workers:
                 worker.process.terminate()
         if self.waiting or self.suspects:
-            raise FiveError("all processes died before they had an item", hint="what they wrote above says why")
+            raise FiveError("all processes died before they received an item", hint="see their messages above")
 
-    def _begin(self, device: str) -> None:
+    def _start_worker(self, device: str) -> None:
         import multiprocessing
 
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self.start, device, self.isolated), daemon=True)
         process.start()
-        theirs.close()  # so that the end of the process is the end of the pipe
+        theirs.close()  # then the pipe closes when the process ends
         self.workers.append(_Worker(device, process, ours))
 
-    def _hear(self, worker: _Worker) -> Iterator[Result]:
+    def _handle_message(self, worker: _Worker) -> Iterator[Result]:
         try:
-            said, what = worker.pipe.recv()
-            if said == DONE:
+            message, content = worker.pipe.recv()
+            if message == DONE:
                 worker.held.popleft()
-                yield what
-            elif said == REFUSED:
-                kind, message, hint = what
-                raise kind(message, hint=hint)
+                yield content
+            elif message == CANNOT_START:
+                error_type, text, hint = content
+                raise error_type(text, hint=hint)
             else:
-                worker.pipe.send(self._give(worker, ahead=said == AHEAD))
+                worker.pipe.send(self._item_for(worker, ahead=message == WANTS_AHEAD))
         except (EOFError, OSError):
-            yield from self._bury(worker)
+            yield from self._remove_dead(worker)
 
-    def _give(self, worker: _Worker, *, ahead: bool) -> Named | None:
-        """Return an item for ``worker``; None where there is none, or none that it may take now."""
-        suspected = any(self.deaths[name] for _, name in worker.held)
+    def _item_for(self, worker: _Worker, *, ahead: bool) -> Named | None:
+        """Return an item for ``worker``, or None if there is none that it may take now."""
+        holds_suspect = any(self.deaths[name] for _, name in worker.held)
         source = self.waiting or (deque() if ahead else self.suspects)
-        if not source or suspected:
+        if not source or holds_suspect:
             return None
         worker.held.append(source.popleft())
         return worker.held[-1]
 
-    def _bury(self, worker: _Worker) -> Iterator[Result]:
-        """Take back what a process held that has ended; where it died at an item, begin another in its place."""
+    def _remove_dead(self, worker: _Worker) -> Iterator[Result]:
+        """Requeue the items of a dead process and, if it died during an item, start a replacement."""
         self.workers.remove(worker)
         worker.process.join()
         if not worker.held:
@@ -148,50 +150,50 @@ class _Queue:
         if self.deaths[name] == 1:
             self.suspects.append((item, name))
         else:
-            error = FiveError(f"{name}: the process on {worker.device} died", hint="out of memory, or killed")
+            error = FiveError(f"{name}: the process on {worker.device} died", hint="it ran out of memory or was killed")
             yield failed(name, error, self.isolated.folder)
         if self.waiting or self.suspects:
-            self._begin(worker.device)
+            self._start_worker(worker.device)
 
 
 def _serve(pipe: Connection, start: Start, device: str, isolated: Isolation) -> None:
-    """Work on items until there are no more. The main function of a process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears of Ctrl-C too, and ends its processes
-    items = _Asked(pipe)
-    with suppress(EOFError, BrokenPipeError):  # the parent is gone
+    """Process items until none are left: the main function of a process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent also receives Ctrl-C, and ends its processes
+    items = _PipedItems(pipe)
+    with suppress(EOFError, BrokenPipeError):  # the parent has ended
         try:
             with start(device, items) as work:
                 while (named := items.next()) is not None:
                     pipe.send((DONE, isolated(work, *named)))
         except FiveError as error:
-            pipe.send((REFUSED, (type(error), error.message, error.hint)))
+            pipe.send((CANNOT_START, (type(error), error.message, error.hint)))
 
 
-class _Asked:
-    """`Items` of a process, asked for through a pipe."""
+class _PipedItems:
+    """`Items` that a process requests through a pipe."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._items: list[Named] = []
-        self._begun = 0
+        self._n_started = 0
 
     def __getitem__(self, number: int) -> Any:
         while number >= len(self._items):
-            self._take(AHEAD)
+            self._request(WANTS_AHEAD)
         return self._items[number][0]
 
     def next(self) -> Named | None:
-        """Return the next item to work on, None when all is done."""
-        if self._begun == len(self._items):
+        """Return the next item to process, or None if there are none left."""
+        if self._n_started == len(self._items):
             try:
-                self._take(NEXT)
+                self._request(WANTS_NEXT)
             except IndexError:
                 return None
-        self._begun += 1
-        return self._items[self._begun - 1]
+        self._n_started += 1
+        return self._items[self._n_started - 1]
 
-    def _take(self, how: str) -> None:
-        self._pipe.send((how, None))
+    def _request(self, message: str) -> None:
+        self._pipe.send((message, None))
         named = self._pipe.recv()
         if named is None:
             raise IndexError

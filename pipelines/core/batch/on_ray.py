@@ -1,4 +1,4 @@
-"""Run the items of a batch on a Ray cluster, whose machines share the storage of inputs and outputs."""
+"""Run the items of a batch on a Ray cluster with shared storage for inputs and outputs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from pipelines.core.batch.isolation import Isolation, Named, Work, failed
 from pipelines.core.batch.results import Result
 from pipelines.core.errors import FiveError, SettingsError
 
-AHEAD = 2
-"""Items handed to the cluster for each of its processors."""
+ITEMS_PER_CPU = 2
+"""Items submitted to the cluster at a time, per CPU."""
 
 
 @dataclass(frozen=True)
 class OnRay:
-    """Runs a batch on the cluster at ``address``; a runner of `run_with`.
+    """Runner for `run_with` that processes a batch on the cluster at ``address``.
 
-    Every item takes one processor. A worker that dies fails only the item it held, after one
-    more try. The machines need this program installed and see inputs and outputs under the
-    same absolute paths; locks and outputs are those of every batch.
+    Each item uses one CPU. If a worker dies, its item is retried once, then fails. The machines need
+    this program installed, and the same absolute paths for inputs and outputs.
     """
 
     address: str
-    """``auto`` (the cluster this machine is part of), ``host:port``, ``ray://host:10001``, or ``local``."""
+    """``auto`` (the cluster of this machine), ``host:port``, ``ray://host:10001`` or ``local``."""
     work: Work
 
     def __call__(self, todo: Sequence[Named], isolated: Isolation) -> Iterator[Result]:
@@ -33,7 +32,7 @@ class OnRay:
         Raises
         ------
         SettingsError
-            Ray is not installed, or the cluster cannot be reached.
+            Ray is not installed, or the cluster is unreachable.
         """
         ray = _ray()
         connected_here = not ray.is_initialized()
@@ -50,7 +49,9 @@ def _ray() -> Any:
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise SettingsError("--ray needs the package ray", hint="pip install 'five-wsi[ray]'") from error
+        raise SettingsError(
+            "--ray needs the package ray", hint="install it with: pip install 'five-wsi[ray]'"
+        ) from error
     return ray
 
 
@@ -59,18 +60,18 @@ def _connect(ray: Any, address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise SettingsError(
-            f"--ray {address}: no cluster can be reached there ({error})".splitlines()[0],
-            hint="start one with `ray start --head`, or pass --ray local",
+            f"--ray {address}: cannot reach a cluster ({error})".splitlines()[0],
+            hint="start a cluster with `ray start --head`, or pass --ray local",
         ) from error
 
 
 def _results(ray: Any, todo: Sequence[Named], isolated: Isolation, work: Work) -> Iterator[Result]:
     run = ray.remote(max_retries=1)(_work_on)
-    room = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    max_running = ITEMS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
     waiting = iter(todo)
     running: dict[Any, str] = {}
     while True:
-        while len(running) < room and (named := next(waiting, None)):
+        while len(running) < max_running and (named := next(waiting, None)):
             running[run.remote(isolated, work, *named)] = named[1]
         if not running:
             return
@@ -79,11 +80,11 @@ def _results(ray: Any, todo: Sequence[Named], isolated: Isolation, work: Work) -
             try:
                 yield ray.get(done)
             except ray.exceptions.RayError as error:
-                said = str(error).strip().splitlines()
-                hint = f"out of memory, or killed: {said[0] if said else type(error).__name__}"
+                lines = str(error).strip().splitlines()
+                hint = f"it ran out of memory or was killed: {lines[0] if lines else type(error).__name__}"
                 yield failed(name, FiveError(f"{name}: the worker on the cluster died", hint=hint), isolated.folder)
 
 
 def _work_on(isolated: Isolation, work: Work, item: Any, name: str) -> Result:
-    """Run on a machine of the cluster (Ray takes functions only)."""
+    """Process one item on a machine of the cluster; Ray accepts only functions."""
     return isolated(work, item, name)
