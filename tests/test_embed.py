@@ -1,6 +1,8 @@
 """The stage `five embed`: features, file layout, reruns and errors."""
 
 import shutil
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import h5py
@@ -192,6 +194,16 @@ def test_the_list_of_encoders_is_shown():
     result = CliRunner().invoke(app, ["embed", "--list-encoders"])
     assert result.exit_code == 0
     assert all(f" {name} " in result.output for name in ENCODER_PRESETS)
+
+
+def test_the_list_of_encoders_loads_no_torch():
+    code = (
+        "import sys; sys.argv = ['five', 'embed', '--list-encoders']\n"
+        "from fivecli.app import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_the_command_embeds_with_the_packaged_encoder(tiles, tmp_path):

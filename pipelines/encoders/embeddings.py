@@ -1,6 +1,6 @@
 """Rules that take a feature vector from the output of a network.
 
-B tiles per batch, S pixels per tile edge, T tokens, D channels. Calling a network with normalised
+B tiles per batch, S pixels per tile edge, T tokens, D channels. Calling a network with normalized
 pixels (B, 3, S, S) returns its own pooled features (B, D). ``forward_features`` returns its tokens
 (B, T, D); the first ``num_prefix_tokens`` of them are the class token and the registers.
 """
