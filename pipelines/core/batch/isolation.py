@@ -29,7 +29,7 @@ def _file_name(item_id: str) -> str:
 
 @dataclass(frozen=True)
 class Isolation:
-    """Runs work on one item under a lock, measures its time, and turns exceptions into results."""
+    """Runs work on one item under a lock and turns exceptions into results."""
 
     folder: Path
     """Output folder of the stage."""
