@@ -180,7 +180,7 @@ def test_tiles_the_encoder_was_not_trained_on_need_allow_mismatch(tiles, tmp_pat
     monkeypatch.setattr("pipelines.encoders.feature_folder.find_preset", lambda name: picky)
     for stage in (embed, plan):  # both refuse before they look for weights
         with pytest.raises(EncoderError, match=r"trained for 224 px; tiles have 0\.5 microns per pixel") as caught:
-            stage(tiles, tmp_path / "features", EmbedSettings())
+            stage(EmbedInputs(tiles), tmp_path / "features", EmbedSettings())
         assert "--allow-mismatch" in caught.value.hint
 
 
