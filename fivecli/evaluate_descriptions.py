@@ -48,13 +48,13 @@ def command(
 
     Example: five describe-reports evaluate descriptions --gold gold.csv
     """
-    from pipelines.evaluate_descriptions import EvaluateDescriptionsInputs, evaluate_descriptions, write_figures
+    from pipelines.evaluate_descriptions import EvaluateDescriptionsInputs, evaluate_descriptions, write_metrics
 
     found = evaluate_descriptions(
         EvaluateDescriptionsInputs(descriptions, gold), Defaults(column_prefix, resamples, seed)
     )
     if output is not None:
-        write_figures(found, output)
+        write_metrics(found, output)
     if as_json:
         from dataclasses import asdict
 

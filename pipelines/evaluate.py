@@ -1,4 +1,4 @@
-"""Stage: predictions to figures. Only slides that the run has not trained on are counted."""
+"""Stage ``five evaluate``: metrics of predictions on slides that the run was not trained on."""
 
 from __future__ import annotations
 
@@ -25,43 +25,43 @@ TRAINED_ON = ("train", "val")
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of the predictions of one run, or of several pooled."""
+    """Metrics of one run, or of several runs pooled."""
 
     name: str
     n: int
-    """Slides or patients counted."""
+    """Number of slides or patients counted."""
     n_patients: int
     metrics: tuple[Metric, ...]
     confusion: list[list[int]]
-    """Rows are labels, columns predictions, in the order of the classes."""
+    """Rows are labels, columns are predictions, in the order of the classes."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """One figure over several runs."""
+    """Mean and standard deviation of a metric over several runs."""
 
     name: str
     mean: float
     sd: float | None
     """Sample standard deviation; None for one run."""
     n_runs: int
-    """Runs for which the figure is defined."""
+    """Number of runs for which the metric is defined."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found."""
+    """Result of `evaluate`."""
 
     classes: tuple[str, ...]
     settings: Mapping[str, Any]
     runs: tuple[Measured, ...]
     pooled: Measured | None
-    """All runs together, where each slide is tested by one run only; else None."""
+    """All runs together, if each slide is tested by one run only; otherwise None."""
     spread: tuple[Spread, ...]
     left_out: Mapping[str, int]
-    """Why -> number of predictions not counted."""
+    """Reason -> number of predictions that are not counted."""
     rows: tuple[Mapping[str, Any], ...]
-    """The predictions counted, each with its folder as ``run`` and its slide or patient as ``item``."""
+    """The predictions that are counted, each with its folder as ``run`` and its slide or patient as ``item``."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,9 @@ class EvaluateInputs:
 def evaluate(inputs: EvaluateInputs, settings: EvaluateSettings) -> Evaluation:
     """Measure the predictions in one or several folders of ``five predict``.
 
-    Several folders are the runs of a cross-validation or of several seeds. Where each slide
-    is tested by one of them, all are pooled into one set of figures; where some slides are
-    tested by several, there is only the mean and spread over runs. In both cases no
-    prediction is counted twice.
+    Several folders are the folds of a cross-validation, or runs with several seeds. If each slide
+    is tested by one run only, the predictions are pooled. If some slides are tested by several
+    runs, only the mean and the spread over runs are reported, so that no prediction counts twice.
 
     Raises
     ------
@@ -110,7 +109,7 @@ def evaluate(inputs: EvaluateInputs, settings: EvaluateSettings) -> Evaluation:
 
 @dataclass(frozen=True)
 class _Run:
-    """The predictions of one folder that count."""
+    """The predictions of one folder that are counted."""
 
     name: str
     classes: tuple[str, ...]
@@ -129,20 +128,20 @@ def _read_run(
         raise CohortError(
             f"{source}: no {settings.level} with a label in split {settings.split} to count: "
             + ("; ".join(f"{n} {reason}" for reason, n in why.items()) or "the table is empty"),
-            hint="give labels with --cohort, or choose another --split",
+            hint="pass labels with --cohort, or choose another --split",
         )
     for row in counted:
         if row["label"] not in classes:
             raise CohortError(
                 f"{source}: label {row['label']!r} of {row['item']!r} is not a class of the run ({', '.join(classes)})",
-                hint="correct the label, or give --cohort a table without it",
+                hint="correct the label, or pass --cohort a table without it",
             )
     left_out.update(why)
     return _Run(str(source), classes, [{**row, "run": str(source)} for row in counted])
 
 
 def _cohort_labels(cohort: Path, level: str) -> dict[str, str]:
-    """Return id -> label; a patient whose slides disagree has none."""
+    """Return id -> label, without patients whose slides have different labels."""
     found: dict[str, set[str]] = {}
     for slide in read_cohort(cohort):
         if slide.label:
@@ -156,7 +155,7 @@ def _counted(
     settings: EvaluateSettings,
     left_out: Counter[str],
 ) -> list[dict[str, Any]]:
-    """Return the rows to count, with their label, and tally why others are not."""
+    """Return the rows to count, with their label; count the reasons for leaving out others in ``left_out``."""
     trained = {row["patient_id"] for row in rows if row["split"] in TRAINED_ON and row["patient_id"]}
     counted = []
     for row in rows:
@@ -166,7 +165,7 @@ def _counted(
         if split != settings.split:
             left_out[f"in split {split}"] += 1
         elif row["split"] is None and row["patient_id"] in trained:
-            left_out["the run trained on another slide of the patient"] += 1
+            left_out["the run was trained on another slide of the patient"] += 1
         elif label is None:
             left_out["no label"] += 1
         else:
@@ -175,7 +174,7 @@ def _counted(
 
 
 def _share_items(runs: Sequence[_Run]) -> bool:
-    """Tell whether runs predict a slide (or patient) in common; refuse one run given twice."""
+    """Return whether two runs predict the same slide (or patient). Refuse a run that is given twice."""
     shared = False
     for later, run in enumerate(runs):
         scores = dict(zip((row["item"] for row in run.rows), _logits(run.rows, run.classes).tolist(), strict=True))
@@ -187,8 +186,8 @@ def _share_items(runs: Sequence[_Run]) -> bool:
             ]
             if same and all(same):
                 raise CohortError(
-                    f"{run.name} and {earlier.name} hold the same predictions, of {its_rows[0]['item']!r} for one",
-                    hint="give the predictions of each run once",
+                    f"{run.name} and {earlier.name} hold the same predictions, for example of {its_rows[0]['item']!r}",
+                    hint="pass the predictions of each run once",
                 )
             shared = shared or bool(same)
     return shared

@@ -1,4 +1,4 @@
-"""Stage: descriptions and reference answers to figures of agreement, by question."""
+"""Stage ``five evaluate-descriptions``: agreement of descriptions with reference answers, per question."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from pipelines.core.schemas import ANSWERS
 from pipelines.core.settings import EvaluateDescriptionsSettings
 from pipelines.reports.report_table import ALIASES, read_table
 
-__all__ = ["EvaluateDescriptionsInputs", "EvaluateDescriptionsSettings", "evaluate_descriptions", "write_figures"]
+__all__ = ["EvaluateDescriptionsInputs", "EvaluateDescriptionsSettings", "evaluate_descriptions", "write_metrics"]
 
 STATED = "stated"
-"""Answer to a phrase question, whatever the words: compared is only whether the report was found to say something."""
+"""Category of any answer to a phrase question: only whether the report says something is compared."""
 FAILED = "failed"
-"""Answer of a report that could not be described; it agrees with nothing."""
+"""Category of a report that could not be described; it counts as a disagreement."""
 KEYS = {name: ALIASES[name] for name in ("report_id", "patient_id")}
-"""Columns that may name what was judged, reports first."""
+"""Columns that may identify what was judged, in order of preference."""
 
 
 @dataclass(frozen=True)
 class DescriptionsEvaluation:
-    """What `evaluate_descriptions` found."""
+    """Result of `evaluate_descriptions`."""
 
     key: str
-    """What was compared: answers by ``report_id`` or by ``patient_id``."""
+    """Whether answers were compared by ``report_id`` or by ``patient_id``."""
     questions: tuple[Agreement, ...]
     mean_accuracy: float
     mean_macro_f1: float
@@ -56,18 +56,18 @@ class EvaluateDescriptionsInputs:
 def evaluate_descriptions(
     inputs: EvaluateDescriptionsInputs, settings: EvaluateDescriptionsSettings
 ) -> DescriptionsEvaluation:
-    """Compare the answers in a folder of ``five describe-reports`` with a table of reference answers.
+    """Compare the answers in a descriptions folder with a table of reference answers.
 
-    The table has ``report_id`` (else ``patient_id``; several reports of a patient are merged as
-    training does) and a column for each question, named by its id. An empty cell is not
-    judged. Allowed are ``unknown`` and the answers of the question; for a phrase question any
-    words, and compared is whether the report says something.
+    The table has a column ``report_id``, or ``patient_id`` (several reports of a patient are then
+    merged as in training), and one column per question, named by its id. Cells hold an answer of the
+    question or ``unknown``; empty cells are not judged. For a phrase question, any words are
+    allowed, and only whether the report says something is compared.
 
     Raises
     ------
     CohortError
-        The table has no id or no column of a question, holds another value, or nothing that
-        was described.
+        The table has no id column, no question column, an answer that the question does not
+        allow, or no report that was described.
     ArtifactError
         The folder holds no descriptions.
     """
@@ -79,7 +79,7 @@ def evaluate_descriptions(
     judged = [row for row in rows if row[key] in given]
     if not judged:
         raise CohortError(
-            f"{gold}: none of its {len(rows)} values of {key} is among the {len(given)} described",
+            f"{gold}: none of its {len(rows)} values of {key} is among the {len(given)} described ones",
             hint=f"name them as in {descriptions / 'answers.parquet'}",
         )
     found = []
@@ -91,8 +91,8 @@ def evaluate_descriptions(
     if not found:
         wanted = ", ".join(f"{settings.column_prefix}{question.id}" for question in questions)
         raise CohortError(
-            f"{gold}: no reference answer to any question about any of the {len(given)} described",
-            hint=f"give a column for each question: {wanted}; see --column-prefix",
+            f"{gold}: no reference answer to any question about any of the {len(given)} described ones",
+            hint=f"add a column for each question: {wanted}; see --column-prefix",
         )
     return DescriptionsEvaluation(
         key=key,
@@ -105,24 +105,22 @@ def evaluate_descriptions(
 
 
 def _read_gold(gold: Path) -> tuple[str, list[dict[str, Any]]]:
-    """Return the column that names what was judged, and the rows with its ids as text."""
+    """Return the id column (``report_id`` or ``patient_id``) and the rows, with ids as text."""
     rows = read_table(gold)
     names = canonical_columns(rows[0] if rows else (), KEYS)
     if not names:
-        raise CohortError(f"{gold}: no column report_id or patient_id", hint="name the ids of the reports")
+        raise CohortError(f"{gold}: no column report_id or patient_id", hint="add a column with the ids of the reports")
     key, column = next(iter(names.items()))
     rows = [{**row, key: str(row[column] or "").strip()} for row in rows]
     repeated = [name for name, times in Counter(row[key] for row in rows).items() if times > 1]
     if repeated:
-        raise CohortError(
-            f"{gold}: {key} {repeated[0]!r} stands twice", hint="give one reference answer to each question"
-        )
+        raise CohortError(f"{gold}: {key} {repeated[0]!r} appears twice", hint="give one row per id")
     return key, rows
 
 
 @dataclass(frozen=True)
 class _Given:
-    """The answers about a report or a patient."""
+    """The answers for one report or patient."""
 
     patient: str
     words: Mapping[str, str]
@@ -150,7 +148,7 @@ def _given(rows: Sequence[Mapping[str, Any]], key: str, questions: Sequence[Ques
 
 
 def _word(row: Mapping[str, Any] | None, silent: str = UNKNOWN) -> str:
-    """Return an answer in the words of the reference table."""
+    """Return an answer as the reference table would write it."""
     if row is None:
         return silent
     return str(row["value"] or STATED) if row["status"] == "value" else str(row["status"])
@@ -189,7 +187,7 @@ def _compare(
 
 
 def _reference(question: Question, text: str, where: str) -> str:
-    """Return a reference answer as a category of the question; what is none may be text of a report."""
+    """Return a reference answer as a category of the question. A wrong value is not shown: it may be report text."""
     word = text.lower()
     if not question.answers:
         return UNKNOWN if word == UNKNOWN else STATED
@@ -206,8 +204,8 @@ def _mean(values: Iterable[float | None]) -> float:
     return sum(known) / len(known)
 
 
-def write_figures(found: DescriptionsEvaluation, path: Path) -> None:
-    """Write one row a question to ``path``, a .csv or .parquet file.
+def write_metrics(found: DescriptionsEvaluation, path: Path) -> None:
+    """Write one row per question to ``path``, a .csv or .parquet file.
 
     Raises
     ------
@@ -220,7 +218,7 @@ def write_figures(found: DescriptionsEvaluation, path: Path) -> None:
 
     writers = {".csv": pyarrow.csv.write_csv, ".parquet": pyarrow.parquet.write_table}
     if path.suffix not in writers:
-        raise SettingsError(f"{path}: neither .csv nor .parquet", hint="give the file one of these suffixes")
+        raise SettingsError(f"{path}: neither .csv nor .parquet", hint="use one of these suffixes")
     table = pa.Table.from_pylist([_row(agreement) for agreement in found.questions])
     with replacing(path) as part:
         writers[path.suffix](table, part)

@@ -106,7 +106,7 @@ def test_a_slide_the_run_has_never_seen_counts_unless_its_patient_was_trained_on
     )
     found = evaluate(EvaluateInputs([folder]), EvaluateSettings(resamples=0))
     assert [row["item"] for row in found.rows] == ["s3", "s4", "s5"]
-    assert found.left_out == {"in split train": 1, "the run trained on another slide of the patient": 1}
+    assert found.left_out == {"in split train": 1, "the run was trained on another slide of the patient": 1}
 
 
 def test_training_slides_count_only_on_request(folds):

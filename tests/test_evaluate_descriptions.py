@@ -92,7 +92,7 @@ def test_columns_may_have_a_prefix_and_values_capitals(descriptions, tmp_path):
         ("report_id,margins\nr1,secret words\n", "column margins of report_id 'r1': not an answer to margins"),
         ("report_id,margin\nr1,clear\n", "no reference answer to any question"),
         ("report_id,margins\nr99,clear\n", "none of its 1 values of report_id is among the 4 described"),
-        ("report_id,margins\nr1,clear\n r1,involved\n", "report_id 'r1' stands twice"),
+        ("report_id,margins\nr1,clear\n r1,involved\n", "report_id 'r1' appears twice"),
         ("report_id,margins\n", "no column"),
     ],
     ids=["no id", "not a value", "no column", "no report", "twice", "no rows"],
