@@ -9,8 +9,7 @@ from PIL import Image
 
 from pipelines.core.errors import SettingsError, SlideError
 from pipelines.slides import open_slide
-from pipelines.slides.readers import fast_tiff
-from pipelines.slides.readers.fast_tiff import TiffReader, TileCache, fast_reader
+from pipelines.slides.readers.fast_tiff import CACHE_BYTES, TiffReader, TileCache, fast_reader
 from pipelines.slides.readers.image_reader import ImageReader
 from pipelines.slides.readers.opening import open_reader
 from pipelines.slides.readers.openslide_reader import OpenSlideReader
@@ -294,7 +293,7 @@ def test_neighbouring_tiles_off_the_grid_decode_each_stored_tile_once(slide_path
     reads = []
     compressed = reader._compressed
     monkeypatch.setattr(reader, "_compressed", lambda *place: reads.append(place) or compressed(*place))
-    reader._cache = TileCache(fast_tiff.CACHE_BYTES)
+    reader._cache = TileCache(CACHE_BYTES)
     for y in range(100, HEIGHT, 200):
         for x in range(100, WIDTH, 200):
             reader.read(x, y, 0, 200, 200)
