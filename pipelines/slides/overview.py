@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipelines.core.geojson import Polygon
 from pipelines.slides.grid import Grid
-from pipelines.slides.outlines import Polygon
 from pipelines.slides.pictures import Captions
 from pipelines.slides.pixels import Rgb
 from pipelines.slides.slide import Thumbnail

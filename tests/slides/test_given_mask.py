@@ -75,7 +75,7 @@ def test_anything_else_is_refused_by_name(tmp_path, name, content):
 
 def test_a_point_among_polygons_is_named_as_the_fault(tmp_path):
     (tmp_path / "a.geojson").write_text('{"geometry": {"type": "Point", "coordinates": [1, 2]}}')
-    with pytest.raises(SlideError, match="a Point encloses no area"):
+    with pytest.raises(SlideError, match="contains a Point, which encloses no area"):
         read_mask(tmp_path / "a.geojson", THUMBNAIL, DIMENSIONS)
 
 
