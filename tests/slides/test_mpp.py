@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.errors import MissingMppError, SlideError
-from pipelines.slides.mpp import RecordedMpp, openslide_mpp, resolve_mpp
+from pipelines.slides.mpp import RecordedMpp, resolve_mpp
 
 PATH = Path("a.svs")
 METADATA = RecordedMpp("metadata", 0.25, 0.25)
@@ -58,31 +58,3 @@ def test_axes_that_differ_are_in_conflict():
 
 def test_the_flag_is_in_conflict_with_nothing():
     assert resolve_mpp(PATH, [METADATA], flag=1.0).conflict is None
-
-
-def test_resolution_tags_are_read_in_their_unit():
-    properties = {"openslide.vendor": "hamamatsu", "tiff.XResolution": "40000", "tiff.YResolution": "20000"}
-    assert openslide_mpp({**properties, "tiff.ResolutionUnit": "centimeter"}) == [RecordedMpp("tiff-tags", 0.25, 0.5)]
-    assert openslide_mpp({**properties, "tiff.ResolutionUnit": "inch"}) == [RecordedMpp("tiff-tags", 0.635, 1.27)]
-    assert openslide_mpp(properties) == []
-
-
-def test_what_openslide_takes_from_the_tags_of_a_generic_tiff_counts_as_tags():
-    properties = {
-        "openslide.vendor": "generic-tiff",
-        "openslide.mpp-x": "0.5",
-        "openslide.mpp-y": "0.5",
-        "tiff.XResolution": "20000",
-        "tiff.YResolution": "20000",
-        "tiff.ResolutionUnit": "centimeter",
-    }
-    assert [value.source for value in openslide_mpp(properties)] == ["tiff-tags"]
-    assert [value.source for value in openslide_mpp({**properties, "openslide.vendor": "aperio"})] == [
-        "metadata",
-        "tiff-tags",
-    ]
-
-
-@pytest.mark.parametrize("text", ["", "unknown", "0", "-1", "nan", "inf"])
-def test_a_value_that_is_no_positive_number_is_none(text):
-    assert openslide_mpp({"openslide.vendor": "aperio", "openslide.mpp-x": text, "openslide.mpp-y": "0.5"}) == []
