@@ -1,4 +1,4 @@
-"""Local copies of slides: made before their turn, few at a time, deleted whatever happens."""
+"""Local copies of slides are made before they are needed, few at a time, and always deleted."""
 
 import multiprocessing
 import os
@@ -25,7 +25,7 @@ def files(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_copy_has_the_name_and_content_of_its_slide_and_goes_when_dropped(slide, tmp_path):
+def test_a_copy_has_the_name_and_content_of_its_slide_until_it_is_dropped(slide, tmp_path):
     with local_copies(tmp_path / "fast") as copies:
         copy = copies.fetch(slide, "a")
         assert (copy.name, copy.read_bytes()) == ("a.svs", b"pixels")
@@ -36,7 +36,7 @@ def test_a_copy_has_the_name_and_content_of_its_slide_and_goes_when_dropped(slid
         assert slide.exists()
 
 
-def test_slides_of_one_name_have_copies_of_their_own(slide, tmp_path):
+def test_slides_with_the_same_file_name_have_separate_copies(slide, tmp_path):
     other = tmp_path / "a.svs"
     other.write_bytes(b"other pixels")
     with local_copies(tmp_path / "fast") as copies:
@@ -44,7 +44,7 @@ def test_slides_of_one_name_have_copies_of_their_own(slide, tmp_path):
         assert copies.fetch(other, "b").read_bytes() == b"other pixels"
 
 
-def test_the_copy_of_one_id_stays_when_that_of_another_with_the_same_file_goes(slide, tmp_path):
+def test_two_ids_with_the_same_file_have_separate_copies(slide, tmp_path):
     with local_copies(tmp_path / "fast") as copies:
         first, second = copies.fetch(slide, "a"), copies.fetch(slide, "b")
         copies.drop("a")
@@ -52,7 +52,7 @@ def test_the_copy_of_one_id_stays_when_that_of_another_with_the_same_file_goes(s
         assert second.read_bytes() == b"pixels"
 
 
-def test_a_slide_of_several_files_is_copied_with_all_of_them(tmp_path):
+def test_all_files_of_a_slide_are_copied(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a.mrxs").touch()
     (tmp_path / "a" / "Data0000.dat").write_bytes(b"pixels")
@@ -61,13 +61,13 @@ def test_a_slide_of_several_files_is_copied_with_all_of_them(tmp_path):
         assert (copy.parent / "a" / "Data0000.dat").read_bytes() == b"pixels"
 
 
-def test_without_a_folder_slides_are_read_where_they_are(slide):
+def test_without_a_folder_slides_are_not_copied(slide):
     IN_PLACE.drop("a")
     assert IN_PLACE.fetch(slide, "a") == slide
     assert slide.exists()
 
 
-def test_nothing_stays_after_a_failure(slide, tmp_path):
+def test_copies_are_deleted_after_an_error(slide, tmp_path):
     with pytest.raises(ZeroDivisionError), local_copies(tmp_path / "fast") as copies, copies.local(slide, "a"):
         raise ZeroDivisionError
     assert list((tmp_path / "fast").iterdir()) == []
@@ -83,7 +83,7 @@ def test_an_error_about_the_copy_names_the_slide(slide, tmp_path):
     assert raised.value.message == f"{slide}: records no microns-per-pixel (mpp)"
 
 
-def test_a_disk_without_room_is_a_slide_error_that_names_both(slide, tmp_path, monkeypatch):
+def test_too_little_free_space_is_a_slide_error_that_names_slide_and_folder(slide, tmp_path, monkeypatch):
     usage = namedtuple("usage", "free")
     with local_copies(tmp_path / "fast") as copies:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(5))
@@ -94,7 +94,7 @@ def test_a_disk_without_room_is_a_slide_error_that_names_both(slide, tmp_path, m
         assert copies.fetch(slide, "a").exists()
 
 
-def test_a_disk_that_fills_up_meanwhile_leaves_no_half_copy(slide, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_while_copying_leaves_no_partial_copy(slide, tmp_path, monkeypatch):
     def full(_source, target):
         target.write_bytes(b"pix")
         raise OSError(28, "No space left on device")
@@ -106,12 +106,12 @@ def test_a_disk_that_fills_up_meanwhile_leaves_no_half_copy(slide, tmp_path, mon
         assert files(tmp_path / "fast") == []
 
 
-def test_a_slide_that_is_missing_is_a_slide_error(slide, tmp_path):
+def test_a_missing_slide_is_a_slide_error(slide, tmp_path):
     with local_copies(tmp_path / "fast") as copies, pytest.raises(SlideError, match=r"gone\.svs"):
         copies.fetch(slide.with_name("gone.svs"), "gone")
 
 
-def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_artifact_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match="cannot write here"), local_copies(tmp_path / "file" / "fast"):
         pass
@@ -124,7 +124,7 @@ def fetch_and_die(slide, folder):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_copies_of_a_killed_run_go_when_the_next_begins_and_those_of_a_living_one_stay(slide, tmp_path):
+def test_the_next_run_deletes_the_copies_of_a_killed_run_but_not_those_of_a_live_one(slide, tmp_path):
     process = multiprocessing.get_context("spawn").Process(target=fetch_and_die, args=(slide, tmp_path / "fast"))
     process.start()
     process.join()
@@ -136,7 +136,7 @@ def test_copies_of_a_killed_run_go_when_the_next_begins_and_those_of_a_living_on
             assert copy.exists()
 
 
-def test_what_will_not_be_read_is_not_copied(slide, tmp_path):
+def test_slides_that_will_not_be_read_are_not_copied(slide, tmp_path):
     with local_copies(tmp_path / "fast") as copies:
         CopiesAhead(copies, lambda _: True).prepare(CohortSlide("a", slide))
         assert files(tmp_path / "fast") == []
