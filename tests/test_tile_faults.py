@@ -322,11 +322,12 @@ def test_too_little_space_for_a_copy_fails_only_that_slide(slides, tmp_path):
 @pytest.mark.slow
 def test_the_next_run_deletes_the_copies_of_a_killed_run(slides, tmp_path):
     out, fast = tmp_path / "out", tmp_path / "fast"
-    process = SPAWN.Process(target=tile, args=(slides, out, SETTINGS), kwargs={"stage_dir": fast})
+    resources = TileResources(stage_dir=fast)
+    process = SPAWN.Process(target=tile, args=(TileInputs(slides), out, SETTINGS), kwargs={"resources": resources})
     process.start()
     wait_for_tables(out, 2, process)
     process.kill()
     process.join()
     assert list(fast.iterdir())
-    assert not tile(TileInputs(slides), out, SETTINGS, resources=TileResources(stage_dir=fast)).failures
+    assert not tile(TileInputs(slides), out, SETTINGS, resources=resources).failures
     assert list(fast.iterdir()) == []
