@@ -23,7 +23,7 @@ from pipelines.core.selection import EVERYTHING, Selection, failed_ids
 from pipelines.core.settings import EmbedSettings, PictureSettings
 from pipelines.core.tiled_slide import TiledSlide
 from pipelines.encoders.feature_folder import FeatureFolder, refuse_mismatch
-from pipelines.slides.tile_pass import OnePass, Output, Reading
+from pipelines.slides.tile_pass import Output, ReadOptions, TilePass
 from pipelines.slides.tile_pictures import PictureFolder
 
 __all__ = ["EmbedInputs", "EmbedResources", "EmbedSettings", "PictureSettings", "embed", "plan"]
@@ -188,8 +188,8 @@ def _run(
     todo = [slide for slide in slides if any(needed[slide.slide_id])]
     if todo:
         used = [output for place, output in enumerate(outputs) if any(needs[place] for needs in needed.values())]
-        reading = Reading(resources.batch_size, resources.workers, resources.stage_dir)
-        runner = OnDevices(pick_devices(resources.device), OnePass(used, reading))
+        options = ReadOptions(resources.batch_size, resources.workers, resources.stage_dir)
+        runner = OnDevices(pick_devices(resources.device), TilePass(used, options))
         results.update({result.item_id: result for result in run_with(runner, todo, folder=folder, on_result=report)})
     for output in outputs:
         output.claim()

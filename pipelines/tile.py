@@ -20,7 +20,7 @@ from pipelines.core.selection import EVERYTHING, Selection, failed_ids, only
 from pipelines.core.settings import TileSettings
 from pipelines.core.settings.tile import NETWORK_METHODS
 from pipelines.slides.given_mask import find_mask
-from pipelines.slides.local_copies import CopiesAhead, staging
+from pipelines.slides.local_copies import CopiesAhead, local_copies
 from pipelines.slides.slide_files import slide_files
 from pipelines.slides.slide_tiling import Network, TileOneSlide, identity
 
@@ -87,8 +87,8 @@ def tile(
     network = _network(settings, inputs.tissue_weights, resources.device)
     provenance = Provenance.of(settings)
     claim_folder(out, MADE_BY, provenance, overwrite=selection.overwrite)
-    with staging(resources.stage_dir) as stage:
-        results = _run(slides, TileOneSlide(out, settings, inputs.masks, stage, network), resources, on_result)
+    with local_copies(resources.stage_dir) as copies:
+        results = _run(slides, TileOneSlide(out, settings, inputs.masks, copies, network), resources, on_result)
     rows = [
         {**identity(slide), **result.row}
         for slide, result in zip(slides, results, strict=True)
@@ -105,7 +105,7 @@ def _run(
     slides: Sequence[CohortSlide], work: TileOneSlide, resources: TileResources, on_result: OnResult
 ) -> list[Result]:
     if resources.ray is None:
-        ahead = CopiesAhead(work.stage, work.is_current) if work.stage.folder else None
+        ahead = CopiesAhead(work.copies, work.is_current) if work.copies.folder else None
         return run_batch(slides, work, workers=resources.workers, folder=work.out, ahead=ahead, on_result=on_result)
     work = work.with_absolute_paths()
     slides = [replace(slide, path=slide.path.absolute() if slide.path else None) for slide in slides]

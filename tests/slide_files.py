@@ -1,4 +1,4 @@
-"""Small slide files for tests: lossless pyramids, drawings of tissue, and damage."""
+"""Small slide files for tests: lossless pyramids, drawings of tissue, and damaged files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ GLASS = (242, 240, 243)
 
 
 def write_lossless_slide(path: Path, rgb: np.ndarray, mpp: float | None, levels: Sequence[int] = (1,)) -> Path:
-    """Write an uncompressed tiled TIFF that OpenSlide opens, with the downsamples ``levels``."""
+    """Write an uncompressed tiled TIFF that OpenSlide can open, with the downsamples ``levels``; return ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = rgb.shape[:2]
     density = {} if mpp is None else {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
@@ -26,7 +26,7 @@ def write_lossless_slide(path: Path, rgb: np.ndarray, mpp: float | None, levels:
 
 
 def tissue_drawing(height: int, width: int, areas: Sequence[tuple[int, int, int, int]], *, seed: int = 0) -> np.ndarray:
-    """Return a slide of glass with areas (top, bottom, left, right; pixels) of sharp, mottled pink tissue."""
+    """Return glass with ``areas`` (top, bottom, left, right; pixels) of sharp pink tissue with nuclei, (H, W, 3)."""
     rng = np.random.default_rng(seed)
     rgb = np.empty((height, width, 3), np.uint8)
     rgb[:] = GLASS
@@ -38,7 +38,7 @@ def tissue_drawing(height: int, width: int, areas: Sequence[tuple[int, int, int,
 
 
 def destroy_tile(path: Path, level: int, index: int) -> None:
-    """Overwrite a stored tile of the slide so that it cannot be decoded."""
+    """Overwrite a stored tile of the slide with zeros, so that it cannot be decoded."""
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages[level]
         offset, length = page.dataoffsets[index], page.databytecounts[index]

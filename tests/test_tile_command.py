@@ -1,4 +1,4 @@
-"""The command: flags, configuration, cohorts, dry runs, exit codes."""
+"""The command `five tile`: flags, configuration, cohorts, dry runs, exit codes."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["tile", *map(str, arguments)])
 
 
-def test_the_command_reports_failures_and_leaves_with_3(slide, tmp_path):
+def test_the_command_reports_failures_and_exits_with_3(slide, tmp_path):
     write_lossless_slide(tmp_path / "slides" / "b.tif", TISSUE, None)
     result = run(tmp_path / "slides", "-o", tmp_path / "out", "--tile-size", "112")
     assert result.exit_code == 3
@@ -35,13 +35,13 @@ def test_the_command_reports_failures_and_leaves_with_3(slide, tmp_path):
     assert rows_of(tmp_path / "out")["a"]["n_tiles"] == 20
 
 
-def test_the_command_takes_a_single_slide_and_prints_json(slide, tmp_path):
+def test_the_command_accepts_a_single_slide_and_prints_json(slide, tmp_path):
     result = run(slide.path, "-o", tmp_path / "out", "--tile-size", "112", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["tiles"] == 20
 
 
-def test_the_command_takes_a_cohort_of_some_slides_of_a_folder(slide, tmp_path):
+def test_the_command_accepts_a_cohort_with_some_slides_of_a_folder(slide, tmp_path):
     write_lossless_slide(tmp_path / "slides" / "b.tif", TISSUE, None)
     (tmp_path / "cohort.csv").write_text("slide_id,patient_id,mpp\nb,P7,0.5\n")
     result = run(tmp_path / "slides", "--cohort", tmp_path / "cohort.csv", "-o", tmp_path / "out")
@@ -50,7 +50,7 @@ def test_the_command_takes_a_cohort_of_some_slides_of_a_folder(slide, tmp_path):
     assert (row["slide_id"], row["patient_id"], row["mpp_source"]) == ("b", "P7", "cohort")
 
 
-def test_flags_win_over_the_configuration_file_and_that_over_defaults(slide, tmp_path):
+def test_flags_override_the_configuration_file_which_overrides_defaults(slide, tmp_path):
     (tmp_path / "tile.yaml").write_text("tile-size: 56\noverlap: 8\n")
     result = run(slide.path, "-o", tmp_path / "out", "--config", tmp_path / "tile.yaml", "--tile-size", "112")
     assert result.exit_code == 0, result.output
@@ -61,8 +61,8 @@ def test_flags_win_over_the_configuration_file_and_that_over_defaults(slide, tmp
 def test_a_dry_run_counts_and_writes_nothing(slide, tmp_path):
     (tmp_path / "cohort.csv").write_text("slide_id,path\na,slides/a.tif\ngone,slides/gone.tif\n")
     result = run(tmp_path / "cohort.csv", "-o", tmp_path / "out", "--dry-run", "--json")
-    found = json.loads(result.stdout)
-    assert {name: found[name] for name in ("slides", "without_file", "current", "to_do")} == {
+    counts = json.loads(result.stdout)
+    assert {name: counts[name] for name in ("slides", "without_file", "current", "to_do")} == {
         "slides": 2,
         "without_file": 1,
         "current": 0,
@@ -79,7 +79,7 @@ def test_a_dry_run_refuses_what_the_run_would_refuse(slide, tmp_path):
     assert plan(TileInputs([slide]), tmp_path / "out", other, selection=Selection(overwrite=True))["to_do"] == 1
 
 
-def test_shards_share_the_slides_and_failed_ones_can_be_tried_alone(slide, tmp_path):
+def test_shards_split_the_slides_and_failed_slides_can_be_retried(slide, tmp_path):
     write_lossless_slide(tmp_path / "slides" / "b.tif", TISSUE, None)
     slides, out = tmp_path / "slides", tmp_path / "out"
     assert run(slides, "-o", out, "--shard", "1/2").exit_code == 0

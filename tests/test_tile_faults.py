@@ -1,4 +1,4 @@
-"""Faults that ``five tile`` survives: killed processes, full disks, cut files, two runs at once."""
+"""Faults that ``five tile`` survives: killed processes, full disks, truncated files, two runs at once."""
 
 import errno
 import multiprocessing
@@ -37,26 +37,26 @@ def slides(tmp_path):
 
 
 def artifacts(out):
-    """Return the files below ``out`` by name; of tables the content, without times."""
-    found = {}
+    """Return the content of the files in ``out`` by name; tables without their column of times."""
+    contents = {}
     for path in sorted(path for path in out.rglob("*") if path.is_file() and ".locks" not in path.parts):
         name = path.relative_to(out).as_posix()
         if path.suffix == ".parquet" and ".part." not in name:
             table = pq.read_table(path, partitioning=None)
-            found[name] = table.drop(["seconds"] if "seconds" in table.column_names else []).to_pylist()
+            contents[name] = table.drop(["seconds"] if "seconds" in table.column_names else []).to_pylist()
         else:
-            found[name] = path.read_bytes()
-    return found
+            contents[name] = path.read_bytes()
+    return contents
 
 
 def children(pid):
-    """Return the processes that ``pid`` started, not resource trackers and the like."""
+    """Return the worker processes that ``pid`` started, without resource trackers."""
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in listed if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def is_running(pid):
-    """Tell whether the process is there and does not just wait to be buried."""
+    """Return whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -64,7 +64,7 @@ def is_running(pid):
 
 
 def wait_for_tables(out, number, process):
-    """Return when ``number`` slides are there, or the run is over."""
+    """Wait until ``number`` slides are tiled or the run has ended."""
     while process.is_alive() and len(list(out.glob("site */[0-9]*.parquet"))) < number:
         time.sleep(0.005)
 
@@ -74,7 +74,7 @@ def run_in(slides, out, workers):
 
 
 def run_until_write(slides, out, number):
-    """Tile, and die when the ``number``-th file is written but does not have its name yet."""
+    """Tile, and kill this process when the ``number``-th file is written but not yet renamed."""
     written = []
 
     def count(_handle):
@@ -92,7 +92,7 @@ def run_until_write(slides, out, number):
     [(2, []), (3, ["geojson"]), (4, ["geojson", "jpg"]), (5, ["geojson", "jpg", "parquet"])],
     ids=["outlines", "picture", "tiles", "summary"],
 )
-def test_a_run_killed_while_it_writes_leaves_no_half_file_to_the_next(slides, tmp_path, number, named):
+def test_the_next_run_replaces_the_partial_file_of_a_run_killed_while_writing(slides, tmp_path, number, named):
     out = tmp_path / "out"
     process = SPAWN.Process(target=run_until_write, args=(slides[:1], out, number))
     process.start()
@@ -109,12 +109,12 @@ def test_a_run_killed_while_it_writes_leaves_no_half_file_to_the_next(slides, tm
 @needs_kill
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_a_run_killed_at_a_random_moment_is_finished_by_the_next(slides, tmp_path, seed):
+def test_the_next_run_completes_a_run_killed_at_a_random_moment(slides, tmp_path, seed):
     moment, out = random.Random(seed), tmp_path / "out"
     process = SPAWN.Process(target=run_in, args=(slides, out, 1))
     process.start()
     wait_for_tables(out, moment.randrange(len(slides) - 4), process)
-    time.sleep(moment.uniform(0, 0.03))  # anywhere in the making of the next slide
+    time.sleep(moment.uniform(0, 0.03))  # anywhere in the tiling of the next slide
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -129,7 +129,7 @@ def test_a_run_killed_at_a_random_moment_is_finished_by_the_next(slides, tmp_pat
 @needs_kill
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
-def test_the_workers_of_a_killed_run_end_with_it(slides, tmp_path):
+def test_the_workers_of_a_killed_run_end(slides, tmp_path):
     process = SPAWN.Process(target=run_in, args=(slides, tmp_path / "out", 2))
     process.start()
     wait_for_tables(tmp_path / "out", 3, process)
@@ -137,16 +137,16 @@ def test_the_workers_of_a_killed_run_end_with_it(slides, tmp_path):
     process.kill()
     process.join()
     deadline = time.monotonic() + 20
-    while (left := [pid for pid in workers if is_running(pid)]) and time.monotonic() < deadline:
+    while (running := [pid for pid in workers if is_running(pid)]) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(workers) == 2
-    assert not left
+    assert not running
 
 
 @needs_kill
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
-def test_a_killed_worker_costs_no_slide(slides, tmp_path):
+def test_no_slide_is_lost_if_a_worker_is_killed(slides, tmp_path):
     out = tmp_path / "out"
     process = SPAWN.Process(target=run_in, args=(slides, out, 2))
     process.start()
@@ -155,8 +155,8 @@ def test_a_killed_worker_costs_no_slide(slides, tmp_path):
     process.join()
     assert process.exitcode == 0
     tile(TileInputs(slides), tmp_path / "undisturbed", SETTINGS)
-    found, expected = artifacts(out), artifacts(tmp_path / "undisturbed")
-    assert {name: rows for name, rows in found.items() if ".part" not in name} == expected
+    after_kill, expected = artifacts(out), artifacts(tmp_path / "undisturbed")
+    assert {name: rows for name, rows in after_kill.items() if ".part" not in name} == expected
     assert {result.outcome for result in tile(TileInputs(slides), out, SETTINGS).results} == {Outcome.KEPT}
     assert artifacts(out) == expected
 
@@ -166,16 +166,16 @@ def tile_and_count(slides, out, counts):
 
 
 @pytest.mark.slow
-def test_two_runs_on_one_folder_make_every_slide_once(slides, tmp_path):
+def test_two_runs_on_one_folder_tile_every_slide_once(slides, tmp_path):
     out, counts = tmp_path / "out", SPAWN.Queue()
     processes = [SPAWN.Process(target=tile_and_count, args=(slides, out, counts)) for _ in range(2)]
     for process in processes:
         process.start()
-    found = [counts.get() for _ in processes]
+    all_counts = [counts.get() for _ in processes]
     for process in processes:
         process.join()
-    assert sum(count["done"] for count in found) == len(slides)
-    assert not any(count["failed"] for count in found)
+    assert sum(count["done"] for count in all_counts) == len(slides)
+    assert not any(count["failed"] for count in all_counts)
     tile(TileInputs(slides), tmp_path / "undisturbed", SETTINGS)
     assert artifacts(out) == artifacts(tmp_path / "undisturbed")
 
@@ -184,7 +184,7 @@ def disk_full(*_arguments, **_options):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_full_disk_fails_the_slide_and_leaves_nothing_half_written(slides, tmp_path, monkeypatch):
+def test_a_full_disk_fails_the_slide_and_leaves_no_partial_file(slides, tmp_path, monkeypatch):
     first, second, third = slides[:3]
     out = tmp_path / "out"
     tile(TileInputs([first]), out, SETTINGS)
@@ -209,7 +209,7 @@ def test_a_full_disk_fails_the_slide_and_leaves_nothing_half_written(slides, tmp
     assert tile(TileInputs([second]), out, SETTINGS).results[0].outcome is Outcome.DONE
 
 
-def test_a_disk_without_room_for_a_lock_or_a_trace_fails_slides_and_not_the_batch(slides, tmp_path, monkeypatch):
+def test_a_disk_too_full_for_locks_and_traces_fails_slides_but_not_the_batch(slides, tmp_path, monkeypatch):
     monkeypatch.setattr("filelock.SoftFileLease.acquire", disk_full)
     monkeypatch.setattr(Path, "write_text", disk_full)
     results = run_batch(slides[:2], TileOneSlide(tmp_path / "out", SETTINGS), folder=tmp_path / "out")
@@ -217,7 +217,7 @@ def test_a_disk_without_room_for_a_lock_or_a_trace_fails_slides_and_not_the_batc
     assert all("No space left" in result.error for result in results)
 
 
-def test_a_disk_full_at_the_end_leaves_the_old_summary_table(slides, tmp_path, monkeypatch):
+def test_a_disk_that_is_full_at_the_end_leaves_the_old_summary_table(slides, tmp_path, monkeypatch):
     out = tmp_path / "out"
     tile(TileInputs(slides[:1]), out, SETTINGS)
     before = (out / "slides.parquet").read_bytes()
@@ -228,13 +228,13 @@ def test_a_disk_full_at_the_end_leaves_the_old_summary_table(slides, tmp_path, m
     assert not list(out.rglob("*.part*"))
 
 
-def test_an_output_folder_that_cannot_be_written_is_one_clear_error(slides, tmp_path):
+def test_an_output_folder_that_cannot_be_created_is_an_error_that_names_it(slides, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match=r"file/out/five\.json: cannot write here"):
         tile(TileInputs(slides[:1]), tmp_path / "file" / "out", SETTINGS)
 
 
-def test_a_folder_without_the_right_to_write_is_one_clear_error(slides, tmp_path, monkeypatch):
+def test_an_output_folder_without_write_permission_is_an_error_that_names_it(slides, tmp_path, monkeypatch):
     def denied(*_arguments, **_options):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -243,8 +243,8 @@ def test_a_folder_without_the_right_to_write_is_one_clear_error(slides, tmp_path
         tile(TileInputs(slides), tmp_path / "out", SETTINGS)
 
 
-def test_a_region_unreadable_in_the_middle_costs_its_tiles_only(tmp_path):
-    """Focus is measured on level 1 of 768 px, whose middle stored tile is destroyed; the thumbnail is level 2."""
+def test_an_unreadable_region_affects_only_its_tiles(tmp_path):
+    """Focus is measured on level 1 (768 px), whose middle stored tile is destroyed; the thumbnail uses level 2."""
     path = tmp_path / "a.svs"
     write_pyramidal_slide(path, tissue_drawing(3072, 3072, [(0, 3072, 0, 3072)]), 0.5)
     destroy_tile(path, 1, 4)
@@ -266,8 +266,8 @@ def whole_slide(tmp_path_factory):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1, exclude_max=True), zeros=st.booleans())
-def test_a_slide_cut_anywhere_ends_with_a_row_and_the_batch_goes_on(whole_slide, tmp_path_factory, share, zeros):
-    """Cut off, or with the rest zero as after an interrupted copy."""
+def test_a_truncated_slide_is_recorded_and_the_batch_continues(whole_slide, tmp_path_factory, share, zeros):
+    """The file is truncated, or its rest is zero as after an interrupted copy."""
     folder = tmp_path_factory.mktemp("cut")
     kept = whole_slide[: int(len(whole_slide) * share)]
     (folder / "cut.svs").write_bytes(kept + bytes(len(whole_slide) - len(kept)) if zeros else kept)
@@ -284,28 +284,28 @@ def test_a_slide_cut_anywhere_ends_with_a_row_and_the_batch_goes_on(whole_slide,
         assert cut["n_tiles"] <= 20
 
 
-def test_slides_copied_to_a_stage_give_what_slides_read_in_place_give(slides, tmp_path):
+def test_local_copies_give_the_same_results_as_the_slides(slides, tmp_path):
     fast = tmp_path / "fast"
     tile(TileInputs(slides[:5]), tmp_path / "in place", SETTINGS)
     for workers in (1, 2):
         summary = tile(
             TileInputs(slides[:5]),
-            tmp_path / f"staged {workers}",
+            tmp_path / f"copied {workers}",
             SETTINGS,
             resources=TileResources(workers=workers, stage_dir=fast),
         )
         assert not summary.failures
         assert list(fast.iterdir()) == []
-        assert artifacts(tmp_path / f"staged {workers}") == artifacts(tmp_path / "in place")
+        assert artifacts(tmp_path / f"copied {workers}") == artifacts(tmp_path / "in place")
 
 
-def test_a_stage_without_room_for_a_slide_fails_that_slide_only(slides, tmp_path):
+def test_too_little_space_for_a_copy_fails_only_that_slide(slides, tmp_path):
     large = write_lossless_slide(tmp_path / "slides" / "large.tif", TISSUE.repeat(2, axis=1), 0.5)
-    room = slides[0].path.stat().st_size + 1000  # for one of the small ones, not for two
+    space = slides[0].path.stat().st_size + 1000  # enough for one small slide, but not for two
 
     def usage(folder):
         used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        return shutil._ntuple_diskusage(room, used, room - used)
+        return shutil._ntuple_diskusage(space, used, space - used)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shutil, "disk_usage", usage)
@@ -320,13 +320,14 @@ def test_a_stage_without_room_for_a_slide_fails_that_slide_only(slides, tmp_path
 
 @needs_kill
 @pytest.mark.slow
-def test_copies_of_a_killed_run_are_swept_by_the_next(slides, tmp_path):
+def test_the_next_run_deletes_the_copies_of_a_killed_run(slides, tmp_path):
     out, fast = tmp_path / "out", tmp_path / "fast"
-    process = SPAWN.Process(target=tile, args=(slides, out, SETTINGS), kwargs={"stage_dir": fast})
+    resources = TileResources(stage_dir=fast)
+    process = SPAWN.Process(target=tile, args=(TileInputs(slides), out, SETTINGS), kwargs={"resources": resources})
     process.start()
     wait_for_tables(out, 2, process)
     process.kill()
     process.join()
     assert list(fast.iterdir())
-    assert not tile(TileInputs(slides), out, SETTINGS, resources=TileResources(stage_dir=fast)).failures
+    assert not tile(TileInputs(slides), out, SETTINGS, resources=resources).failures
     assert list(fast.iterdir()) == []

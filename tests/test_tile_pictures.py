@@ -1,4 +1,4 @@
-"""The pictures that the stage writes beside its tables."""
+"""Images that the tile stage writes next to its tables."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def pictures(out):
     return sorted(str(path.relative_to(out / "qc")) for path in (out / "qc").rglob("*") if path.is_file())
 
 
-def test_faulty_tiles_are_shown_beside_the_overview(inked, tmp_path):
+def test_rejected_tiles_are_shown_on_a_contact_sheet(inked, tmp_path):
     tile(TileInputs([inked]), tmp_path / "out", SETTINGS)
     assert pictures(tmp_path / "out") == ["group/a.dropped.jpg", "group/a.jpg"]
     sheet = cv2.imread(str(tmp_path / "out/qc/group/a.dropped.jpg"))
@@ -33,12 +33,12 @@ def test_faulty_tiles_are_shown_beside_the_overview(inked, tmp_path):
     assert green > 100 * 100  # a tile is shown as 112 x 112 pixels
 
 
-def test_they_are_shown_too_where_they_are_kept(inked, tmp_path):
+def test_the_contact_sheet_is_also_written_with_keep_all(inked, tmp_path):
     tile(TileInputs([inked]), tmp_path / "out", replace(SETTINGS, keep_all=True))
     assert "group/a.dropped.jpg" in pictures(tmp_path / "out")
 
 
-def test_a_picture_of_an_earlier_run_goes_when_no_tile_is_faulty_any_more(inked, tmp_path):
+def test_an_outdated_contact_sheet_is_deleted(inked, tmp_path):
     tile(TileInputs([inked]), tmp_path / "out", SETTINGS)
     lenient = replace(SETTINGS, max_pen=1, max_black=1, min_focus=0, min_contrast=0)
     tile(TileInputs([inked]), tmp_path / "out", lenient, selection=Selection(overwrite=True))

@@ -1,4 +1,4 @@
-"""A slide whose tiles are known, and reading what was written, for tests of `five tile`."""
+"""A slide with known tiles, and access to the results, for tests of `five tile`."""
 
 from pipelines.core.schemas import TILED_SLIDES
 from pipelines.core.settings import TileSettings

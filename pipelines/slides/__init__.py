@@ -1,4 +1,4 @@
-"""Slides: open them, place them on a micron scale, find tissue, cut tiles, judge their quality."""
+"""Slides: open them, determine microns per pixel, find tissue, cut tiles and judge their quality."""
 
 from pipelines.slides.slide import Slide, Thumbnail, open_slide
 

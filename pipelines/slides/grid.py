@@ -1,4 +1,4 @@
-"""The tile grid of a slide, in level-0 pixels, and means of masks over its tiles."""
+"""The tile grid of a slide in level-0 pixels, and means of masks over its tiles."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROUNDING = 1e-6
-"""Shares of a tile below this are rounding of the sums and count as none."""
+"""Tile means below this are rounding errors and are set to 0."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """N tiles of one size. Corners are top-left, level-0 pixels."""
+    """N tiles of equal size."""
 
     x: NDArray[np.int32]
-    """(N,)."""
+    """(N,), left edges, level-0 pixels."""
     y: NDArray[np.int32]
-    """(N,)."""
+    """(N,), top edges, level-0 pixels."""
     row: NDArray[np.int32]
-    """(N,), from 0."""
+    """(N,), row in the full grid, from 0."""
     col: NDArray[np.int32]
-    """(N,), from 0."""
+    """(N,), column in the full grid, from 0."""
     size: int
     """Edge of a tile, level-0 pixels."""
 
@@ -36,9 +36,9 @@ class Grid:
 
 
 def tile_grid(dimensions: tuple[int, int], tile_size: int, overlap: int, pixel_scale: float) -> Grid:
-    """Return the whole tiles on a slide, row by row.
+    """Return the tiles that lie completely on a slide, row by row.
 
-    Every corner is rounded from its exact place, so rounding does not add up along a row.
+    Every corner is rounded from its exact position, so rounding errors do not add up along a row.
     Tiles that would cross the right or bottom edge are left out.
 
     Parameters
@@ -46,7 +46,7 @@ def tile_grid(dimensions: tuple[int, int], tile_size: int, overlap: int, pixel_s
     dimensions
         Width and height of the slide, level-0 pixels.
     tile_size, overlap
-        Edge of a tile and what neighbours share, pixels as the encoder sees them.
+        Edge of a tile and overlap of neighboring tiles, pixels as the encoder sees them.
     pixel_scale
         Level-0 pixels per pixel that the encoder sees: target mpp / mpp.
     """
@@ -64,10 +64,10 @@ def _corners(length: int, size: int, step: float) -> NDArray[np.int32]:
 
 
 def tile_means(mask: NDArray[np.bool_], grid: Grid, downsample: tuple[float, float]) -> NDArray[np.float32]:
-    """Return the share of each tile that is True in ``mask``, (N,), 0 to 1.
+    """Return the fraction of each tile that is True in ``mask``, (N,), 0 to 1.
 
-    Exact also where tiles begin and end within mask pixels (integral image, read between
-    its nodes).
+    The result is exact even if tiles begin or end within mask pixels: the integral image is
+    interpolated between its nodes.
 
     Parameters
     ----------
@@ -86,12 +86,12 @@ def tile_means(mask: NDArray[np.bool_], grid: Grid, downsample: tuple[float, flo
         + _at(integral, top, left)
     )
     area = grid.size**2 / (downsample[0] * downsample[1])
-    share = np.clip(inside / area, 0, 1)
-    return np.where(share < ROUNDING, 0, share).astype(np.float32)
+    mean = np.clip(inside / area, 0, 1)
+    return np.where(mean < ROUNDING, 0, mean).astype(np.float32)
 
 
 def _at(integral: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Read the integral image between its nodes (bilinear, which is exact for it)."""
+    """Interpolate the integral image between its nodes (bilinear interpolation is exact here)."""
     y0 = np.minimum(y.astype(np.intp), integral.shape[0] - 2)
     x0 = np.minimum(x.astype(np.intp), integral.shape[1] - 2)
     dy, dx = np.minimum(y - y0, 1), np.minimum(x - x0, 1)

@@ -18,44 +18,44 @@ from pipelines.core.files import cannot_write, fingerprint, is_left_over, part_s
 from pipelines.slides.slide_files import slide_files
 
 _COPYING = threading.Lock()
-"""One copy at a time in a process: slow storage is not faster when it is asked twice, and threads
-that ask for the same slide make one copy."""
+"""Allows one copy at a time per process: parallel reads do not speed up slow storage, and threads
+that need the same slide share one copy."""
 
 
 @dataclass(frozen=True)
 class LocalCopies:
-    """Where one run keeps copies of slides. Made by `staging`; travels to worker processes."""
+    """Copies of slides in the folder of one run, made by `local_copies`. Can be sent to worker processes."""
 
     folder: Path | None
-    """Folder of the run; None where slides are read where they are."""
+    """Folder of the run; None to read slides from their own path."""
 
     def fetch(self, slide: Path, slide_id: str) -> Path:
-        """Return the path of the local copy of ``slide`` for ``slide_id``, made now if there is none.
+        """Return the path of the local copy of ``slide`` for ``slide_id``; copy it if there is none yet.
 
-        Ids that share a file have copies of their own, so that one may be dropped while another is read.
+        Two ids with the same file have separate copies, so one can be dropped while the other is read.
 
         Raises
         ------
         SlideError
-            The slide cannot be read, or the folder has no room for it.
+            The slide cannot be read, or the folder has too little free space.
         """
         if self.folder is None:
             return slide
-        place = self._place(self.folder, slide_id)
-        if not place.exists():  # a copy that is there does not wait for another that is being made
+        copy_folder = self._copy_folder(self.folder, slide_id)
+        if not copy_folder.exists():  # an existing copy is returned without waiting for the lock
             with _COPYING:
-                if not place.exists():
-                    _copy(slide, place)
-        return place / slide.name
+                if not copy_folder.exists():
+                    _copy(slide, copy_folder)
+        return copy_folder / slide.name
 
     def drop(self, slide_id: str) -> None:
-        """Delete the copy for ``slide_id``, if there is one."""
+        """Delete the copy for ``slide_id`` if there is one."""
         if self.folder is not None:
-            shutil.rmtree(self._place(self.folder, slide_id), ignore_errors=True)
+            shutil.rmtree(self._copy_folder(self.folder, slide_id), ignore_errors=True)
 
     @contextmanager
     def local(self, slide: Path, slide_id: str) -> Iterator[Path]:
-        """Yield the copy of ``slide`` (see `fetch`); errors that name the copy name the slide instead."""
+        """Yield the path of the copy of ``slide`` (see `fetch`); errors show the path of the slide instead."""
         copy = self.fetch(slide, slide_id)
         try:
             yield copy
@@ -64,35 +64,38 @@ class LocalCopies:
             raise
 
     @staticmethod
-    def _place(folder: Path, slide_id: str) -> Path:
+    def _copy_folder(folder: Path, slide_id: str) -> Path:
         return folder / fingerprint(slide_id)
 
 
 IN_PLACE = LocalCopies(None)
+"""Makes no copies: slides are read from their own path."""
 
 
 @dataclass(frozen=True)
 class CopiesAhead(Ahead):
-    """Copies slides to ``stage`` before their turn in a batch."""
+    """Copies slides to ``copies`` before the batch reaches them."""
 
-    stage: LocalCopies
+    copies: LocalCopies
     is_current: Callable[[CohortSlide], bool]
-    """Tells which slides will not be read."""
+    """Returns True for slides that will not be read."""
 
     def prepare(self, slide: CohortSlide) -> None:
-        """Copy ``slide`` if it will be read; what goes wrong is told when its turn comes."""
+        """Copy ``slide`` if it will be read. Errors are ignored here; they occur again when it is read."""
         with suppress(SlideError):
             if slide.path is not None and not self.is_current(slide):
-                self.stage.fetch(slide.path, slide.slide_id)
+                self.copies.fetch(slide.path, slide.slide_id)
 
     def release(self, slide: CohortSlide) -> None:
         """Delete the copy."""
-        self.stage.drop(slide.slide_id)
+        self.copies.drop(slide.slide_id)
 
 
 @contextmanager
-def staging(folder: Path | None) -> Iterator[LocalCopies]:
-    """Yield a `LocalCopies` in ``folder``, which goes with its copies at the end; what dead runs left there goes first.
+def local_copies(folder: Path | None) -> Iterator[LocalCopies]:
+    """Yield `LocalCopies` in a new folder inside ``folder``, and delete that folder at the end.
+
+    Folders that killed runs left behind are deleted first. With None, slides are not copied.
 
     Raises
     ------
@@ -100,42 +103,42 @@ def staging(folder: Path | None) -> Iterator[LocalCopies]:
         The folder cannot be written.
     """
     if folder is None:
-        yield LocalCopies(None)
+        yield IN_PLACE
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for found in folder.iterdir():
-            if is_left_over(found):
-                shutil.rmtree(found, ignore_errors=True)
-        own = Path(tempfile.mkdtemp(prefix="five-", suffix=part_suffix(), dir=folder))
+        for path in folder.iterdir():
+            if is_left_over(path):
+                shutil.rmtree(path, ignore_errors=True)
+        run_folder = Path(tempfile.mkdtemp(prefix="five-", suffix=part_suffix(), dir=folder))
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:
-        yield LocalCopies(own)
+        yield LocalCopies(run_folder)
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(run_folder, ignore_errors=True)
 
 
-def _copy(slide: Path, place: Path) -> None:
-    """Copy all files of ``slide`` to the folder ``place``, which appears whole or not at all."""
-    part = place.with_name(f"{place.name}-{os.getpid()}")
+def _copy(slide: Path, target: Path) -> None:
+    """Copy all files of ``slide`` to the folder ``target``, which appears only when it is complete."""
+    part = target.with_name(f"{target.name}-{os.getpid()}")
     try:
         files = slide_files(slide)
-        size, free = sum(file.stat().st_size for file in files), shutil.disk_usage(place.parent).free
+        size, free = sum(file.stat().st_size for file in files), shutil.disk_usage(target.parent).free
         if size > free:
             raise SlideError(
-                f"{slide}: {size / 1e9:.2f} GB, and {place.parent.parent} has {free / 1e9:.2f} GB free for its copy",
-                hint="free some space, choose another --stage-dir, or fewer --workers",
+                f"{slide}: the slide has {size / 1e9:.2f} GB, but {target.parent.parent} has {free / 1e9:.2f} GB free",
+                hint="free some space, choose another --stage-dir, or use fewer --workers",
             )
         for file in files:
-            target = part / file.relative_to(slide.parent)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
-        part.rename(place)
+            copy = part / file.relative_to(slide.parent)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        part.rename(target)
     except OSError as error:
         raise SlideError(
-            f"{slide}: cannot be copied to {place.parent.parent}: {error.strerror or error}",
-            hint="check that the slide can be read, and the free space of --stage-dir",
+            f"{slide}: cannot be copied to {target.parent.parent}: {error.strerror or error}",
+            hint="check that the slide can be read and that --stage-dir has enough free space",
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

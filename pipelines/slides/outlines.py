@@ -1,26 +1,21 @@
-"""Outlines of a tissue mask, and GeoJSON that QuPath imports."""
+"""Outlines of a tissue mask as polygons."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Ring = NDArray[np.float64]
-"""(K, 2) corners of a closed line, x then y; the last is joined to the first."""
-Polygon = list[Ring]
-"""Outer ring, then its holes."""
+from pipelines.core.geojson import Polygon, Ring, write_polygons
 
-TISSUE_COLOUR = [34, 139, 34]
+TISSUE_COLOR = (34, 139, 34)
+"""Red, green and blue of the class ``Tissue`` in QuPath."""
 
 
 def outlines(mask: NDArray[np.bool_], downsample: tuple[float, float]) -> list[Polygon]:
-    """Return the pieces of ``mask`` as polygons in level-0 pixels, along the edges of its pixels.
+    """Return the connected pieces of ``mask`` as polygons in level-0 pixels, along the edges of mask pixels.
 
     Parameters
     ----------
@@ -29,8 +24,8 @@ def outlines(mask: NDArray[np.bool_], downsample: tuple[float, float]) -> list[P
     downsample
         Level-0 pixels per mask pixel, x and y.
     """
-    # OpenCV's contours run through pixel centres. On the doubled mask the two pixels of an edge
-    # tell on which side the contour runs, so halving (rounding up) puts it on the edge.
+    # OpenCV's contours run through pixel centers. Doubling the mask gives every edge two pixels, which
+    # shows on which side the contour runs; halving with rounding up then moves the contour onto the edge.
     doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
     contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     rings = [_ring(contour) * downsample for contour in contours]
@@ -49,37 +44,10 @@ def outlines(mask: NDArray[np.bool_], downsample: tuple[float, float]) -> list[P
 
 def _ring(contour: NDArray[np.int32]) -> Ring:
     corners = (contour[:, 0].astype(np.float64) + 1) // 2
-    moved = np.any(corners != np.roll(corners, 1, axis=0), axis=1)
-    return np.asarray(corners[moved] if moved.any() else corners)
+    differs = np.any(corners != np.roll(corners, 1, axis=0), axis=1)
+    return np.asarray(corners[differs] if differs.any() else corners)
 
 
-def feature_collection(polygons: Sequence[Polygon], name: str, colour: Sequence[int]) -> dict[str, Any]:
-    """Return polygons as a GeoJSON FeatureCollection of QuPath annotations, one a piece.
-
-    No ``crs`` member: coordinates are pixels at level 0, which is what QuPath expects.
-    """
-    return {
-        "type": "FeatureCollection",
-        "features": [
-            {
-                "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": [_closed(ring) for ring in polygon]},
-                "properties": {
-                    "objectType": "annotation",
-                    "classification": {"name": name, "color": list(colour)},
-                },
-            }
-            for polygon in polygons
-        ],
-    }
-
-
-def write_tissue_geojson(path: Path, polygons: Sequence[Polygon]) -> None:
+def write_tissue_geojson(path: Path, polygons: list[Polygon]) -> None:
     """Write the outlines of the tissue to ``path``."""
-    collection = feature_collection(polygons, "Tissue", TISSUE_COLOUR)
-    path.write_text(json.dumps(collection, separators=(",", ":")), encoding="utf-8")
-
-
-def _closed(ring: Ring) -> list[list[float]]:
-    corners: list[list[float]] = np.round(ring, 1).tolist()
-    return [*corners, corners[0]]
+    write_polygons(path, polygons, "Tissue", TISSUE_COLOR)

@@ -1,4 +1,4 @@
-"""One picture a slide to check by eye: tissue outline, kept tiles, dropped tiles by reason."""
+"""Overview image of a slide for visual checks: tissue outline, kept tiles, and rejected tiles by reason."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipelines.core.geojson import Polygon
 from pipelines.slides.grid import Grid
-from pipelines.slides.outlines import Polygon
 from pipelines.slides.pictures import Captions
 from pipelines.slides.pixels import Rgb
 from pipelines.slides.slide import Thumbnail
@@ -28,21 +28,22 @@ COLOURS = {
     "blurred": (255, 150, 0),
     "unreadable": (200, 0, 200),
 }
-"""RGB of a tile by what became of it."""
+"""RGB of kept tiles and of each reason for rejection."""
 OUTLINE = (255, 220, 0)
+"""RGB of the tissue outline."""
 MIN_EDGE, MAX_EDGE = 900, 2400
-"""Longer edge of the picture, pixels."""
+"""Limits of the longer edge of the image, pixels."""
 LEGEND_HEIGHT, SWATCH, MARGIN = 34, 18, 8
-"""Height of a line of the legend, edge of a square of colour in it, and what is left of the first; pixels."""
+"""Height of a legend line, edge of a color square in it, and left margin; pixels."""
 
 
 def overview(thumbnail: Thumbnail, polygons: Sequence[Polygon], grid: Grid, reason: NDArray[np.str_]) -> Rgb:
-    """Return the thumbnail with the outline of the tissue, and every tile framed and tinted by its reason.
+    """Return the thumbnail with the tissue outline; tiles are framed, and rejected tiles tinted, in their color.
 
     Parameters
     ----------
     reason
-        (N,), an empty string for tiles without one.
+        (N,), reason for rejection of each tile; an empty string for kept tiles.
     """
     height, width = thumbnail.rgb.shape[:2]
     edge = min(max(height, width, MIN_EDGE), MAX_EDGE)
@@ -54,11 +55,11 @@ def overview(thumbnail: Thumbnail, polygons: Sequence[Polygon], grid: Grid, reas
     opposite = np.rint(np.stack([grid.x + grid.size, grid.y + grid.size], axis=1) * scale).astype(int)
     states = np.where(reason == "", "kept", reason)
     for state, (left, top), (right, bottom) in zip(states.tolist(), corners.tolist(), opposite.tolist(), strict=True):
-        colour = COLOURS[state]
+        color = COLOURS[state]
         if state != "kept":
             area = picture[top:bottom, left:right]
-            area[:] = (0.55 * area + 0.45 * np.array(colour)).astype(np.uint8)
-        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), colour, 1)
+            area[:] = (0.55 * area + 0.45 * np.array(color)).astype(np.uint8)
+        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), color, 1)
     for polygon in polygons:
         rings = [np.rint(ring * scale).astype(np.int32) for ring in polygon]
         cv2.polylines(picture, rings, isClosed=True, color=OUTLINE, thickness=2)
@@ -66,7 +67,7 @@ def overview(thumbnail: Thumbnail, polygons: Sequence[Polygon], grid: Grid, reas
 
 
 def _legend(width: int, states: NDArray[np.str_]) -> Rgb:
-    """Return lines with a swatch, name and count for every kind of tile in the picture."""
+    """Return legend lines with a color square, name and count for every kind of tile in the image."""
     counts = {state: int((states == state).sum()) for state in COLOURS}
     lines, left = [Image.new("RGB", (width, LEGEND_HEIGHT), "white")], MARGIN
     captions, middle = Captions(lines[0]), LEGEND_HEIGHT // 2
@@ -74,11 +75,11 @@ def _legend(width: int, states: NDArray[np.str_]) -> Rgb:
         if not count and state != "kept":
             continue
         text = f"{state} {count}"
-        taken = SWATCH + 6 + captions.width(text)
-        if left > MARGIN and left + taken > width:
+        entry_width = SWATCH + 6 + captions.width(text)
+        if left > MARGIN and left + entry_width > width:
             lines.append(Image.new("RGB", (width, LEGEND_HEIGHT), "white"))
             captions, left = Captions(lines[-1]), MARGIN
         captions.swatch(COLOURS[state], left, middle, SWATCH)
         captions.write(text, left + SWATCH + 6, middle)
-        left += taken + 18
+        left += entry_width + 18
     return np.vstack([np.asarray(line) for line in lines])

@@ -1,4 +1,4 @@
-"""Write pictures for people to look at, and captions within them."""
+"""Write JPEG images for visual checks, and captions in them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipelines.slides.pixels import Rgb
 
 JPEG_QUALITY = 85
 TEXT_HEIGHT = 14
-"""Of captions, pixels."""
+"""Text height of captions, pixels."""
 
 
 class Captions:
-    """Black text and squares of colour on a picture."""
+    """Draws black text and color squares on an image."""
 
     def __init__(self, picture: Image.Image, text_height: int = TEXT_HEIGHT) -> None:
         self._draw = ImageDraw.Draw(picture)
@@ -27,20 +27,20 @@ class Captions:
         return round(self._draw.textlength(text, self._font))
 
     def write(self, text: str, left: int, middle: int) -> None:
-        """Write a line of text from ``left`` about the height ``middle``, pixels."""
+        """Write a line of text that starts at ``left`` and is vertically centered on ``middle``, pixels."""
         self._draw.text((left, middle), text, fill="black", font=self._font, anchor="lm")
 
-    def swatch(self, colour: tuple[int, int, int], left: int, middle: int, edge: int) -> None:
-        """Fill a square from ``left`` about the height ``middle``, pixels."""
-        self._draw.rectangle((left, middle - edge // 2, left + edge, middle + edge // 2), fill=colour)
+    def swatch(self, color: tuple[int, int, int], left: int, middle: int, edge: int) -> None:
+        """Draw a filled square that starts at ``left`` and is vertically centered on ``middle``, pixels."""
+        self._draw.rectangle((left, middle - edge // 2, left + edge, middle + edge // 2), fill=color)
 
 
 def write_picture(path: Path, rgb: Rgb | None) -> None:
-    """Write ``rgb`` (H, W, 3) to ``path`` as JPEG, whole or not at all; None removes an earlier picture."""
+    """Write ``rgb`` (H, W, 3) to ``path`` as JPEG, completely or not at all; None deletes an earlier image."""
     if rgb is None:
         path.unlink(missing_ok=True)
         return
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     with replacing(path) as part:
-        # cv2.imwrite would not tell of a full disk
+        # unlike write_bytes, cv2.imwrite does not report a full disk
         part.write_bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1].tobytes())

@@ -1,4 +1,4 @@
-"""Pixel arrays of slides: their type and the few operations that several files need."""
+"""Pixel arrays of slides: their type and basic operations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Rgb = NDArray[np.uint8]
 
 
 def over_white(rgba: NDArray[np.uint8]) -> Rgb:
-    """Return (H, W, 4) straight-alpha pixels laid over white, (H, W, 3) uint8."""
+    """Return pixels (H, W, 4) with straight alpha composited over white, (H, W, 3) uint8."""
     rgb: Rgb = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
     alpha = rgba[..., 3]
     if alpha.min() == 255:
@@ -21,7 +21,7 @@ def over_white(rgba: NDArray[np.uint8]) -> Rgb:
 
 
 def resampled(rgb: Rgb, size: tuple[int, int]) -> Rgb:
-    """Return ``rgb`` as ``size`` (width, height): area mean down, linear up, itself if it fits."""
+    """Return ``rgb`` resized to ``size`` (width, height): area mean to reduce, linear to enlarge."""
     height, width = rgb.shape[:2]
     if (width, height) == size:
         return rgb
@@ -31,10 +31,10 @@ def resampled(rgb: Rgb, size: tuple[int, int]) -> Rgb:
 
 
 def darkest_channel(rgb: Rgb) -> NDArray[np.uint8]:
-    """Return the least of the three channels, (H, W); many times as fast as ``rgb.min(axis=2)``."""
+    """Return the minimum of the three channels, (H, W); many times faster than ``rgb.min(axis=2)``."""
     return np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
 
 
 def brightest_channel(rgb: Rgb) -> NDArray[np.uint8]:
-    """Return the greatest of the three channels, (H, W); many times as fast as ``rgb.max(axis=2)``."""
+    """Return the maximum of the three channels, (H, W); many times faster than ``rgb.max(axis=2)``."""
     return np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])

@@ -1,8 +1,9 @@
-"""Judge tiles: ink, white, black, folds, faded and out of focus, with the scores and the reason kept.
+"""Judge the quality of tiles: ink, white, black, folds, low contrast and blur.
 
-Ink, white, black and folds are colours and are measured on the thumbnail, which costs no reading.
-Focus and contrast need pixels: at 2 microns per pixel a blur of 2 um (standard deviation) or more is
-told from sharp tissue almost without error, at 4 um only gross blur is; finer costs four times the reading.
+Ink, white, black and folds are colors and are measured on the thumbnail, so no pixels have to be read.
+Focus and contrast need pixels, which are read at 2 microns per pixel. A blur of 2 um (standard deviation)
+or more is then detected almost without error. At 4 microns per pixel only strong blur is detected; halving
+the microns per pixel reads four times as many pixels.
 """
 
 from __future__ import annotations
@@ -26,26 +27,27 @@ PIXEL_MPP = 2.0
 """Microns per pixel at which focus and contrast are measured."""
 PENS = ("pen-blue", "pen-green", "pen-red")
 REASONS = ("unreadable", "background", "black", *PENS, "white", "fold", "low-contrast", "blurred")
-"""Why a tile is not kept; of several the first is recorded."""
+"""Reasons why a tile is rejected. If several apply, the first one in this order is recorded."""
 
 Scores = NDArray[np.float32]
-"""(N,), one a tile."""
+"""(N,), one score per tile."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Scores and verdict of N tiles."""
+    """Scores of N tiles and reasons for rejection."""
 
     white: Scores
+    """Fraction of the tile that is white, 0 to 1; likewise ``black``, ``pen`` and ``fold``."""
     black: Scores
     pen: Scores
     fold: Scores
     focus: Scores
-    """NaN where not measured: tiles that have another reason, or slides coarser than 2 um/px."""
+    """NaN if not measured: tiles already rejected for another reason, or slides coarser than 2 um per pixel."""
     contrast: Scores
-    """NaN where ``focus`` is."""
+    """Standard deviation, gray levels; NaN where ``focus`` is NaN."""
     reason: NDArray[np.str_]
-    """(N,), one of `REASONS` or an empty string."""
+    """(N,), one of `REASONS`, or an empty string for kept tiles."""
 
 
 def judge_tiles(
@@ -53,29 +55,29 @@ def judge_tiles(
 ) -> Quality:
     """Return scores and reasons of the tiles of ``grid``."""
     masks = colour_masks(thumbnail.rgb)
-    shares = {name: tile_means(mask, grid, thumbnail.downsample) for name, mask in masks.items()}
-    pens = np.stack([shares[pen] for pen in PENS])
+    fractions = {name: tile_means(mask, grid, thumbnail.downsample) for name, mask in masks.items()}
+    pens = np.stack([fractions[pen] for pen in PENS])
     failed = {
         "unreadable": unreadable_share(grid, thumbnail) > 0,
         "background": tissue_fraction < settings.min_tissue,
-        "black": shares["black"] > settings.max_black,
-        "white": shares["white"] > settings.max_white,
-        "fold": shares["fold"] > settings.max_fold,
+        "black": fractions["black"] > settings.max_black,
+        "white": fractions["white"] > settings.max_white,
+        "fold": fractions["fold"] > settings.max_fold,
     }
     for index, pen in enumerate(PENS):
         failed[pen] = (pens.sum(axis=0) > settings.max_pen) & (pens.argmax(axis=0) == index)
     focus, contrast = np.full((2, len(grid)), np.nan, np.float32)
     if settings.min_focus > 0 or settings.min_contrast > 0:
-        sound = ~np.any(list(failed.values()), axis=0)
-        focus[sound], contrast[sound], failed_reads = _focus_and_contrast(slide, grid.where(sound))
-        failed["unreadable"][sound] |= failed_reads
+        passed = ~np.any(list(failed.values()), axis=0)
+        focus[passed], contrast[passed], unreadable = _focus_and_contrast(slide, grid.where(passed))
+        failed["unreadable"][passed] |= unreadable
     failed["blurred"] = focus < settings.min_focus  # False for NaN
     failed["low-contrast"] = contrast < settings.min_contrast
     return Quality(
-        white=shares["white"],
-        black=shares["black"],
+        white=fractions["white"],
+        black=fractions["black"],
         pen=pens.sum(axis=0),
-        fold=shares["fold"],
+        fold=fractions["fold"],
         focus=focus,
         contrast=contrast,
         reason=_first_reason(failed, len(grid)),
@@ -83,7 +85,7 @@ def judge_tiles(
 
 
 def unreadable_share(grid: Grid, thumbnail: Thumbnail) -> Scores:
-    """Return the share of each tile that the thumbnail could not be read for, (N,)."""
+    """Return the fraction of each tile that is unreadable in the thumbnail, (N,)."""
     return tile_means(~thumbnail.readable, grid, thumbnail.downsample)
 
 
@@ -95,7 +97,7 @@ def _first_reason(failed: Mapping[str, NDArray[np.bool_]], n_tiles: int) -> NDAr
 
 
 def _focus_and_contrast(slide: Slide, grid: Grid) -> tuple[Scores, Scores, NDArray[np.bool_]]:
-    """Return the sharpness and the contrast of each tile, and which could not be read."""
+    """Return the sharpness and contrast of each tile, and which tiles are unreadable."""
     scores, unreadable = np.full((len(grid), 2), np.nan, np.float32), np.zeros(len(grid), bool)
     mpp = slide.micron_scale.mean
     if mpp <= PIXEL_MPP:
@@ -109,21 +111,20 @@ def _focus_and_contrast(slide: Slide, grid: Grid) -> tuple[Scores, Scores, NDArr
 
 
 def sharpness_and_contrast(rgb: Rgb) -> tuple[float, float]:
-    """Return two figures of the pixels that are not white; both are 0 where all are white.
+    """Return the sharpness and contrast of the pixels that are not white; both are 0 if all are white.
 
-    Returns
-    -------
-    The mean squared Laplacian divided by the standard deviation, and the standard deviation, grey
-    levels. Without the division, pale tissue would count as blurred and blurred dense tissue as sharp.
+    Sharpness is the mean squared Laplacian divided by the standard deviation. Without the division, pale
+    tissue would count as blurred and blurred dense tissue as sharp. Contrast is the standard deviation,
+    in gray levels.
     """
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    edges = cv2.Laplacian(grey, cv2.CV_32F)
-    tissue = (grey <= WHITE).view(np.uint8)
-    tissue[0], tissue[-1], tissue[:, 0], tissue[:, -1] = 0, 0, 0, 0  # their neighbours are not known
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    edges = cv2.Laplacian(gray, cv2.CV_32F)
+    tissue = (gray <= WHITE).view(np.uint8)
+    tissue[0], tissue[-1], tissue[:, 0], tissue[:, -1] = 0, 0, 0, 0  # the border has no outer neighbors
     n_pixels = cv2.countNonZero(tissue)
     if not n_pixels:
         return 0.0, 0.0
-    # norms are sums: several times as fast as cv2.meanStdDev on so few pixels
-    mean = cv2.norm(grey, cv2.NORM_L1, tissue) / n_pixels
-    deviation = math.sqrt(max(0.0, cv2.norm(grey, cv2.NORM_L2SQR, tissue) / n_pixels - mean**2))
+    # sums from cv2.norm are several times faster than cv2.meanStdDev on so few pixels
+    mean = cv2.norm(gray, cv2.NORM_L1, tissue) / n_pixels
+    deviation = math.sqrt(max(0.0, cv2.norm(gray, cv2.NORM_L2SQR, tissue) / n_pixels - mean**2))
     return cv2.norm(edges, cv2.NORM_L2SQR, tissue) / n_pixels / max(deviation, 1.0), deviation

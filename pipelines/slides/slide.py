@@ -1,4 +1,4 @@
-"""A slide: its micron scale, tiles at an exact resolution, and a thumbnail."""
+"""An open slide: microns per pixel, tiles at an exact resolution, and a thumbnail."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from pipelines.core.errors import SlideError
 from pipelines.slides.mpp import SlideMpp, resolve_mpp
 from pipelines.slides.pixels import Rgb, resampled
 from pipelines.slides.readers.base import DAMAGED, Reader
-from pipelines.slides.readers.fast_tiff import fast_reader
 from pipelines.slides.readers.opening import open_reader
 
 LEVEL_TOLERANCE = 1.01
-"""A level whose downsample is this little above the wanted one still counts as fine enough:
-level sizes are rounded, so a "4x" level may say 4.0003."""
+"""A level is fine enough if its downsample exceeds the wanted one by no more than this factor.
+Level sizes are rounded, so the downsample of a "4x" level may be 4.0003."""
 BLOCK = 2048
-"""Edge of the regions that a thumbnail is read in, pixels of the level; bounds the memory."""
+"""Edge of the blocks in which a thumbnail is read, pixels of the level; limits memory."""
 SMALLEST_BLOCK = 256
-"""Edge down to which unreadable blocks are divided, pixels of the level."""
+"""Unreadable blocks are divided down to this edge, pixels of the level."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +33,17 @@ class Thumbnail:
     """The whole slide at a fixed resolution."""
 
     rgb: Rgb
-    """(H, W, 3); white where the slide could not be read."""
+    """(H, W, 3); white where the slide is unreadable."""
     readable: NDArray[np.bool_]
-    """(H, W); False where the slide could not be read."""
+    """(H, W); False where the slide is unreadable."""
     downsample: tuple[float, float]
-    """Level-0 pixels per thumbnail pixel, x and y, exact. The last column and row may reach beyond the slide."""
+    """Level-0 pixels per thumbnail pixel, x and y, exact. The last column and row may extend beyond the slide."""
     mpp: float
     """Microns per thumbnail pixel, mean of both axes."""
 
 
 class Slide:
-    """An open slide; use it as a context manager. Made by `open_slide`."""
+    """An open slide, returned by `open_slide`; use it as a context manager."""
 
     def __init__(
         self, path: Path, reader: Reader, *, mpp: float | None = None, cohort_mpp: float | None = None
@@ -72,7 +71,7 @@ class Slide:
 
     @property
     def vendor(self) -> str:
-        """OpenSlide's word for the format; ``image`` for a plain picture."""
+        """OpenSlide's name of the format, ``ome-tiff``, or ``image`` for a plain image."""
         return self._reader.vendor
 
     @property
@@ -87,7 +86,7 @@ class Slide:
 
     @cached_property
     def micron_scale(self) -> SlideMpp:
-        """Microns per pixel at level 0 with its source.
+        """Microns per pixel at level 0, with its source.
 
         Raises
         ------
@@ -98,12 +97,12 @@ class Slide:
 
     @property
     def mpp(self) -> tuple[float, float]:
-        """Microns per pixel at level 0, x and y; raises `MissingMppError` where nothing states it."""
+        """Microns per pixel at level 0, x and y; raises `MissingMppError` if no source has it."""
         return self.micron_scale.x, self.micron_scale.y
 
     def best_level(self, downsample: float) -> int:
         """Return the coarsest level that is at least as fine as ``downsample`` (0 if none is)."""
-        fine = [k for k, found in enumerate(self.level_downsamples) if found <= downsample * LEVEL_TOLERANCE]
+        fine = [k for k, own in enumerate(self.level_downsamples) if own <= downsample * LEVEL_TOLERANCE]
         return max(fine, key=lambda k: self.level_downsamples[k], default=0)
 
     def read_region(self, x: int, y: int, level: int, size: tuple[int, int]) -> Rgb:
@@ -119,8 +118,8 @@ class Slide:
     def read_tile(self, x: int, y: int, size_level0: int, tile_size: int) -> Rgb:
         """Return the square of ``size_level0`` level-0 pixels from (x, y) as ``tile_size`` pixels.
 
-        Read once from the best level and resampled once (area mean), so a tile has the same
-        microns per pixel whatever the pyramid looks like. White outside of the slide.
+        The tile is read from the best level and resampled once (area mean), so its microns per
+        pixel do not depend on the pyramid. It is white outside the slide.
 
         Returns
         -------
@@ -136,21 +135,21 @@ class Slide:
         return self._reader.read_scaled(x, y, level, edge, edge, (tile_size, tile_size))
 
     def thumbnail(self, mpp: float) -> Thumbnail:
-        """Return the whole slide at ``mpp`` microns per pixel, or at its own where that is coarser.
+        """Return the whole slide at ``mpp`` microns per pixel, or at its own resolution if that is coarser.
 
-        Read in blocks, so memory is bounded by the thumbnail also where a large slide has
-        one level. Unreadable blocks are white and marked.
+        The slide is read in blocks, so memory is limited even if a large slide has only one level.
+        Unreadable blocks are white and marked in ``readable``.
 
         Raises
         ------
         SlideError
-            Nothing of the slide can be read.
+            No part of the slide can be read.
         """
         scale = self.micron_scale
         level = self.best_level(mpp / max(scale.x, scale.y))
         (width, height), (level_width, level_height) = self.dimensions, self.level_dimensions[level]
         pixel = scale.x * width / level_width, scale.y * height / level_height  # microns per pixel of the level
-        # Blocks shrink by a whole factor, so that no pixel is shared between two; the rest is one resize.
+        # Blocks shrink by a whole factor, so that they share no pixels; a single resize does the rest.
         factor = max(1, int(mpp / max(pixel) / 2))
         columns, rows = math.ceil(level_width / factor), math.ceil(level_height / factor)
         rgb = np.full((rows, columns, 3), 255, np.uint8)
@@ -176,9 +175,9 @@ class Slide:
     def _blocks(
         self, level: int, area: tuple[int, int, int, int], step: int, factor: int, errors: list[SlideError]
     ) -> Iterator[tuple[int, int, Rgb]]:
-        """Yield corner and pixels of the blocks of ``area`` (x, y, width, height of the level) that can be read.
+        """Yield corner and pixels of the readable blocks of ``area`` (x, y, width, height, pixels of the level).
 
-        A block that cannot is divided as far as `SMALLEST_BLOCK`, so that damage costs little more than itself.
+        An unreadable block is divided down to `SMALLEST_BLOCK`, so that little more than the damaged part is lost.
         """
         left, top, width, height = area
         for y in range(top, top + height, step):
@@ -198,16 +197,16 @@ class Slide:
 
 
 def open_slide(path: Path | str, mpp: float | None = None, *, cohort_mpp: float | None = None) -> Slide:
-    """Open a slide file: whatever OpenSlide reads, or a plain RGB picture.
+    """Open a slide file: any format of OpenSlide, OME-TIFF, or a plain RGB image.
 
-    `fast_reader` reads the pixels where it can, unless ``FIVE_READER=openslide`` is set.
+    Set the environment variable ``FIVE_READER=openslide`` to read all pixels with OpenSlide.
 
     Parameters
     ----------
     mpp
-        Microns per pixel at level 0, used where the file records none (``--mpp``).
+        Microns per pixel at level 0, used if the file records none (``--mpp``).
     cohort_mpp
-        Microns per pixel at level 0 as the cohort table states it; comes before the file's.
+        Microns per pixel at level 0 from the cohort table; takes precedence over the file.
 
     Raises
     ------
@@ -215,7 +214,7 @@ def open_slide(path: Path | str, mpp: float | None = None, *, cohort_mpp: float 
         The file cannot be opened.
     """
     path = Path(path)
-    return Slide(path, fast_reader(path, open_reader(path)), mpp=mpp, cohort_mpp=cohort_mpp)
+    return Slide(path, open_reader(path), mpp=mpp, cohort_mpp=cohort_mpp)
 
 
 def _edge(pixels: int, scale: float) -> int:
@@ -223,9 +222,9 @@ def _edge(pixels: int, scale: float) -> int:
 
 
 def _shrunk(rgb: Rgb, factor: int) -> Rgb:
-    """Return ``rgb`` smaller by a whole factor; the last row and column are filled up with white."""
+    """Return ``rgb`` reduced by a whole factor; the last row and column are padded with white."""
     width, height = math.ceil(rgb.shape[1] / factor), math.ceil(rgb.shape[0] / factor)
-    more = height * factor - rgb.shape[0], width * factor - rgb.shape[1]
-    if any(more):
-        rgb = cv2.copyMakeBorder(rgb, 0, more[0], 0, more[1], cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    bottom, right = height * factor - rgb.shape[0], width * factor - rgb.shape[1]
+    if bottom or right:
+        rgb = cv2.copyMakeBorder(rgb, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=(255, 255, 255))
     return resampled(rgb, (width, height))

@@ -1,4 +1,4 @@
-"""The files that make up one slide: more than one in some formats."""
+"""Files that belong to one slide; some formats use several."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ MIRAX, HAMAMATSU = (".mrxs",), (".vms", ".vmu")
 
 
 def slide_files(path: Path) -> list[Path]:
-    """Return the files of the slide at ``path``, ``path`` first; others lie in the same folder or below.
+    """Return the files of the slide at ``path``, starting with ``path``; the others are in its folder or below.
 
-    A MIRAX slide has a folder of its name, a Hamamatsu one names its parts, and the files of
-    a DICOM series are found by its number.
+    A MIRAX slide has a folder of the same name, a Hamamatsu index lists the other files, and
+    DICOM files belong together if they have the same series UID.
     """
     suffix = path.suffix.lower()
     if suffix in MIRAX:
         others = [part for part in path.with_suffix("").rglob("*") if part.is_file()]
     elif suffix in HAMAMATSU:
-        others = _named_parts(path)
+        others = _listed_files(path)
     elif (uid := series_uid(path)) is not None:
         others = [part for part in path.parent.iterdir() if part.is_file() and series_uid(part) == uid]
     else:
@@ -28,15 +28,15 @@ def slide_files(path: Path) -> list[Path]:
     return [path, *sorted(set(others) - {path})]
 
 
-def _named_parts(path: Path) -> list[Path]:
-    """Return the files that the lines ``Key=name`` of a Hamamatsu index name."""
+def _listed_files(path: Path) -> list[Path]:
+    """Return the existing files among the values of the lines ``Key=value`` of a Hamamatsu index."""
     lines = path.read_text(encoding="latin-1").splitlines()
     names = {Path(line.partition("=")[2].strip()).name for line in lines if "=" in line}
     return [path.parent / name for name in names if name and (path.parent / name).is_file()]
 
 
 def slide_fingerprint(path: Path) -> str:
-    """Return digits of the content of ``path`` and, where the slide has more files, of their names and sizes."""
+    """Return a fingerprint of the content of ``path`` and of the names and sizes of the slide's other files."""
     others = [(part.relative_to(path.parent).as_posix(), part.stat().st_size) for part in slide_files(path)[1:]]
     own = file_fingerprint(path)
     return fingerprint([own, others]) if others else own

@@ -1,4 +1,4 @@
-"""What ``five tile`` does with one slide."""
+"""Tile one slide: the work of ``five tile`` per slide."""
 
 from __future__ import annotations
 
@@ -34,55 +34,57 @@ from pipelines.slides.tissue import Mask, tissue_mask
 
 @dataclass(frozen=True)
 class Network:
-    """Weights of the network that finds tissue, and where it runs."""
+    """Weights of the network that detects tissue, and the device that it runs on."""
 
     weights: Path
     fingerprint: str
-    """Of the weights."""
+    """Fingerprint of the weights file."""
     device: str = "cpu"
 
 
 def identity(slide: CohortSlide) -> dict[str, Any]:
-    """Return the columns of a slide's row that the cohort gives."""
+    """Return the columns of a slide's row that come from the cohort."""
     path = str(slide.path.absolute()) if slide.path else None
     return {"slide_id": slide.slide_id, "path": path, "patient_id": slide.patient_id}
 
 
 @dataclass(frozen=True)
 class TileOneSlide:
-    """The work on one slide (a class, so that it travels to worker processes)."""
+    """Tiles one slide. A class rather than a closure, so that it can be sent to worker processes."""
 
     out: Path
+    """Output folder."""
     settings: TileSettings
     masks: Path | None = None
-    stage: LocalCopies = IN_PLACE
+    """Folder with tissue masks drawn by the user."""
+    copies: LocalCopies = IN_PLACE
     network: Network | None = None
 
     def __call__(self, slide: CohortSlide) -> Result:
-        """Make the files of ``slide``, or keep those that are current."""
+        """Write the files of ``slide``, or keep them if they are up to date."""
         started = time.perf_counter()
-        cv2.setNumThreads(1)  # slides run in parallel; threads within one would compete
+        cv2.setNumThreads(1)  # slides are processed in parallel, so threads within a slide would compete
         path, table = _path_of(slide), self._table(slide)
         provenance = self._provenance(slide)
         if TILES.is_current(table, provenance):
             return self._kept(slide, table, provenance)
-        table.unlink(missing_ok=True)  # of other settings, or of another slide file
+        table.unlink(missing_ok=True)  # made with other settings or from another slide file
         with (
-            self.stage.local(path, slide.slide_id) as copy,
+            self.copies.local(path, slide.slide_id) as copy,
             open_slide(copy, self.settings.mpp, cohort_mpp=slide.mpp) as opened,
         ):
-            row, tiles = self._make(slide, opened)
+            row, tiles = self._tile(slide, opened)
         row["seconds"] = time.perf_counter() - started
         TILES.write(table, tiles, provenance, notes={ROW_NOTE: canonical_json(row)})
         return Result(slide.slide_id, Outcome.DONE if row["n_tiles"] else Outcome.EMPTY, row)
 
     def with_absolute_paths(self) -> TileOneSlide:
-        """Return the same work for processes in other folders."""
+        """Return the same work with absolute paths, for processes with another working directory."""
         network = self.network and replace(self.network, weights=self.network.weights.absolute())
         return replace(self, out=self.out.absolute(), masks=self.masks and self.masks.absolute(), network=network)
 
     def is_current(self, slide: CohortSlide) -> bool:
-        """Tell whether the tiles of ``slide`` are there, made from the same file in the same way."""
+        """Return whether the tiles of ``slide`` exist, made from the same files with the same settings."""
         return TILES.is_current(self._table(slide), self._provenance(slide))
 
     def _table(self, slide: CohortSlide) -> Path:
@@ -99,38 +101,39 @@ class TileOneSlide:
                 made_from.append(self.network.fingerprint)
         except OSError as error:
             raise SlideError(
-                f"{path}: cannot be read: {error.strerror}", hint="check the cohort column 'path' and the file's rights"
+                f"{path}: cannot be read: {error.strerror}",
+                hint="check the cohort column 'path' and the permissions of the file",
             ) from error
         return Provenance.of(self.settings, fingerprint(made_from))
 
     def _kept(self, slide: CohortSlide, table: Path, provenance: Provenance) -> Result:
-        """Keep the tiles; a slide that moved or got another patient gets its row put right."""
+        """Keep the tiles, but update the row if the slide's path or patient has changed."""
         earlier = tiled_row(table)
         row = {**earlier, **identity(slide)}
         if row != earlier:
             TILES.write(table, TILES.read(table), provenance, notes={ROW_NOTE: canonical_json(row)})
         return Result(slide.slide_id, Outcome.KEPT, row)
 
-    def _make(self, cohort_slide: CohortSlide, slide: Slide) -> tuple[dict[str, Any], pa.Table]:
+    def _tile(self, cohort_slide: CohortSlide, slide: Slide) -> tuple[dict[str, Any], pa.Table]:
         settings, scale = self.settings, slide.micron_scale
         if scale.mean > settings.target_mpp * settings.max_enlargement:
             raise SlideError(
-                f"{slide.path}: {scale.mean:.4g} microns per pixel is too coarse for tiles at {settings.target_mpp:g}",
-                hint="raise --target-mpp, or --max-enlargement to allow enlarged pixels",
+                f"{slide.path}: {scale.mean:.4g} microns per pixel are too coarse for tiles at {settings.target_mpp:g}",
+                hint="raise --target-mpp, or raise --max-enlargement to allow enlarged pixels",
             )
         thumbnail = slide.thumbnail(settings.tissue_mpp)
         mask = self._tissue(cohort_slide, slide, thumbnail)
-        every = tile_grid(slide.dimensions, settings.tile_size, settings.overlap, settings.target_mpp / scale.mean)
-        tissue = tile_means(mask, every, thumbnail.downsample)
-        candidate = (tissue > 0) | (unreadable_share(every, thumbnail) > 0)
-        grid, tissue = every.where(candidate), tissue[candidate]
+        full_grid = tile_grid(slide.dimensions, settings.tile_size, settings.overlap, settings.target_mpp / scale.mean)
+        tissue = tile_means(mask, full_grid, thumbnail.downsample)
+        candidate = (tissue > 0) | (unreadable_share(full_grid, thumbnail) > 0)
+        grid, tissue = full_grid.where(candidate), tissue[candidate]
         quality = judge_tiles(slide, grid, tissue, thumbnail, settings)
         tiles = tile_table(grid, tissue, quality, keep_all=settings.keep_all)
 
         polygons = outlines(mask, thumbnail.downsample)
         outline_file = self.out / "tissue" / f"{cohort_slide.slide_id}.geojson"
         given = self._mask(cohort_slide)
-        if given is None or given.resolve() != outline_file.resolve():  # never over what somebody drew
+        if given is None or given.resolve() != outline_file.resolve():  # never overwrite what the user has drawn
             with replacing(outline_file) as part:
                 write_tissue_geojson(part, polygons)
         qc = self.out / "qc"
@@ -178,7 +181,7 @@ class TileOneSlide:
 def _path_of(slide: CohortSlide) -> Path:
     if slide.path is None:
         raise SlideError(
-            f"{slide.slide_id}: no slide file of this name is given",
-            hint="fill the column 'path' of the cohort, or pass the folder of slides and the table as --cohort",
+            f"{slide.slide_id}: no slide file with this name",
+            hint="fill the column 'path' of the cohort, or pass the folder of slides, and the table as --cohort",
         )
     return slide.path

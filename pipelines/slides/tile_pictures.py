@@ -1,8 +1,7 @@
-"""The tiles of a slide as pictures: one ZIP archive a slide, with a member ``<x>_<y>.jpg`` for each tile.
+"""Write the tiles of a slide as images: one ZIP archive per slide, with a member ``<x>_<y>.jpg`` per tile.
 
-An archive appears whole or not at all and is one file where a folder would be ten thousand, which
-shared file systems and copying bear badly. ``unzip`` makes the folder of it. Members are not
-compressed again, so that each is read by itself.
+One archive is easier to copy, and easier for shared file systems, than a folder with ten thousand files. It
+appears only when it is complete. Members are stored without further compression, so each can be read on its own.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ QUALITY = {"jpg": cv2.IMWRITE_JPEG_QUALITY, "webp": cv2.IMWRITE_WEBP_QUALITY}
 
 @dataclass(frozen=True)
 class PictureFolder:
-    """Where the pictures go and how they are made; an output of `pipelines.embed`."""
+    """Folder for the images of tiles and how they are made; an output of `pipelines.embed`."""
 
     folder: Path
     settings: PictureSettings
     threads: int = 1
-    """Threads that compress pictures."""
+    """Threads that compress images."""
     name: str = "patches"
 
     def refuse_other_settings(self) -> None:
@@ -46,11 +45,11 @@ class PictureFolder:
         refuse_other_settings(self.folder, MADE_BY, Provenance.of(self.settings))
 
     def claim(self) -> None:
-        """Take the folder for these settings, whatever it was made with."""
+        """Record these settings in the folder, whatever settings it was made with."""
         claim_folder(self.folder, MADE_BY, Provenance.of(self.settings), overwrite=True)
 
     def is_current(self, slide: TiledSlide) -> bool:
-        """Tell whether the pictures of ``slide`` are there whole, from the same tiles in the same way."""
+        """Return whether the archive of ``slide`` is complete and made from the same tiles with the same settings."""
         try:
             with zipfile.ZipFile(self._path(slide)) as archive:
                 made = Provenance.from_attributes(json.loads(archive.comment))
@@ -59,19 +58,19 @@ class PictureFolder:
         return made.same_work(self._provenance(slide))
 
     def load(self, device: str) -> PictureFolder:
-        """Return what writes; nothing has to be loaded."""
+        """Return self; nothing has to be loaded."""
         return self
 
     @contextmanager
-    def writing(self, slide: TiledSlide, row: Mapping[str, Any], n_tiles: int) -> Iterator[_Pictures]:
-        """Yield what takes the batches of ``slide``; its archive appears when the block ends well."""
+    def writing(self, slide: TiledSlide, row: Mapping[str, Any], n_tiles: int) -> Iterator[_ArchiveWriter]:
+        """Yield the writer for ``slide``; its archive appears when the block ends without an error."""
         with (
             replacing(self._path(slide)) as part,
             zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive,
             ThreadPoolExecutor(self.threads, thread_name_prefix="picture") as pool,
         ):
             archive.comment = canonical_json(self._provenance(slide).to_attributes()).encode()
-            yield _Pictures(self.settings, archive, pool)
+            yield _ArchiveWriter(self.settings, archive, pool)
 
     def _path(self, slide: TiledSlide) -> Path:
         return self.folder / f"{slide.slide_id}.zip"
@@ -81,22 +80,22 @@ class PictureFolder:
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """The archive of one slide while it is written."""
+class _ArchiveWriter:
+    """Writes the archive of one slide."""
 
     settings: PictureSettings
     archive: zipfile.ZipFile
     pool: ThreadPoolExecutor
 
     def add(self, pixels: NDArray[np.uint8], coords: NDArray[np.int64]) -> None:
-        """Write the tiles ``pixels`` (B, S, S, 3), RGB, whose corners are ``coords`` (B, 2)."""
+        """Write a batch of tiles: pixels (B, S, S, 3), RGB, and top-left corners (B, 2), level-0 pixels."""
         pictures = self.pool.map(partial(_compressed, self.settings), pixels)
         for (x, y), picture in zip(coords.tolist(), pictures, strict=True):
-            # ZipInfo's own date, so that the same tiles make the same archive
+            # ZipInfo's default date makes archives of the same tiles identical
             self.archive.writestr(zipfile.ZipInfo(f"{x}_{y}.{self.settings.format}"), picture)
 
-    def finish(self, figures: Mapping[str, Any]) -> dict[str, Any]:
-        """Return nothing to record; the archive tells all."""
+    def finish(self, read_stats: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an empty row: the archive itself is the record."""
         return {}
 
 

@@ -1,4 +1,4 @@
-"""Tiles of many slides, read ahead by threads, so that an encoder does not wait for pixels."""
+"""Read the tiles of many slides ahead in threads, so that an encoder does not wait for pixels."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class SlideTiles:
     size_level0: int
     """Edge of a tile, level-0 pixels."""
     tile_size: int
-    """Edge of a tile as it is delivered, pixels."""
+    """Edge of a tile as it is returned, pixels."""
 
 
 def kept_tiles(table: Path) -> tuple[SlideTiles, dict[str, Any]]:
-    """Return the kept tiles of a tile table, and the slide's row of ``tiled_slides`` that it carries.
+    """Return the kept tiles of a tile table, and the slide's row of `TILED_SLIDES` that the table contains.
 
     Raises
     ------
     ArtifactError
-        The table is missing, damaged, or carries no row.
+        The table is missing or damaged, or contains no row.
     """
     tiles, row = TILES.read(table, columns=["x", "y", "keep"]), tiled_row(table)
     kept = tiles.filter(tiles["keep"])
@@ -52,44 +52,47 @@ def kept_tiles(table: Path) -> tuple[SlideTiles, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class TileBatch:
-    """Some tiles of one slide as pixels, without those that could not be read."""
+    """Pixels of some tiles of one slide, without the unreadable tiles."""
 
     pixels: NDArray[np.uint8]
     """(B, S, S, 3), RGB."""
     coords: NDArray[np.int64]
     """(B, 2), as in `SlideTiles`."""
     n_unreadable: int = 0
+    """Number of tiles left out because they are unreadable."""
     error: Exception | None = None
-    """Why the slide as a whole could not be read."""
+    """Error that occurred when the slide was opened."""
 
 
 @dataclass(frozen=True)
 class _Job:
     number: int
-    """Of the slide."""
+    """Number of the slide."""
     slide: SlideTiles
     rows: slice
+    """Tiles of the batch."""
 
 
 @dataclass(frozen=True)
 class _Read:
     number: int
+    """Number of the slide."""
     batch: TileBatch
 
 
 class TileStream:
-    """Reads the tiles of slides ahead of their use, across the border from one slide to the next.
+    """Reads tiles ahead, continuing with the next slide while the current one is being used.
 
-    Every thread has its own handle on a slide. Memory is bounded by ``threads + 2``
-    batches, whatever the slides. Use it as a context manager.
+    Every thread opens a slide separately. At most ``threads + 2`` batches are in memory.
+    Use it as a context manager.
 
     Parameters
     ----------
     slides
-        Gives by number what to read of a slide, or None where nothing needs reading; raises
-        IndexError where there is no further slide (yet). Called when a slide's turn comes near.
-    stage
-        Makes copies of slides, which are read in their place.
+        Returns the tiles to read from the slide with a given number, or None if there is nothing to read.
+        Raises IndexError if there is no such slide (yet). Called shortly before the slide is read.
+    copies
+        Local copies, which are read instead of the slides.
     """
 
     def __init__(
@@ -98,9 +101,9 @@ class TileStream:
         *,
         batch_size: int,
         threads: int,
-        stage: LocalCopies = IN_PLACE,
+        copies: LocalCopies = IN_PLACE,
     ) -> None:
-        self._slides, self._batch_size, self._threads, self._stage = slides, batch_size, threads, stage
+        self._slides, self._batch_size, self._threads, self._copies = slides, batch_size, threads, copies
         self._handles = threading.local()
         self._opened: list[Slide] = []
         self._stream: Generator[_Read, None, None] | None = None
@@ -117,7 +120,7 @@ class TileStream:
     def batches(self, number: int) -> Iterator[TileBatch]:
         """Yield the batches of slide ``number``.
 
-        Fastest when the slides are asked for in order; otherwise reading starts anew there.
+        This is fastest if slides are requested in order; any other order restarts the reading ahead.
 
         Raises
         ------
@@ -176,15 +179,15 @@ class TileStream:
         return _Read(job.number, TileBatch(pixels[readable], coords[readable], int((~readable).sum())))
 
     def _handle(self, slide: SlideTiles) -> Slide:
-        """Return this thread's handle on ``slide``; the one on its earlier slide is closed."""
-        mine: tuple[str, Slide] | None = getattr(self._handles, "slide", None)
-        if mine is not None and mine[0] == slide.slide_id:
-            return mine[1]
-        if mine is not None:
-            mine[1].close()
-            self._opened.remove(mine[1])
+        """Return ``slide`` as opened by this thread, which first closes its previous slide."""
+        current: tuple[str, Slide] | None = getattr(self._handles, "slide", None)
+        if current is not None and current[0] == slide.slide_id:
+            return current[1]
+        if current is not None:
+            current[1].close()
+            self._opened.remove(current[1])
             self._handles.slide = None
-        with self._stage.local(slide.path, slide.slide_id) as copy:
+        with self._copies.local(slide.path, slide.slide_id) as copy:
             opened = open_slide(copy)
         self._handles.slide = slide.slide_id, opened
         self._opened.append(opened)

@@ -1,4 +1,4 @@
-"""The table of the tiles of one slide, from their places and scores."""
+"""Build the tile table of one slide from the positions and scores of its tiles."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def tile_table(grid: Grid, tissue: NDArray[np.float32], quality: Quality, *, kee
     Parameters
     ----------
     tissue
-        (N,) share of each tile that is tissue.
+        (N,) fraction of each tile that is tissue.
     keep_all
-        Keep tiles whose only fault is their quality.
+        Also keep tiles of low quality. Background and unreadable tiles are never kept.
     """
     dropped = np.isin(quality.reason, ("background", "unreadable")) if keep_all else quality.reason != ""
     columns = {

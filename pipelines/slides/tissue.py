@@ -1,4 +1,4 @@
-"""Tell tissue from background on a thumbnail of the slide."""
+"""Detect tissue on a thumbnail of the slide."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Mask = NDArray[np.bool_]
 """(H, W), True where there is tissue."""
 
 SATURATION_LIMITS = (15, 40)
-"""Otsu's threshold is held between these, of 255: glass, also tinted, is under 15; H&E tissue is
-over 40. Without the limits a blank slide splits into noise, and a slide that is all tissue in two."""
+"""Limits of Otsu's threshold on saturation (0 to 255): glass, even if tinted, is below 15, H&E tissue is above 40.
+Without them, the threshold would split the noise of a blank slide, or the tissue of a slide without background."""
 MIN_CONTRAST = 10
-"""Least difference of mean saturation between tissue and glass, of 255; else there is only one of them."""
+"""Minimum difference in mean saturation (0 to 255) between tissue and glass; below it, only one is present."""
 DARK = 50
-"""Pixels whose brightest channel is below this (of 255) let no light through: not tissue."""
+"""Pixels whose brightest channel is below this (0 to 255) are opaque and not tissue."""
 SMOOTHING_MICRONS, GAP_MICRONS, SPECK_MICRONS = 48.0, 80.0, 48.0
-"""Median window; gaps that are closed; specks that are removed. Widths in microns."""
+"""Width of the median window, of gaps that are closed, and of specks that are removed, microns."""
 
 
 def tissue_mask(rgb: Rgb, mpp: float, *, method: str = "otsu", min_area_mm2: float = 0.05) -> Mask:
     """Return where the thumbnail shows tissue.
 
-    A slide that is blank, or dark as in fluorescence, has none.
+    The mask is empty for blank slides and for fluorescence slides.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def tissue_mask(rgb: Rgb, mpp: float, *, method: str = "otsu", min_area_mm2: flo
     method
         A key of `METHODS`.
     min_area_mm2
-        Smaller pieces are dropped and smaller holes are filled, mm2.
+        Smaller pieces are removed and smaller holes are filled, mm2.
     """
     if not is_brightfield(rgb):
         return np.zeros(rgb.shape[:2], bool)
@@ -51,10 +51,10 @@ def tissue_mask(rgb: Rgb, mpp: float, *, method: str = "otsu", min_area_mm2: flo
 
 
 def is_brightfield(rgb: Rgb) -> bool:
-    """Tell light shining through stained tissue from fluorescence on a dark ground.
+    """Return True for brightfield slides, False for fluorescence slides.
 
-    What is lit in fluorescence is lit in one or two channels; in brightfield also the
-    darkest channel of most pixels is bright.
+    Fluorescence is bright in one or two channels only. In brightfield, the darkest channel of most
+    pixels is bright as well.
     """
     lit = darkest_channel(rgb)[brightest_channel(rgb) >= DARK]
     return len(lit) > 0 and bool(np.median(lit) >= DARK)
@@ -72,9 +72,9 @@ def _otsu(hsv: NDArray[np.uint8]) -> Mask:
 
 
 def _hsv(hsv: NDArray[np.uint8]) -> Mask:
-    """Hues of haematoxylin and eosin, violet to red, with some colour in them (ink of other hues is left out)."""
+    """Return pixels with the hues of hematoxylin and eosin (violet to red) and some saturation; excludes other inks."""
     hue, saturation = hsv[..., 0], hsv[..., 1]
-    stained = (hue >= 118) | (hue <= 12)  # half degrees, as OpenCV has them
+    stained = (hue >= 118) | (hue <= 12)  # OpenCV measures hue in half degrees
     return np.asarray(stained & (saturation > 20))
 
 
@@ -82,7 +82,7 @@ METHODS: dict[str, Callable[[NDArray[np.uint8]], Mask]] = {"otsu": _otsu, "hsv":
 
 
 def _odd(pixels: float) -> int:
-    """Return the odd number next to ``pixels``: a window with a middle moves nothing."""
+    """Return the odd number closest to ``pixels``; odd windows are centered, so the filter does not shift the image."""
     return 2 * round((pixels - 1) / 2) + 1 if pixels > 1 else 1
 
 
@@ -92,17 +92,17 @@ def _morphology(mask: Mask, operation: int, pixels: float) -> Mask:
 
 
 def without_small_areas(mask: Mask, mpp: float, min_area_mm2: float) -> Mask:
-    """Return ``mask`` with pieces smaller than ``min_area_mm2`` dropped and such holes filled."""
+    """Return ``mask`` without pieces and holes smaller than ``min_area_mm2``."""
     min_pixels = min_area_mm2 * 1e6 / mpp**2
     mask = without_small_pieces(mask, min_pixels)
     return ~without_small_pieces(~mask, min_pixels, keep_at_edge=True)
 
 
 def without_small_pieces(mask: Mask, min_pixels: float, *, keep_at_edge: bool = False) -> Mask:
-    """Return ``mask`` without the connected pieces of fewer than ``min_pixels`` pixels.
+    """Return ``mask`` without connected pieces of fewer than ``min_pixels`` pixels.
 
-    Applied to the inverse of a mask it fills holes; ``keep_at_edge`` then spares pieces of
-    background that touch the border, which are not holes.
+    Applied to an inverted mask, it fills holes. ``keep_at_edge`` then keeps background that touches
+    the border, which is not a hole.
     """
     n, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     keep = stats[:, cv2.CC_STAT_AREA] >= min_pixels

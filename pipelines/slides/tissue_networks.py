@@ -1,6 +1,6 @@
-"""Tissue found by a trained network, with weights from a local file.
+"""Detect tissue with a trained network, whose weights come from a local file.
 
-Imports torch, so it is itself imported only where a network is asked for.
+This module imports torch, so import it only when a network is used.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from pipelines.slides.slide import Slide, Thumbnail
 from pipelines.slides.tissue import Mask, is_brightfield, without_small_areas
 
 WINDOW = 512
-"""Edge of what the networks see at once, pixels."""
+"""Edge of the networks' input, pixels."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Normalisation of ImageNet, which the networks here were trained with."""
+"""ImageNet normalization, with which these networks were trained."""
 
 
 @dataclass(frozen=True)
 class TissueNetwork:
-    """A network that tells tissue from background, pixel by pixel."""
+    """A network that classifies each pixel as tissue or background."""
 
     build: Callable[[], nn.Module]
-    """Makes the network, without weights: (B, 3, 512, 512) -> logits of two classes (B, 2, 512, 512)."""
+    """Builds the network without weights: (B, 3, 512, 512) -> logits of two classes (B, 2, 512, 512)."""
     mpp: float
-    """Microns per pixel that it was trained at."""
+    """Microns per pixel of the training images."""
     tissue_class: int
+    """Class index of tissue, 0 or 1."""
     jpeg_quality: int | None = None
-    """Quality of the JPEG compression that its input goes through, as in training."""
+    """JPEG quality with which the input is compressed, as in training; None for no compression."""
 
 
 def _hest() -> nn.Module:
@@ -54,7 +55,8 @@ def _grandqc() -> nn.Module:
         import segmentation_models_pytorch as smp
     except ModuleNotFoundError as error:
         raise SettingsError(
-            "grandqc needs the package segmentation-models-pytorch", hint="pip install 'five-wsi[grandqc]'"
+            "grandqc needs the package segmentation-models-pytorch, which is not installed",
+            hint="pip install 'five-wsi[grandqc]'",
         ) from error
     network: nn.Module = smp.UnetPlusPlus("timm-efficientnet-b0", encoder_weights=None, classes=2)
     return network
@@ -69,62 +71,61 @@ NETWORKS: dict[str, TissueNetwork] = {
 
 @cache
 def load_network(name: str, weights: Path, device: str = "cpu") -> nn.Module:
-    """Return network ``name`` with the weights of a ``.safetensors`` file or a torch checkpoint; kept for next time.
+    """Return network ``name`` with weights from a ``.safetensors`` file or a torch checkpoint. The result is cached.
 
     Raises
     ------
     SettingsError
-        The file cannot be read safely, or its weights are not those of this network.
+        The file cannot be read safely, or its weights do not fit this network.
     """
     network = NETWORKS[name].build()
-    found = {key.removeprefix("model."): value for key, value in _state(weights).items()}
-    wanted = network.state_dict()
-    found = {key: value for key, value in found.items() if not key.startswith("aux_classifier.")}  # used in training
+    state = {key.removeprefix("model."): value for key, value in _state(weights).items()}
+    state = {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}  # training only
+    expected = network.state_dict()
     wrong = sorted(
         key
-        for key in {*found, *wanted}
-        if key not in found or key not in wanted or found[key].shape != wanted[key].shape
+        for key in {*state, *expected}
+        if key not in state or key not in expected or state[key].shape != expected[key].shape
     )
     if wrong:
         raise SettingsError(
-            f"{weights}: not the weights of {name}: {len(wrong)} of {len(wanted)} tensors differ, first '{wrong[0]}'",
+            f"{weights}: not the weights of {name}: {len(wrong)} of {len(expected)} tensors differ, first '{wrong[0]}'",
             hint="give the file that was published for this network, or choose another --tissue-method",
         )
-    network.load_state_dict(found)
+    network.load_state_dict(state)
     return network.eval().to(device)
 
 
 def _state(path: Path) -> Mapping[str, Tensor]:
-    """Return the tensors of a file by name."""
+    """Return the tensors in a file by name."""
     try:
         loaded = read_tensor_file(path)
-    except Exception as error:  # torch fails in many ways on a file that it did not write
+    except Exception as error:  # torch raises many kinds of errors on foreign files
         raise SettingsError(
-            f"{path}: not a file of tensors that can be read safely ({type(error).__name__})",
-            hint="save its state_dict as .safetensors where you trust the file",
+            f"{path}: not a file with tensors that can be read safely ({type(error).__name__})",
+            hint="if you trust the file, save its state_dict as .safetensors",
         ) from error
     state = state_dict_in(loaded, ("state_dict",))
     if state is None:
-        raise SettingsError(f"{path}: holds no state_dict", hint="save the network's state_dict as .safetensors")
+        raise SettingsError(f"{path}: contains no state_dict", hint="save the network's state_dict as .safetensors")
     return state
 
 
 def network_mask(
     slide: Slide, thumbnail: Thumbnail, network: TissueNetwork, module: nn.Module, *, min_area_mm2: float
 ) -> Mask:
-    """Return where ``network`` sees tissue, in the pixels of ``thumbnail``.
+    """Return where ``network`` detects tissue, in the pixels of ``thumbnail``.
 
-    The slide is read window by window at the network's resolution, or up to a few percent
-    finer so that a window is a whole number of thumbnail pixels; a pixel of the thumbnail
-    is tissue where most of the network's pixels in it are. A slide that is dark, as in
-    fluorescence, has none.
+    The slide is read in windows at the network's resolution, or up to a few percent finer so
+    that a window is a whole number of thumbnail pixels. A thumbnail pixel is tissue if most of
+    the network's pixels in it are. The mask is empty for fluorescence slides.
 
     Parameters
     ----------
     module
-        Network with weights, from `load_network`.
+        The network with weights, from `load_network`.
     min_area_mm2
-        Smaller pieces are dropped and smaller holes are filled, mm2.
+        Smaller pieces are removed and smaller holes are filled, mm2.
     """
     mask = np.zeros(thumbnail.rgb.shape[:2], bool)
     if not is_brightfield(thumbnail.rgb):
@@ -138,7 +139,7 @@ def network_mask(
 
 
 def _windows(slide: Slide, thumbnail: Thumbnail, edge: int) -> Iterator[tuple[int, int, Rgb]]:
-    """Yield row and column of the thumbnail, and pixels, of the windows that can be read."""
+    """Yield row and column in the thumbnail, and pixels, of each readable window."""
     height, width = thumbnail.rgb.shape[:2]
     x_scale, y_scale = thumbnail.downsample
     size_level0 = round(edge * math.sqrt(x_scale * y_scale))
@@ -147,11 +148,11 @@ def _windows(slide: Slide, thumbnail: Thumbnail, edge: int) -> Iterator[tuple[in
             try:
                 yield row, column, slide.read_tile(round(column * x_scale), round(row * y_scale), size_level0, WINDOW)
             except SlideError:
-                continue  # the thumbnail marks what cannot be read
+                continue  # the thumbnail already marks unreadable parts
 
 
 def _tissue(rgb: Rgb, network: TissueNetwork, module: nn.Module) -> NDArray[np.float32]:
-    """Return (512, 512) float32: 1 where the network sees tissue."""
+    """Return (512, 512) float32: 1 where the network detects tissue, else 0."""
     if network.jpeg_quality is not None:
         data = cv2.imencode(".jpg", rgb[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, network.jpeg_quality))[1]
         rgb = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
@@ -160,7 +161,7 @@ def _tissue(rgb: Rgb, network: TissueNetwork, module: nn.Module) -> NDArray[np.f
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
     with torch.inference_mode():
         logits = module((pixels - mean) / std)
-    if isinstance(logits, Mapping):  # torchvision gives the logits a name
+    if isinstance(logits, Mapping):  # torchvision returns a dictionary
         logits = logits["out"]
-    found: NDArray[np.float32] = (logits[0].argmax(dim=0) == network.tissue_class).float().cpu().numpy()
-    return found
+    is_tissue: NDArray[np.float32] = (logits[0].argmax(dim=0) == network.tissue_class).float().cpu().numpy()
+    return is_tissue

@@ -125,7 +125,7 @@ def run_stage(tiled: Tiled, out: Path, encoder: object, threads: int, batch: int
     from pipelines.core.provenance import Provenance
     from pipelines.core.settings import EmbedSettings
     from pipelines.encoders.feature_folder import FeatureFolder, FeatureOutput
-    from pipelines.slides.tile_pass import OnePass, Reading
+    from pipelines.slides.tile_pass import ReadOptions, TilePass
 
     class Loaded(FeatureFolder):
         def load(self, device: str) -> FeatureOutput:
@@ -134,7 +134,7 @@ def run_stage(tiled: Tiled, out: Path, encoder: object, threads: int, batch: int
     shutil.rmtree(out, ignore_errors=True)
     settings = EmbedSettings()
     folder = Loaded(out, settings, encoder.preset, Provenance.of(settings))  # type: ignore[attr-defined]
-    runner = OnDevices(["cpu"], OnePass([folder], Reading(batch, threads)))
+    runner = OnDevices(["cpu"], TilePass([folder], ReadOptions(batch, threads)))
     result = run_with(runner, [tiled.slide], folder=out)[0]
     if result.error:
         raise RuntimeError(result.error)

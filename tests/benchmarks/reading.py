@@ -80,7 +80,7 @@ def decode_only(path: Path, level: StoredLevel, corners: Sequence[Corner], reduc
             data[x, y] = []
             for index in (index for index in under if index not in seen):
                 stream.seek(level.offsets[index])
-                data[x, y].append(stream.read(level.counts[index]))
+                data[x, y].append(stream.read(level.byte_counts[index]))
             seen.update(under)
 
     def read(corner: Corner) -> object:

@@ -1,4 +1,4 @@
-"""The contact sheet shows faulty tiles by reason, from the worst on, and nothing where there are none."""
+"""The contact sheet shows rejected tiles by reason, the worst first; without any there is no sheet."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.slide_files import destroy_tile, write_lossless_slide
 
 ROW = CAPTION + EDGE + LABEL + GAP
 SHADES = np.arange(16) * 12 + 30
-"""Of the 16 tiles of the slide, from which a tile in the picture is known."""
+"""Gray values of the 16 tiles of the slide, by which a tile is recognized in the sheet."""
 
 
 @pytest.fixture
@@ -26,33 +26,33 @@ def slide(tmp_path):
 
 
 def quality(reasons, n_tiles=16, **scores):
-    """Return a verdict: reasons by number of tile, scores of all tiles."""
+    """Return a `Quality`: ``reasons`` maps tile indices to reasons, ``scores`` has a value per tile."""
     reason = np.full(n_tiles, "", dtype="<U12")
-    for number, name in reasons.items():
-        reason[number] = name
+    for index, name in reasons.items():
+        reason[index] = name
     zero = np.zeros(n_tiles, np.float32)
     names = ("white", "black", "pen", "fold", "focus", "contrast")
     return Quality(**{name: np.asarray(scores.get(name, zero), np.float32) for name in names}, reason=reason)
 
 
-def sheet_of(slide, found):
-    return contact_sheet(slide, tile_grid(slide.dimensions, 256, 0, 1.0), found, TileSettings())
+def sheet_of(slide, quality):
+    return contact_sheet(slide, tile_grid(slide.dimensions, 256, 0, 1.0), quality, TileSettings())
 
 
 def shades(sheet, row):
-    """Return the shades of the tiles that a row shows; 255 where it shows none."""
+    """Return the shades of the tiles in a row of the sheet; 255 for empty positions."""
     top, lefts = row * ROW + CAPTION + EDGE // 2, GAP + EDGE // 2 + np.arange(COLUMNS) * (EDGE + GAP)
     return sheet[top, lefts, 0].tolist()
 
 
-def test_every_reason_that_looks_at_pixels_has_a_score_and_a_limit():
+def test_every_reason_based_on_pixels_has_a_score_and_a_threshold():
     assert set(REASONS) - set(SCORE_OF) == {"background", "unreadable"}
     for score, limit in SCORE_OF.values():
         assert score in Quality.__dataclass_fields__
         assert limit in TileSettings.__dataclass_fields__
 
 
-def test_a_slide_without_faulty_tiles_has_no_sheet(slide):
+def test_a_slide_without_rejected_tiles_has_no_sheet(slide):
     assert sheet_of(slide, quality({})) is None
 
 
@@ -68,7 +68,7 @@ def test_each_reason_has_a_row_in_the_order_of_reasons(slide):
         assert shades(sheet, row) == [SHADES[tile]] + [255] * (COLUMNS - 1)
 
 
-def test_the_worst_come_first_whether_much_or_little_is_bad(slide):
+def test_the_worst_tiles_come_first_for_maximum_and_minimum_thresholds(slide):
     pen = np.linspace(0.2, 0.9, 16)
     sheet = sheet_of(
         slide, quality(dict.fromkeys((3, 4, 9), "pen-blue") | dict.fromkeys((1, 6), "blurred"), pen=pen, focus=pen)
@@ -77,24 +77,24 @@ def test_the_worst_come_first_whether_much_or_little_is_bad(slide):
     assert shades(sheet, 1)[:3] == [SHADES[1], SHADES[6], 255]
 
 
-def test_of_many_tiles_some_of_every_score_are_shown_and_always_the_same(slide):
-    found = quality(dict.fromkeys(range(16), "fold"), fold=np.linspace(1, 0.4, 16))
-    sheet = sheet_of(slide, found)
+def test_many_tiles_are_represented_by_evenly_spread_scores_and_always_the_same_ones(slide):
+    folds = quality(dict.fromkeys(range(16), "fold"), fold=np.linspace(1, 0.4, 16))
+    sheet = sheet_of(slide, folds)
     shown = shades(sheet, 0)
     assert shown[0] == SHADES[0]
     assert shown[-1] == SHADES[15]
     assert len(set(shown)) == COLUMNS
     assert shown == sorted(shown)
-    assert np.array_equal(sheet, sheet_of(slide, found))
+    assert np.array_equal(sheet, sheet_of(slide, folds))
 
 
-def test_the_sheet_is_bounded(slide):
+def test_the_size_of_the_sheet_is_limited(slide):
     reasons = dict(enumerate(SCORE_OF))
     sheet = sheet_of(slide, quality(reasons))
     assert max(sheet.shape) <= 1300
 
 
-def test_a_tile_that_cannot_be_read_is_marked(tmp_path):
+def test_an_unreadable_tile_is_marked(tmp_path):
     path = tmp_path / "b.svs"
     write_pyramidal_slide(path, np.full((512, 512, 3), 90, np.uint8), 0.5)
     destroy_tile(path, 0, 0)

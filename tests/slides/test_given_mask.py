@@ -1,4 +1,4 @@
-"""Masks that people draw, as GeoJSON or as pictures."""
+"""Masks drawn by the user, as GeoJSON or as PNG."""
 
 import json
 
@@ -47,11 +47,11 @@ BOTH = WITH_HOLE | expected((True, 0, 10, 40, 50))
 )
 def test_polygons_are_tissue_and_their_holes_are_not(tmp_path, content, mask):
     (tmp_path / "a.geojson").write_text(json.dumps(content))
-    found = read_mask(tmp_path / "a.geojson", THUMBNAIL, DIMENSIONS)
-    assert (found ^ mask).sum() <= 4  # OpenCV fills to the line and including it
+    drawn = read_mask(tmp_path / "a.geojson", THUMBNAIL, DIMENSIONS)
+    assert (drawn ^ mask).sum() <= 4  # OpenCV also fills the boundary line
 
 
-def test_what_five_wrote_is_read_as_the_same_mask(tmp_path):
+def test_outlines_written_by_five_give_the_same_mask(tmp_path):
     noise = np.random.default_rng(0).random((60, 80)).astype(np.float32)
     mask = cv2.GaussianBlur(noise, (0, 0), 4) > 0.5
     write_tissue_geojson(tmp_path / "a.geojson", outlines(mask, THUMBNAIL.downsample))
@@ -59,7 +59,7 @@ def test_what_five_wrote_is_read_as_the_same_mask(tmp_path):
 
 
 @pytest.mark.parametrize("zoom", [1, 3])
-def test_a_picture_of_any_size_is_tissue_where_it_is_not_black(tmp_path, zoom):
+def test_a_png_of_any_size_is_tissue_where_it_is_not_black(tmp_path, zoom):
     picture = np.kron(WITH_HOLE, np.ones((zoom, zoom))).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), picture)
     assert np.array_equal(read_mask(tmp_path / "a.png", THUMBNAIL, DIMENSIONS), WITH_HOLE)
@@ -67,19 +67,19 @@ def test_a_picture_of_any_size_is_tissue_where_it_is_not_black(tmp_path, zoom):
 
 @pytest.mark.parametrize("name", ["a.geojson", "a.png"])
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"geometry": {"type": "Point", "coordinates": [1, 2]}}'])
-def test_anything_else_is_refused_by_name(tmp_path, name, content):
+def test_other_content_is_an_error_that_names_the_file(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     with pytest.raises(SlideError, match=name):
         read_mask(tmp_path / name, THUMBNAIL, DIMENSIONS)
 
 
-def test_a_point_among_polygons_is_named_as_the_fault(tmp_path):
+def test_a_point_is_refused_with_its_type(tmp_path):
     (tmp_path / "a.geojson").write_text('{"geometry": {"type": "Point", "coordinates": [1, 2]}}')
-    with pytest.raises(SlideError, match="a Point encloses no area"):
+    with pytest.raises(SlideError, match="contains a Point, which encloses no area"):
         read_mask(tmp_path / "a.geojson", THUMBNAIL, DIMENSIONS)
 
 
-def test_the_mask_of_a_slide_bears_its_id(tmp_path):
+def test_the_mask_of_a_slide_is_found_by_its_id(tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "a.b.png").touch()
     assert find_mask(tmp_path, "site/a.b") == tmp_path / "site" / "a.b.png"

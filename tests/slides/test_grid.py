@@ -1,4 +1,4 @@
-"""The grid against exact arithmetic, the means against brute force."""
+"""The tile grid is compared with exact arithmetic, the tile means with a brute-force count."""
 
 from fractions import Fraction
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipelines.slides.grid import tile_grid, tile_means
 
 
-def test_neighbours_touch_when_the_tile_is_a_whole_number_of_pixels():
+def test_neighbors_touch_if_the_tile_is_a_whole_number_of_pixels():
     grid = tile_grid((1000, 500), 224, 0, 1.0)
     assert grid.size == 224
     assert sorted(set(grid.x.tolist())) == [0, 224, 448, 672]
@@ -19,17 +19,17 @@ def test_neighbours_touch_when_the_tile_is_a_whole_number_of_pixels():
     assert grid.row.tolist() == [0] * 4 + [1] * 4
 
 
-def test_overlap_is_counted_in_the_pixels_of_the_encoder():
+def test_overlap_is_in_pixels_as_the_encoder_sees_them():
     grid = tile_grid((1000, 448), 224, 56, 2.0)  # 448 px at level 0, every 336
     assert sorted(set(grid.x.tolist())) == [0, 336]
 
 
 @pytest.mark.parametrize("dimensions", [(223, 1000), (1000, 223), (1, 1)])
-def test_a_slide_smaller_than_a_tile_has_none(dimensions):
+def test_a_slide_smaller_than_a_tile_has_no_tiles(dimensions):
     assert len(tile_grid(dimensions, 224, 0, 1.0)) == 0
 
 
-def test_a_slide_as_large_as_a_tile_has_one():
+def test_a_slide_as_large_as_a_tile_has_one_tile():
     assert len(tile_grid((224, 224), 224, 0, 1.0)) == 1
 
 
@@ -39,7 +39,7 @@ def test_a_slide_as_large_as_a_tile_has_one():
         [0.263, 0.25, 0.2309, 0.5, 0.499, 0.1]
     )
 )  # fmt: skip
-def test_rounding_never_adds_up_and_no_whole_tile_is_left_out(width, height, tile_size, overlap, mpp):
+def test_rounding_errors_do_not_add_up_and_no_complete_tile_is_left_out(width, height, tile_size, overlap, mpp):
     grid = tile_grid((width, height), tile_size, overlap, 0.5 / mpp)
     step = (tile_size - overlap) * Fraction(0.5 / mpp)
     exact = [step * k for k in range(width)]
@@ -53,7 +53,7 @@ def test_rounding_never_adds_up_and_no_whole_tile_is_left_out(width, height, til
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(3, 40), st.integers(3, 40), st.sampled_from([7, 16, 30]))
-def test_means_are_those_of_brute_force(seed, height, width, tile_size):
+def test_means_equal_a_brute_force_count(seed, height, width, tile_size):
     """Every mask pixel is 16 x 16 level-0 pixels here, so brute force can count level-0 pixels."""
     mask = np.random.default_rng(seed).random((height, width)) < 0.5
     level0 = np.kron(mask, np.ones((16, 16)))
@@ -62,7 +62,7 @@ def test_means_are_those_of_brute_force(seed, height, width, tile_size):
     assert tile_means(mask, grid, (16.0, 16.0)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_tiles_without_any_of_it_have_exactly_none():
+def test_tiles_outside_the_mask_have_a_mean_of_exactly_0():
     mask = np.zeros((2000, 2000), bool)
     mask[:1000:3, :1000:7] = True
     grid = tile_grid((60_000, 60_000), 224, 0, 1.9)

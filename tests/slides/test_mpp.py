@@ -1,11 +1,11 @@
-"""Which source of microns per pixel is believed, and what is refused."""
+"""Which source of microns per pixel is used, and which values are refused."""
 
 from pathlib import Path
 
 import pytest
 
 from pipelines.core.errors import MissingMppError, SlideError
-from pipelines.slides.mpp import RecordedMpp, openslide_mpp, resolve_mpp
+from pipelines.slides.mpp import RecordedMpp, resolve_mpp
 
 PATH = Path("a.svs")
 METADATA = RecordedMpp("metadata", 0.25, 0.25)
@@ -14,22 +14,22 @@ ABSURD = RecordedMpp("tiff-tags", 352.8, 352.8)
 
 
 def used(recorded, **further):
-    found = resolve_mpp(PATH, recorded, **further)
-    return found.x, found.source
+    mpp = resolve_mpp(PATH, recorded, **further)
+    return mpp.x, mpp.source
 
 
-def test_the_cohort_comes_before_the_file_and_the_file_before_the_flag():
+def test_the_cohort_takes_precedence_over_the_file_and_the_file_over_the_flag():
     assert used([METADATA, TAGS], cohort=0.23, flag=1.0) == (0.23, "cohort")
     assert used([METADATA, TAGS], flag=1.0) == (0.25, "metadata")
     assert used([TAGS], flag=1.0) == (0.5, "tiff-tags")
     assert used([], flag=1.0) == (1.0, "flag")
 
 
-def test_an_absurd_tag_is_passed_over():
+def test_an_implausible_tag_is_ignored():
     assert used([ABSURD], flag=0.5) == (0.5, "flag")
 
 
-def test_nothing_usable_is_an_error_that_names_the_flag_and_the_column():
+def test_without_a_usable_value_the_error_names_the_flag_and_the_column():
     with pytest.raises(MissingMppError) as raised:
         resolve_mpp(PATH, [])
     assert "a.svs" in raised.value.message
@@ -37,17 +37,17 @@ def test_nothing_usable_is_an_error_that_names_the_flag_and_the_column():
     assert "'mpp'" in raised.value.hint
 
 
-def test_an_absurd_value_is_quoted_when_nothing_else_is_known():
+def test_an_implausible_value_is_quoted_in_the_error_if_there_is_no_other():
     with pytest.raises(MissingMppError, match=r"352\.8"):
         resolve_mpp(PATH, [ABSURD])
 
 
-def test_an_absurd_value_of_the_cohort_is_an_error_and_not_passed_over():
+def test_an_implausible_value_in_the_cohort_is_an_error():
     with pytest.raises(SlideError, match="250"):
         resolve_mpp(PATH, [METADATA], cohort=250)
 
 
-def test_sources_more_than_five_percent_apart_are_in_conflict():
+def test_sources_that_differ_by_more_than_5_percent_are_in_conflict():
     assert resolve_mpp(PATH, [METADATA], cohort=0.5).conflict == "cohort 0.5, metadata 0.25"
     assert resolve_mpp(PATH, [METADATA], cohort=0.26).conflict is None
 
@@ -56,33 +56,5 @@ def test_axes_that_differ_are_in_conflict():
     assert resolve_mpp(PATH, [RecordedMpp("metadata", 0.25, 0.5)]).conflict == "metadata 0.25 x 0.5"
 
 
-def test_the_flag_is_in_conflict_with_nothing():
+def test_the_flag_is_never_in_conflict():
     assert resolve_mpp(PATH, [METADATA], flag=1.0).conflict is None
-
-
-def test_resolution_tags_are_read_in_their_unit():
-    properties = {"openslide.vendor": "hamamatsu", "tiff.XResolution": "40000", "tiff.YResolution": "20000"}
-    assert openslide_mpp({**properties, "tiff.ResolutionUnit": "centimeter"}) == [RecordedMpp("tiff-tags", 0.25, 0.5)]
-    assert openslide_mpp({**properties, "tiff.ResolutionUnit": "inch"}) == [RecordedMpp("tiff-tags", 0.635, 1.27)]
-    assert openslide_mpp(properties) == []
-
-
-def test_what_openslide_takes_from_the_tags_of_a_generic_tiff_counts_as_tags():
-    properties = {
-        "openslide.vendor": "generic-tiff",
-        "openslide.mpp-x": "0.5",
-        "openslide.mpp-y": "0.5",
-        "tiff.XResolution": "20000",
-        "tiff.YResolution": "20000",
-        "tiff.ResolutionUnit": "centimeter",
-    }
-    assert [value.source for value in openslide_mpp(properties)] == ["tiff-tags"]
-    assert [value.source for value in openslide_mpp({**properties, "openslide.vendor": "aperio"})] == [
-        "metadata",
-        "tiff-tags",
-    ]
-
-
-@pytest.mark.parametrize("text", ["", "unknown", "0", "-1", "nan", "inf"])
-def test_a_value_that_is_no_positive_number_is_none(text):
-    assert openslide_mpp({"openslide.vendor": "aperio", "openslide.mpp-x": text, "openslide.mpp-y": "0.5"}) == []

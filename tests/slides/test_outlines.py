@@ -1,4 +1,4 @@
-"""Outlines run along pixel edges and give the mask back."""
+"""Outlines run along pixel edges and reproduce the mask when filled."""
 
 import json
 
@@ -22,7 +22,7 @@ def test_a_rectangle_has_its_four_corners_in_level_0_pixels():
     assert sorted(map(tuple, ring.tolist())) == [(160, 48), (160, 144), (480, 48), (480, 144)]
 
 
-def test_a_hole_is_a_ring_of_the_piece_around_it():
+def test_a_hole_is_a_second_ring_of_the_piece_around_it():
     mask = np.zeros((20, 20), bool)
     mask[2:12, 2:12] = True
     mask[5:8, 5:9] = False
@@ -38,25 +38,25 @@ def test_no_tissue_has_no_outlines():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000))
-def test_filled_outlines_are_the_mask_again(seed):
+def test_filled_outlines_reproduce_the_mask(seed):
     noise = np.random.default_rng(seed).random((40, 50)).astype(np.float32)
     mask = cv2.GaussianBlur(noise, (0, 0), 3) > 0.5
     drawn = np.zeros((40 * 8, 50 * 8), np.uint8)
     rings = [np.round(ring).astype(np.int32) for polygon in outlines(mask, (8.0, 8.0)) for ring in polygon]
     cv2.fillPoly(drawn, rings, 1)
-    centres = drawn[4::8, 4::8].astype(bool)
-    assert (centres != mask).mean() < 0.02
+    centers = drawn[4::8, 4::8].astype(bool)
+    assert (centers != mask).mean() < 0.02
 
 
-def test_the_geojson_is_what_qupath_imports(tmp_path):
+def test_the_geojson_can_be_imported_by_qupath(tmp_path):
     mask = np.zeros((20, 20), bool)
     mask[2:12, 2:12] = True
     mask[5:8, 5:9] = False
     write_tissue_geojson(tmp_path / "a.geojson", outlines(mask, (16.0, 16.0)))
-    found = json.loads((tmp_path / "a.geojson").read_text())
-    assert found["type"] == "FeatureCollection"
-    assert "crs" not in found
-    [feature] = found["features"]
+    collection = json.loads((tmp_path / "a.geojson").read_text())
+    assert collection["type"] == "FeatureCollection"
+    assert "crs" not in collection
+    [feature] = collection["features"]
     assert feature["geometry"]["type"] == "Polygon"
     assert len(feature["geometry"]["coordinates"]) == 2
     assert all(ring[0] == ring[-1] for ring in feature["geometry"]["coordinates"])

@@ -1,4 +1,4 @@
-"""The overview picture says what became of each tile, by colour."""
+"""The overview image shows by color which tiles are kept and why others are rejected."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ from pipelines.slides.quality import REASONS
 from pipelines.slides.slide import Thumbnail
 
 
-def test_every_reason_has_a_colour_of_its_own():
+def test_every_reason_has_its_own_color():
     assert set(COLOURS) == {"kept", *REASONS}
     assert len(set(COLOURS.values())) == len(COLOURS)
 
 
-def test_dropped_tiles_are_tinted_and_kept_ones_framed():
+def test_rejected_tiles_are_tinted_and_kept_tiles_are_framed():
     rgb = np.full((100, 200, 3), 200, np.uint8)
     thumbnail = Thumbnail(rgb, np.ones((100, 200), bool), (10.0, 10.0), 5.0)
     grid = tile_grid((2000, 1000), 1000, 0, 1.0)
@@ -25,7 +25,7 @@ def test_dropped_tiles_are_tinted_and_kept_ones_framed():
     assert picture[225, 675].tolist() == tint
 
 
-def test_the_legend_names_every_kind_of_tile_however_narrow_the_picture():
+def test_the_legend_shows_every_kind_of_tile_even_in_a_narrow_image():
     rgb = np.full((2400, 300, 3), 255, np.uint8)
     thumbnail = Thumbnail(rgb, np.ones(rgb.shape[:2], bool), (1.0, 1.0), 5.0)
     grid = tile_grid((300, 2400), 100, 0, 1.0)
@@ -33,5 +33,5 @@ def test_the_legend_names_every_kind_of_tile_however_narrow_the_picture():
     legend = overview(thumbnail, [], grid, states)[2400:]
     assert len(legend) % LEGEND_HEIGHT == 0
     assert len(legend) > LEGEND_HEIGHT
-    for colour in COLOURS.values():
-        assert (legend == np.array(colour)).all(axis=2).sum() > 100
+    for color in COLOURS.values():
+        assert (legend == np.array(color)).all(axis=2).sum() > 100

@@ -1,4 +1,4 @@
-"""Every fault of a tile is named, and sound tissue has none."""
+"""Every defect of a tile is recognized, and good tissue has none."""
 
 from contextlib import contextmanager
 
@@ -32,7 +32,7 @@ def tissue():
     return tissue_drawing(SIDE, SIDE, [(0, SIDE, 0, SIDE)])
 
 
-def test_sharp_tissue_has_no_fault(tmp_path):
+def test_sharp_tissue_has_no_defect(tmp_path):
     with judged(tmp_path / "a.tif", tissue()) as quality:
         assert set(quality.reason.tolist()) == {""}
         assert (quality.focus > 2 * TileSettings.min_focus).all()
@@ -40,7 +40,7 @@ def test_sharp_tissue_has_no_fault(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("colour", "reason"),
+    ("color", "reason"),
     [
         ((20, 50, 180), "pen-blue"),
         ((20, 130, 70), "pen-green"),
@@ -48,9 +48,9 @@ def test_sharp_tissue_has_no_fault(tmp_path):
         ((15, 15, 15), "black"),
     ],
 )
-def test_each_fault_has_its_name(tmp_path, colour, reason):
+def test_each_ink_and_black_has_its_reason(tmp_path, color, reason):
     rgb = tissue()
-    rgb[224:448, 224:448] = colour
+    rgb[224:448, 224:448] = color
     with judged(tmp_path / "a.tif", rgb) as quality:
         assert quality.reason[5] == reason
         assert (np.delete(quality.reason, 5) == "").all()
@@ -80,7 +80,7 @@ def test_a_tile_out_of_focus_is_blurred(tmp_path):
         assert (quality.reason[8:] == "").all()
 
 
-def test_tissue_without_contrast_is_named_though_it_is_blurred_too(tmp_path):
+def test_low_contrast_takes_precedence_over_blurred(tmp_path):
     rgb = tissue()
     rgb[224:448, 224:448] = (0.1 * rgb[224:448, 224:448] + 0.9 * np.array([180, 110, 170])).astype(np.uint8)
     with judged(tmp_path / "a.tif", rgb) as quality:
@@ -99,20 +99,20 @@ def test_a_second_layer_of_tissue_is_a_fold(tmp_path):
         assert set(quality.reason.tolist()) == {""}
 
 
-def test_without_limits_for_them_focus_and_contrast_are_not_measured(tmp_path):
+def test_without_thresholds_focus_and_contrast_are_not_measured(tmp_path):
     with judged(tmp_path / "a.tif", tissue(), min_focus=0, min_contrast=0) as quality:
         assert np.isnan(quality.focus).all()
         assert np.isnan(quality.contrast).all()
 
 
 @pytest.mark.parametrize("limits", [{"min_focus": 0}, {"min_contrast": 0}], ids=str)
-def test_one_limit_is_enough_to_measure_both(tmp_path, limits):
+def test_one_threshold_is_enough_to_measure_both(tmp_path, limits):
     with judged(tmp_path / "a.tif", tissue(), **limits) as quality:
         assert not np.isnan(quality.focus).any()
         assert not np.isnan(quality.contrast).any()
 
 
-def test_little_ink_is_allowed_and_its_share_is_known(tmp_path):
+def test_a_tile_with_little_ink_is_kept_and_its_ink_is_measured(tmp_path):
     rgb = tissue()
     rgb[224:448, 224:288] = (20, 130, 70)  # two of the seven thumbnail pixels of a tile
     with judged(tmp_path / "a.tif", rgb, max_pen=0.3) as quality:
@@ -120,7 +120,7 @@ def test_little_ink_is_allowed_and_its_share_is_known(tmp_path):
         assert quality.pen[5] == pytest.approx(2 / 7, abs=0.01)
 
 
-def test_sharpness_is_the_mean_squared_laplacian_by_the_contrast():
+def test_sharpness_is_the_mean_squared_laplacian_divided_by_the_contrast():
     rgb = np.zeros((9, 9, 3), np.uint8)
     rgb[4, 4] = 49  # of 49 inner pixels: mean 1, variance 49**2 / 49 - 1 = 48; Laplacian -196 there, 49 at 4 others
     sharpness, contrast = sharpness_and_contrast(rgb)
@@ -140,7 +140,7 @@ def test_glass_has_neither_sharpness_nor_contrast():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_more_blur_the_less_sharp(seed):
+def test_sharpness_decreases_with_blur(seed):
     rgb = tissue_drawing(56, 56, [(0, 56, 0, 56)], seed=seed)
     blurred = [rgb, *(cv2.GaussianBlur(rgb, (0, 0), sigma) for sigma in (0.7, 1, 2, 4))]
     sharpness = [sharpness_and_contrast(each)[0] for each in blurred]
@@ -149,7 +149,7 @@ def test_the_more_blur_the_less_sharp(seed):
 
 
 @pytest.mark.parametrize("share", [0.8, 0.5, 0.25])
-def test_contrast_and_sharpness_fade_with_the_stain(share):
+def test_contrast_and_sharpness_are_proportional_to_the_stain(share):
     rgb = np.full((56, 56, 3), 160, np.uint8)
     rgb[::2, ::2] = 80
     faded = (160 + share * (rgb.astype(float) - 160)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The defects that the benchmark of the filters adds are there, and large enough to be found."""
+"""The defects that the filter benchmark adds are present, and large enough to be detected."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,14 @@ DEFECTS = list(defects())
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)
-def test_a_defect_changes_at_least_the_least_share_of_a_tile(defect):
+def test_a_defect_changes_at_least_the_minimum_share_of_a_tile(defect):
     for seed in range(10):
-        spoilt = defect.make(np.random.default_rng(seed), TILE, OTHER)
-        assert spoilt.shape == TILE.shape
-        assert spoilt.dtype == np.uint8
-        assert (spoilt != TILE).any(axis=2).mean() > 0.95 * LEAST_COVER
+        changed = defect.make(np.random.default_rng(seed), TILE, OTHER)
+        assert changed.shape == TILE.shape
+        assert changed.dtype == np.uint8
+        assert (changed != TILE).any(axis=2).mean() > 0.95 * LEAST_COVER
 
 
-def test_names_are_unique_and_reasons_are_those_of_the_filters():
+def test_names_are_unique_and_all_reasons_of_the_filters_occur():
     assert len({defect.name for defect in DEFECTS}) == len(DEFECTS)
     assert {reason for defect in DEFECTS for reason in (defect.filter, *defect.also)} == set(REASONS) - {"unreadable"}

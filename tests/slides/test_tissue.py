@@ -1,4 +1,4 @@
-"""Tissue on hand-made thumbnails of 8 microns per pixel."""
+"""Tissue detection on hand-made thumbnails with 8 microns per pixel."""
 
 import numpy as np
 import pytest
@@ -17,10 +17,10 @@ def thumbnail(background=GLASS, noise=3, side=300):
 
 
 @pytest.mark.parametrize("method", ["otsu", "hsv"])
-@pytest.mark.parametrize("colour", [PINK, VIOLET], ids=["pink", "violet"])
-def test_a_piece_of_tissue_is_found_to_a_pixel_or_two(method, colour):
+@pytest.mark.parametrize("color", [PINK, VIOLET], ids=["pink", "violet"])
+def test_a_piece_of_tissue_is_found_within_a_few_pixels(method, color):
     rgb = thumbnail()
-    rgb[60:180, 100:250] = colour
+    rgb[60:180, 100:250] = color
     mask = tissue_mask(rgb, MPP, method=method)
     expected = np.zeros((300, 300), bool)
     expected[60:180, 100:250] = True
@@ -39,9 +39,9 @@ def test_a_piece_of_tissue_is_found_to_a_pixel_or_two(method, colour):
         thumbnail((12, 10, 14), 8),
         thumbnail((128, 128, 128), 3),
     ],
-    ids=["glass", "white", "tinted glass", "black", "dark noise", "grey"],
+    ids=["glass", "white", "tinted glass", "black", "dark noise", "gray"],
 )
-def test_a_slide_without_tissue_has_none(rgb, method):
+def test_no_tissue_is_found_on_a_slide_without_tissue(rgb, method):
     assert not tissue_mask(rgb, MPP, method=method).any()
 
 
@@ -53,7 +53,7 @@ def test_fluorescence_is_not_tissue(signal, method):
     assert not tissue_mask(rgb, MPP, method=method).any()
 
 
-def test_a_slide_that_is_all_tissue_is_not_split_in_two():
+def test_a_slide_covered_with_tissue_is_not_split():
     rgb = thumbnail(PINK, 5)
     rgb[100:200] = VIOLET
     assert tissue_mask(rgb, MPP).all()
@@ -68,8 +68,8 @@ def test_pale_and_strong_tissue_are_both_found():
     assert mask[155:275, 155:275].all()
 
 
-def test_pieces_and_holes_are_kept_from_the_area_given():
-    """0.05 mm2 are 781 pixels of 8 um: a square of 28 is just above, one of 27 below."""
+def test_pieces_and_holes_below_the_minimum_area_are_removed():
+    """0.05 mm2 are 781 pixels of 8 um: a square with an edge of 28 pixels is just above, one with 27 below."""
     rgb = thumbnail()
     rgb[100:250, 100:250] = PINK
     rgb[150:190, 150:190] = GLASS  # hole of 0.10 mm2
@@ -83,7 +83,7 @@ def test_pieces_and_holes_are_kept_from_the_area_given():
     assert mask[15:45, 205:235].all()
 
 
-def test_a_bay_of_background_at_the_edge_is_no_hole():
+def test_background_that_touches_the_border_is_not_a_hole():
     mask = np.zeros((20, 20), bool)
     mask[0, 5:8] = True
     mask[10:12, 10:12] = True
@@ -92,7 +92,7 @@ def test_a_bay_of_background_at_the_edge_is_no_hole():
     assert without_small_pieces(mask, 5).sum() == 0
 
 
-def test_small_dust_and_thin_gaps_do_not_shape_the_tissue():
+def test_dust_is_removed_and_thin_gaps_are_closed():
     rgb = thumbnail()
     rgb[100:200, 100:200] = PINK
     rgb[148:152, 100:200] = GLASS  # a crack of 32 um

@@ -1,4 +1,4 @@
-"""Tissue found by networks: windows, resolution, weights. One whose answer is known, and the true architectures."""
+"""Tissue detection by networks: windows, resolution and weights, with a network of known output and the real ones."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ TISSUE = [(256, 1536, 512, 1792)]  # top, bottom, left, right
 
 
 class Pinkness(torch.nn.Module):
-    """Class ``tissue`` where the green channel is below 200 of 255: the drawn tissue, not the drawn glass."""
+    """Predicts class ``tissue`` where the green channel is below 200 (0 to 255): drawn tissue, but not drawn glass."""
 
     def __init__(self, tissue=1):
         super().__init__()
@@ -44,7 +44,7 @@ def slide_path(tmp_path):
 
 @pytest.mark.parametrize("tissue", [0, 1])
 @pytest.mark.parametrize("mpp", [1.0, 2.0, 10.0])
-def test_the_mask_is_what_the_network_sees_whatever_its_resolution(slide_path, mpp, tissue):
+def test_the_mask_is_the_output_of_the_network_at_any_resolution(slide_path, mpp, tissue):
     net = network(mpp, tissue)
     with open_slide(slide_path) as slide:
         thumbnail = slide.thumbnail(8.0)  # 16 level-0 pixels
@@ -54,10 +54,10 @@ def test_the_mask_is_what_the_network_sees_whatever_its_resolution(slide_path, m
     assert mask.shape == expected.shape
     wrong = np.argwhere(mask != expected)
     edges = np.minimum(abs(wrong[:, :1] - [15.5, 95.5]).min(axis=1), abs(wrong[:, 1:] - [31.5, 111.5]).min(axis=1))
-    assert (edges <= (1 if mpp < 10 else 2)).all()  # a pixel of the network's input is as large as 10 um
+    assert (edges <= (1 if mpp < 10 else 2)).all()  # an input pixel of the network is up to 10 um wide
 
 
-def test_compression_as_in_training_changes_little(slide_path):
+def test_jpeg_compression_of_the_input_changes_the_mask_only_slightly(slide_path):
     with open_slide(slide_path) as slide:
         thumbnail = slide.thumbnail(8.0)
         plain, compressed = (
@@ -68,7 +68,7 @@ def test_compression_as_in_training_changes_little(slide_path):
     assert (plain ^ compressed).mean() < 0.02
 
 
-def test_small_pieces_are_dropped_and_a_dark_slide_has_no_tissue(tmp_path):
+def test_small_pieces_are_removed_and_a_dark_slide_has_no_tissue(tmp_path):
     drawing = tissue_drawing(1024, 1024, [(0, 512, 0, 512), (800, 864, 800, 864)])
     for name, rgb in (("pieces", drawing), ("dark", 255 - drawing)):
         write_lossless_slide(tmp_path / f"{name}.tif", np.ascontiguousarray(rgb // (1 if name == "pieces" else 8)), 0.5)
@@ -80,8 +80,8 @@ def test_small_pieces_are_dropped_and_a_dark_slide_has_no_tissue(tmp_path):
 
 
 @pytest.fixture(params=NETWORKS)
-def true_network(request):
-    """Name and random weights of each network that is published."""
+def published_network(request):
+    """Return the name and random weights of each published network."""
     if request.param == "grandqc":
         pytest.importorskip("segmentation_models_pytorch")
     torch.manual_seed(0)
@@ -89,8 +89,8 @@ def true_network(request):
 
 
 @pytest.mark.slow
-def test_the_true_networks_give_a_mask(true_network, tmp_path):
-    name, state = true_network
+def test_the_published_networks_give_a_mask(published_network, tmp_path):
+    name, state = published_network
     save_file(state, tmp_path / "w.safetensors")
     path = write_lossless_slide(tmp_path / "a.tif", tissue_drawing(500, 500, [(0, 500, 0, 500)]), 0.5)
     with open_slide(path) as slide:
@@ -102,9 +102,9 @@ def test_the_true_networks_give_a_mask(true_network, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_training_is_taken(true_network, tmp_path):
-    """As Lightning writes it: names from the module that holds the network, and a head that only training uses."""
-    name, state = true_network
+def test_a_training_checkpoint_can_be_loaded(published_network, tmp_path):
+    """Lightning checkpoints prefix the names of tensors and contain a head that only training uses."""
+    name, state = published_network
     named = {f"model.{key}": value for key, value in state.items()} | {"model.aux_classifier.0.bias": torch.zeros(3)}
     torch.save({"epoch": 3, "state_dict": named}, tmp_path / "w.ckpt")
     module = load_network(name, tmp_path / "w.ckpt")
@@ -114,7 +114,7 @@ def test_a_checkpoint_of_training_is_taken(true_network, tmp_path):
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path):
-    """The network of the name 'hest' replaced by one whose answer is known, and a file of its weights."""
+    """Replace the network 'hest' by one with known output, and return a file with its weights."""
     monkeypatch.setitem(NETWORKS, "hest", network(2.0))
     load_network.cache_clear()
     save_file(Pinkness().state_dict(), tmp_path / "tiny.safetensors")
@@ -123,7 +123,7 @@ def tiny(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", ["shape", "names", "text", "junk", "pickle"])
-def test_other_weights_are_one_clear_error_before_any_slide_is_read(tiny, tmp_path, wrong):
+def test_wrong_weights_are_an_error_before_any_slide_is_read(tiny, tmp_path, wrong):
     path = tmp_path / "wrong.pth"
     state = Pinkness().state_dict()
     if wrong == "shape":
@@ -133,9 +133,9 @@ def test_other_weights_are_one_clear_error_before_any_slide_is_read(tiny, tmp_pa
     elif wrong == "text":
         path.write_text("not weights")
     elif wrong == "junk":
-        path.write_text("junk\n")  # a letter that asks the unpickler for what it has not stored: KeyError
+        path.write_text("junk\n")  # its first letter makes the unpickler look up a missing entry: KeyError
     else:
-        torch.save(TileSettings(), path)  # an object, which only unpickling would make
+        torch.save(TileSettings(), path)  # an object that only unsafe unpickling could load
     with pytest.raises(SettingsError, match=r"wrong\.pth"):
         tile(TileInputs([CohortSlide("a", tmp_path / "a.tif")], tissue_weights=path), tmp_path / "out", SETTINGS)
     assert not (tmp_path / "out").exists()
@@ -144,7 +144,7 @@ def test_other_weights_are_one_clear_error_before_any_slide_is_read(tiny, tmp_pa
 SETTINGS = TileSettings(tile_size=128, tissue_method="hest", tissue_mpp=8)
 
 
-def test_the_stage_finds_the_tiles_that_the_network_sees_and_notices_other_weights(tiny, slide_path, tmp_path):
+def test_the_stage_uses_the_mask_of_the_network_and_notices_other_weights(tiny, slide_path, tmp_path):
     out, slides = tmp_path / "out", [CohortSlide("a", slide_path)]
     summary = tile(TileInputs(slides, tissue_weights=tiny), out, SETTINGS)
     assert summary.facts["tiles"] == 100  # 1280 x 1280 px in tiles of 128
@@ -155,7 +155,7 @@ def test_the_stage_finds_the_tiles_that_the_network_sees_and_notices_other_weigh
 
 
 @pytest.mark.parametrize(("method", "given"), [("hest", False), ("otsu", True)])
-def test_weights_and_method_belong_together(tiny, tmp_path, method, given):
+def test_weights_that_do_not_match_the_method_are_refused(tiny, tmp_path, method, given):
     settings = TileSettings(tissue_method=method)
     with pytest.raises(SettingsError, match=f"--tissue-method {method}"):
         tile(TileInputs([], tissue_weights=tiny if given else None), tmp_path / "out", settings)

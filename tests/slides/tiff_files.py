@@ -1,4 +1,4 @@
-"""Write tiled TIFF slides in the layouts that scanners and converters use, for the tests of the fast reader."""
+"""Write tiled TIFF slides in the layouts that scanners and converters use, for tests of the fast reader."""
 
 import io
 import struct
@@ -12,18 +12,18 @@ import simplejpeg
 from PIL import Image
 
 FIELD_TYPES = {"s": 2, "H": 3, "I": 4, "B": 7}
-"""TIFF's numbers for text, 16 and 32 bit values, and bytes."""
+"""TIFF field types of text, 16-bit and 32-bit values, and bytes."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How tiles are compressed and declared."""
+    """How tiles are compressed, and what the TIFF directory says about them."""
 
     encode: Callable[[np.ndarray], bytes]
     compression: int
     photometric: int
     tables: bool = False
-    """Keep what the JPEG tiles have in common (tables) once, in the directory."""
+    """Store the tables that all JPEG tiles share once, in the directory."""
 
 
 def jpeg(subsampling: str) -> Callable[[np.ndarray], bytes]:
@@ -31,14 +31,14 @@ def jpeg(subsampling: str) -> Callable[[np.ndarray], bytes]:
 
 
 def rgb_jpeg(rgb: np.ndarray) -> bytes:
-    """RGB without conversion to YCbCr; an Adobe segment says so."""
+    """Encode RGB without conversion to YCbCr, marked by an Adobe segment."""
     stream = io.BytesIO()
     Image.fromarray(rgb).save(stream, "JPEG", quality=90, keep_rgb=True, subsampling=0)
     return stream.getvalue()
 
 
 def unlabelled_rgb_jpeg(rgb: np.ndarray) -> bytes:
-    """As Aperio writes it: nothing in the tile tells that it is not YCbCr."""
+    """Encode as Aperio does: nothing in the tile shows that it is not YCbCr."""
     tables, frame = split_jpeg(rgb_jpeg(rgb))
     start, scan = frame.index(b"\xff\xc0"), frame.index(b"\xff\xda")
     frame = bytearray(frame)
@@ -49,7 +49,7 @@ def unlabelled_rgb_jpeg(rgb: np.ndarray) -> bytes:
 
 
 def rgb_jpeg_labelled_jfif(rgb: np.ndarray) -> bytes:
-    """RGB with the segment from which a decoder concludes YCbCr; the TIFF directory is what counts."""
+    """Encode RGB with a JFIF segment, which implies YCbCr; the TIFF directory takes precedence."""
     return b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0" + unlabelled_rgb_jpeg(rgb)[2:]
 
 
@@ -72,17 +72,17 @@ LAYOUTS = {
 
 
 def split_jpeg(data: bytes) -> tuple[bytes, bytes]:
-    """Return tables and the rest as two streams, without the APPn segments, as TIFF's JPEGTables want it."""
-    tables, frame, place = b"\xff\xd8", b"\xff\xd8", 2
-    while data[place + 1] != 0xDA:
-        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
-        segment = data[place : place + 2 + length]
-        if marker in (0xDB, 0xC4):  # quantisation, Huffman
+    """Return the tables and the rest as two streams without APPn segments, as required by TIFF's JPEGTables."""
+    tables, frame, position = b"\xff\xd8", b"\xff\xd8", 2
+    while data[position + 1] != 0xDA:
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        segment = data[position : position + 2 + length]
+        if marker in (0xDB, 0xC4):  # quantization, Huffman
             tables += segment
         elif not 0xE0 <= marker <= 0xEF:
             frame += segment
-        place += len(segment)
-    return tables + b"\xff\xd9", frame + data[place:]
+        position += len(segment)
+    return tables + b"\xff\xd9", frame + data[position:]
 
 
 def write_tiff(
@@ -94,8 +94,8 @@ def write_tiff(
     description: str = "Aperio Image Library x\r\nJPEG|AppMag = 40|MPP = 0.25",
     missing: int | None = None,
 ) -> list[tuple[int, int]]:
-    """Write a slide; return offset and size of each tile of level 0. The tile ``missing`` is declared empty."""
-    places: list[tuple[int, int]] = []
+    """Write a slide; return offset and size of each tile of level 0. The tile ``missing`` gets size 0."""
+    stored_tiles: list[tuple[int, int]] = []
     with path.open("wb") as stream:
         stream.write(b"II*\0\0\0\0\0")
         link = 4
@@ -124,19 +124,19 @@ def write_tiff(
                 *([(347, "B", shared)] if shared else []),
             ]
             link = _write_directory(stream, tags, link)
-            places = places or list(zip(offsets, counts, strict=True))
-    return places
+            stored_tiles = stored_tiles or list(zip(offsets, counts, strict=True))
+    return stored_tiles
 
 
 def pyramid(rgb: np.ndarray, *factors: int) -> list[np.ndarray]:
-    """``rgb`` and smaller copies; sides are rounded up."""
+    """Return ``rgb`` and copies reduced by ``factors``; sizes are rounded up."""
     height, width = rgb.shape[:2]
     small = [cv2.resize(rgb, (-(-width // f), -(-height // f)), interpolation=cv2.INTER_AREA) for f in factors]
     return [rgb, *small]
 
 
 def stained(width: int, height: int, seed: int = 0) -> np.ndarray:
-    """Pink and purple structures of several sizes, (height, width, 3)."""
+    """Return pink and purple structures of several sizes, (height, width, 3)."""
     rng = np.random.default_rng(seed)
     rgb = np.empty((height, width, 3), np.float32)
     rgb[:] = (205, 150, 190)
@@ -146,8 +146,8 @@ def stained(width: int, height: int, seed: int = 0) -> np.ndarray:
     return rgb.clip(0, 255).astype(np.uint8)
 
 
-def coloured(width: int, height: int, seed: int = 0) -> np.ndarray:
-    """Fine structure in the colour alone, (height, width, 3): pink and blue of nearly the same lightness."""
+def colored(width: int, height: int, seed: int = 0) -> np.ndarray:
+    """Return fine structure in color only, (height, width, 3): pink and blue of nearly the same lightness."""
     noise = np.random.default_rng(seed).standard_normal((height, width)).astype(np.float32)
     blue = cv2.GaussianBlur(noise, (0, 0), 2.2) > 0
     return np.where(blue[..., None], np.uint8((150, 140, 215)), np.uint8((205, 120, 165)))
@@ -165,11 +165,11 @@ def _write_directory(stream, tags, link):
     entries = b""
     for number, letter, values in tags:
         data = values if isinstance(values, bytes) else struct.pack(f"<{len(values)}{letter}", *values)
-        place = data.ljust(4, b"\0")
-        if len(data) > 4:
-            place = struct.pack("<I", stream.tell())
+        value = data.ljust(4, b"\0")
+        if len(data) > 4:  # stored elsewhere; the entry has its offset
+            value = struct.pack("<I", stream.tell())
             stream.write(data + b"\0" * (len(data) % 2))
-        entries += struct.pack("<HHI", number, FIELD_TYPES[letter], len(values)) + place
+        entries += struct.pack("<HHI", number, FIELD_TYPES[letter], len(values)) + value
     stream.write(b"\0" * (stream.tell() % 2))
     start = stream.tell()
     stream.write(struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0))

@@ -1,1 +1,1 @@
-"""One file per kind of slide file; `opening` chooses the reader."""
+"""Readers of slide files, one file per reader; `opening` chooses the reader of a file."""

@@ -1,4 +1,4 @@
-"""Plain RGB pictures, read with Pillow."""
+"""Reader of plain RGB images with Pillow."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pipelines.slides.readers.base import DAMAGED, Reader
 
 
 class ImageReader(Reader):
-    """A plain 8-bit RGB picture (PNG, JPEG, TIFF), decoded when first read; one level.
+    """A plain 8-bit RGB image (PNG, JPEG, TIFF) with one level, decoded at the first read.
 
-    Pillow's limit of about 179 million pixels holds, since the picture is kept in memory.
+    The whole image is kept in memory, so Pillow's limit of about 179 million pixels applies.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,20 +31,21 @@ class ImageReader(Reader):
         try:
             with _open_image(path) as image:
                 mode, size, dpi = image.mode, image.size, image.info.get("dpi")
-                _refuse_cut(path, image)
+                _refuse_missing_levels(path, image)
         except Image.DecompressionBombError as error:
             raise SlideError(
-                f"{path}: not a slide that OpenSlide knows, and too large for a plain picture",
-                hint="a slide is damaged or incomplete: copy it again; a picture has to become a pyramidal tiled TIFF",
+                f"{path}: not a slide that OpenSlide can open, and too large for a plain image",
+                hint="if it is a slide, it is damaged or incomplete: copy it again; "
+                "if it is an image, convert it to a pyramidal tiled TIFF",
             ) from error
         except (OSError, SyntaxError, ValueError) as error:
             raise SlideError(
-                f"{path}: not a slide that OpenSlide knows, and not a picture",
-                hint="the file is damaged or of another format; leave it out or convert it to pyramidal TIFF",
+                f"{path}: not a slide that OpenSlide can open, and not an image",
+                hint="the file is damaged or has another format; leave it out or convert it to pyramidal TIFF",
             ) from error
         if mode not in ("RGB", "RGBA"):
             raise SlideError(
-                f"{path}: a plain picture of mode {mode}, not 8-bit RGB",
+                f"{path}: a plain image of mode {mode}, not 8-bit RGB",
                 hint="only brightfield RGB slides can be tiled; leave it out or convert it",
             )
         self.level_dimensions = (size,)
@@ -52,12 +53,12 @@ class ImageReader(Reader):
             self.recorded_mpp = (RecordedMpp("tiff-tags", 25_400 / dpi[0], 25_400 / dpi[1]),)
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> Rgb:
-        """Return the region, white outside of the picture."""
+        """Return the region, white outside the image."""
         pixels = self._decoded()
         region = np.full((height, width, 3), 255, np.uint8)
         left, top = max(0, x), max(0, y)
-        found = pixels[top : max(top, y + height), left : max(left, x + width)]
-        region[top - y : top - y + found.shape[0], left - x : left - x + found.shape[1]] = found
+        inside = pixels[top : max(top, y + height), left : max(left, x + width)]
+        region[top - y : top - y + inside.shape[0], left - x : left - x + inside.shape[1]] = inside
         return region
 
     def _decoded(self) -> Rgb:
@@ -66,26 +67,26 @@ class ImageReader(Reader):
                 with _open_image(self._path) as image:
                     self._pixels = over_white(np.asarray(image.convert("RGBA")))
             except (OSError, SyntaxError, ValueError) as error:
-                raise SlideError(f"{self._path}: the picture cannot be decoded: {error}", hint=DAMAGED) from error
+                raise SlideError(f"{self._path}: the image cannot be decoded: {error}", hint=DAMAGED) from error
         return self._pixels
 
     def close(self) -> None:
-        """Let the decoded pixels go."""
+        """Free the decoded pixels."""
         self._pixels = None
 
 
-def _refuse_cut(path: Path, image: Image.Image) -> None:
-    """Raise `SlideError` for a TIFF of several levels whose last ones are missing: an incomplete copy of a slide."""
+def _refuse_missing_levels(path: Path, image: Image.Image) -> None:
+    """Raise `SlideError` for a TIFF whose last levels are missing, which is an incomplete copy of a slide."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for number in range(1, getattr(image, "n_frames", 1)):
                 image.seek(number)
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error) as error:
-        raise SlideError(f"{path}: the file ends before its last level does", hint=DAMAGED) from error
+        raise SlideError(f"{path}: the file ends before its last level", hint=DAMAGED) from error
 
 
 def _open_image(path: Path) -> Image.Image:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the bomb warning at half of the limit, and unknown metadata
+        warnings.simplefilter("ignore")  # Pillow warns at half its size limit, and about unknown metadata
         return Image.open(path)

@@ -1,4 +1,7 @@
-"""OME-TIFF slides: pyramid in sub-directories, microns per pixel in XML, where OpenSlide does not look for them."""
+"""Reader of OME-TIFF slides with tifffile.
+
+An OME-TIFF keeps its pyramid in sub-directories and its microns per pixel in XML. OpenSlide reads neither.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ from pipelines.slides.pixels import Rgb
 from pipelines.slides.readers.base import DAMAGED, Reader
 
 MICRONS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "in": 25_400.0}
-"""Units of PhysicalSize in OME-XML; the micro sign and the Greek letter are both in use."""
+"""Units of PhysicalSize in OME-XML; files use the micro sign or the Greek letter."""
 LAYOUTS = ("YXS", "SYX")
-"""Axes of an RGB picture: interleaved, or one plane a colour."""
+"""Axes of an RGB image: interleaved, or one plane per color."""
 UNREADABLE = (OSError, ValueError, IndexError, RuntimeError, struct.error, zlib.error)
-"""What tifffile and its decoders raise on damaged data."""
+"""Exceptions of tifffile and its decoders on damaged data."""
 
 
 class OmeTiffReader(Reader):
@@ -56,7 +59,7 @@ class OmeTiffReader(Reader):
         self.level_downsamples = tuple((width / w + height / h) / 2 for w, h in self.level_dimensions)
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> Rgb:
-        """Return the region, white outside."""
+        """Return the region, white outside the slide."""
         page, downsample = self._pages[level], self.level_downsamples[level]
         left, top = round(x / downsample), round(y / downsample)
         region = np.full((height, width, 3), 255, np.uint8)
@@ -69,21 +72,21 @@ class OmeTiffReader(Reader):
         return region
 
     def _paste(self, region: Rgb, page: tifffile.TiffPage, number: int, left: int, top: int) -> None:
-        """Copy stored segment ``number``, one of a colour if there are planes, to where it lies in ``region``."""
+        """Copy stored segment ``number`` to its position in ``region``; with one plane per color, only that color."""
         handle, count = self._tiff.filehandle, page.databytecounts[number]
         handle.seek(page.dataoffsets[number])
         data = handle.read(count)
         if len(data) < count:
-            raise ValueError("the file ends before this part does")
+            raise ValueError("the file ends before the end of this segment")
         pixels, (plane, _, y, x, _), _ = page.decode(data, number, jpegtables=page.jpegtables)
         if pixels is None:
-            raise ValueError("nothing is stored here")
-        colours = np.s_[plane : plane + 1] if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE else np.s_[:]
+            raise ValueError("no pixels are stored here")
+        channels = np.s_[plane : plane + 1] if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE else np.s_[:]
         part = pixels[0, : page.imagelength - y, : page.imagewidth - x]
         row, column = y - top, x - left
         part = part[max(0, -row) : max(0, len(region) - row), max(0, -column) : max(0, region.shape[1] - column)]
         row, column = max(0, row), max(0, column)
-        region[row : row + part.shape[0], column : column + part.shape[1], colours] = part
+        region[row : row + part.shape[0], column : column + part.shape[1], channels] = part
 
     def close(self) -> None:
         """Close the file."""
@@ -91,7 +94,7 @@ class OmeTiffReader(Reader):
 
 
 def _segments_under(page: tifffile.TiffPage, left: int, top: int, width: int, height: int) -> Iterator[int]:
-    """Yield the numbers of the stored tiles (or strips, which are as wide as the image) that meet a region."""
+    """Yield the numbers of the stored tiles (or strips, which are as wide as the image) that overlap a region."""
     tile_width, tile_height = (
         (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
     )
@@ -104,7 +107,7 @@ def _segments_under(page: tifffile.TiffPage, left: int, top: int, width: int, he
 
 
 def recorded_mpp(xml: str) -> Iterator[RecordedMpp]:
-    """Yield the microns per pixel of the first image that OME-XML describes, if it tells them."""
+    """Yield the microns per pixel of the first image in OME-XML, or nothing if there are none."""
     pixels = next((part for part in ElementTree.fromstring(xml).iter() if part.tag.endswith("}Pixels")), None)
     if pixels is None:
         return
@@ -122,7 +125,9 @@ def _microns(pixels: ElementTree.Element, axis: str) -> float:
 
 
 def is_ome_tiff(path: Path) -> bool:
-    """Tell whether ``path`` is an OME-TIFF by its name or by what its first directory says."""
+    """Return whether ``path`` is an OME-TIFF, judged by its name or by its first directory."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return False
     if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Chooses the reader of a slide file: tifffile for OME-TIFF, OpenSlide for slides, Pillow for plain pictures."""
+"""Choose the reader of a slide file."""
 
 from __future__ import annotations
 
@@ -8,39 +8,36 @@ import openslide
 
 from pipelines.core.errors import SlideError
 from pipelines.slides.readers.base import DAMAGED, Reader
+from pipelines.slides.readers.fast_tiff import fast_reader
 from pipelines.slides.readers.image_reader import ImageReader
+from pipelines.slides.readers.ome_tiff import OmeTiffReader, is_ome_tiff
 from pipelines.slides.readers.openslide_reader import OpenSlideReader
 
 
 def open_reader(path: Path) -> Reader:
-    """Open ``path`` as OME-TIFF if it is one, else with OpenSlide, else as a plain RGB picture.
+    """Open ``path`` with tifffile if it is an OME-TIFF, else with OpenSlide, else with Pillow as a plain RGB image.
+
+    If OpenSlide opens the slide, `fast_reader` reads its pixels where possible.
 
     Raises
     ------
     SlideError
-        The file is missing, unreadable, damaged, or of no known format.
+        The file is missing, unreadable, damaged, or of an unknown format.
+    SettingsError
+        The environment variable ``FIVE_READER`` has an unknown value.
     """
     try:
         if path.is_file():
             path.open("rb").close()
         elif not path.exists():
             raise SlideError(f"{path}: no such file", hint="check the cohort column 'path'")
-        return _ome_tiff(path) or OpenSlideReader(path)
+        # OpenSlide would read only the first level of an OME-TIFF
+        return OmeTiffReader(path) if is_ome_tiff(path) else fast_reader(path, OpenSlideReader(path))
     except openslide.OpenSlideUnsupportedFormatError:
         return ImageReader(path)
     except openslide.OpenSlideError as error:
         raise SlideError(f"{path}: OpenSlide cannot open it: {error}", hint=DAMAGED) from error
     except OSError as error:
         raise SlideError(
-            f"{path}: cannot be read: {error.strerror or error}", hint="check the file's rights"
+            f"{path}: cannot be read: {error.strerror or error}", hint="check the permissions of the file"
         ) from error
-
-
-def _ome_tiff(path: Path) -> Reader | None:
-    """Open ``path`` if it is an OME-TIFF, of which OpenSlide would read the first level only."""
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        return None
-    # tifffile takes a quarter of a second to import
-    from pipelines.slides.readers.ome_tiff import OmeTiffReader, is_ome_tiff
-
-    return OmeTiffReader(path) if is_ome_tiff(path) else None

@@ -1,4 +1,4 @@
-"""Decode one compressed tile of a TIFF slide as OpenSlide would, or directly at a half or a quarter of its size."""
+"""Decode compressed tiles of a TIFF slide as OpenSlide does, or directly at half or a quarter of their size."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ import simplejpeg
 from pipelines.slides.pixels import Rgb
 
 START, END = b"\xff\xd8", b"\xff\xd9"
-"""Markers around every JPEG stream; JPEG 2000 ends with the same."""
+"""Markers at the start and end of every JPEG stream; JPEG 2000 has the same end marker."""
 JFIF = b"\xff\xe0"
-"""Marker of the segment that makes libjpeg take the colours for YCbCr, whatever the TIFF says."""
+"""Marker of the segment that makes libjpeg assume YCbCr, whatever the TIFF directory says."""
 
-QUANTISATION, FRAME_HEADERS = 0xDB, frozenset((0xC0, 0xC1, 0xC2))
-"""Kinds of JPEG segments."""
+QUANTIZATION, FRAME_HEADERS = 0xDB, frozenset((0xC0, 0xC1, 0xC2))
+"""Types of JPEG segments."""
 ZIGZAG = sorted(
     ((row, column) for row in range(8) for column in range(8)),
     key=lambda at: (sum(at), at[0] if sum(at) % 2 else at[1]),
 )
-"""Row and column of the coefficients in the order of a quantisation table."""
+"""Row and column of the coefficients in the order of a quantization table."""
 _RESPONSE = 3 / 4 + np.cos(np.pi * np.arange(8) / 8) / 4
 SMOOTHING = np.array([_RESPONSE[row] * _RESPONSE[column] for row, column in ZIGZAG])
-"""What the kernel (1/8, 3/4, 1/8) along both axes multiplies each coefficient of an 8 x 8 DCT by."""
+"""Factor per coefficient of an 8 x 8 DCT that smooths with the kernel (1/8, 3/4, 1/8) along both axes."""
 
 
 class TileCodec(Protocol):
@@ -36,7 +36,7 @@ class TileCodec(Protocol):
 
     @property
     def reductions(self) -> tuple[int, ...]:
-        """Factors by which tiles can be made smaller while they are decoded, largest first; 1 is the last."""
+        """Factors by which tiles can be reduced while they are decoded, largest first, ending with 1."""
 
     def decode(self, data: bytes, reduction: int) -> Rgb:
         """Return a tile of ``height / reduction`` x ``width / reduction`` pixels.
@@ -44,48 +44,49 @@ class TileCodec(Protocol):
         Raises
         ------
         ValueError
-            The data are damaged, incomplete, or of another size.
+            The data are damaged or incomplete, or have another size.
         """
 
 
 @dataclass(frozen=True)
 class JpegCodec:
-    """JPEG by libjpeg-turbo; reduced by a smaller inverse DCT, which is the area mean but for rounding.
+    """JPEG decoded by libjpeg-turbo; a smaller inverse DCT reduces tiles, which is the area mean except for rounding.
 
-    Where chroma is stored at half the size (4:2:0), a reduced tile would have it as stored, while
-    OpenSlide interpolates it to the full size: along each axis, the area mean then has 3/4 of a
-    stored value and 1/8 of either neighbour. That smoothing multiplies each coefficient of the
-    DCT by a number, and so does the quantisation table: reduced tiles are decoded with another
-    table for chroma, at no cost.
+    With chroma stored at half the size (4:2:0), a reduced tile would contain chroma as stored.
+    OpenSlide interpolates chroma to the full size, so its area mean is 3/4 of a stored value plus
+    1/8 of each neighbor, along both axes. This smoothing multiplies each DCT coefficient by a
+    constant, as the quantization table does. Reduced tiles are therefore decoded with a changed
+    quantization table for chroma, which costs no time.
     """
 
     width: int
     height: int
     prefix: bytes
-    """What precedes the segments of every tile: start, colour space, tables shared by all tiles."""
+    """Bytes before the segments of every tile: start marker, color space, tables shared by all tiles."""
     smooth_tables: frozenset[int]
-    """Numbers of the quantisation tables to smooth with; empty where chroma has the full size."""
+    """Numbers of the quantization tables to change for smoothing; empty if chroma has the full size."""
     usual_head: bytes = b""
-    """Segments that nearly every tile begins with, as far as the frame header."""
+    """Segments up to the frame header, with which nearly every tile begins."""
     reductions: ClassVar[tuple[int, ...]] = (4, 2, 1)
 
     @classmethod
-    def of(cls, width: int, height: int, tables: bytes, first: bytes, *, is_rgb: bool) -> JpegCodec:
+    def of(cls, width: int, height: int, tables: bytes, first_tile: bytes, *, is_rgb: bool) -> JpegCodec:
         """Return the codec for a level whose ``JPEGTables`` are ``tables`` (empty if there are none).
 
-        The TIFF directory alone says whether the tiles hold RGB or YCbCr; libjpeg learns it
-        from an Adobe segment. How chroma is stored is read from the ``first`` tile.
+        Only the TIFF directory says whether the tiles are RGB or YCbCr, so an Adobe segment that
+        tells libjpeg is added. ``first_tile`` shows how chroma is stored.
 
         Raises
         ------
         ValueError
-            ``first`` is no JPEG stream.
+            ``first_tile`` is not a JPEG stream.
         """
         adobe = struct.pack(">2sH5sHHHB", b"\xff\xee", 14, b"Adobe", 100, 0, 0, 0 if is_rgb else 1)
         prefix = START + adobe + tables.removeprefix(START).removesuffix(END)
-        smooth = frozenset() if is_rgb else _tables_of_halved_chroma(first)
-        segments = _segments_of(first)
-        return cls(width, height, prefix, smooth, segments[: max((end for *_, end in _segments(segments)), default=0)])
+        smooth = frozenset() if is_rgb else _tables_of_halved_chroma(first_tile)
+        segments = _without_start(first_tile)
+        usual_head = segments[: max((end for *_, end in _segments(segments)), default=0)]
+        return cls(width, height, prefix, smooth, usual_head)
 
     @cached_property
     def _reduced_prefix(self) -> bytes:
@@ -96,8 +97,8 @@ class JpegCodec:
         return self._reduced_prefix + _smoothed(self.usual_head, self.smooth_tables)
 
     def decode(self, data: bytes, reduction: int) -> Rgb:
-        """Return the tile; what libjpeg would only warn of and fill with grey is an error too."""
-        data = _segments_of(data)
+        """Return the tile; damage that libjpeg would fill with gray after a warning raises an error too."""
+        data = _without_start(data)
         height, width = self.height // reduction, self.width // reduction
         if reduction == 1 or not self.smooth_tables:
             data = self.prefix + data
@@ -109,66 +110,65 @@ class JpegCodec:
         return _of_size(rgb, width, height)
 
 
-def _segments_of(tile: bytes) -> bytes:
-    """Return a JPEG stream without its start and what might lie about its colours."""
+def _without_start(tile: bytes) -> bytes:
+    """Return a JPEG stream without its start marker and JFIF segment, which may imply the wrong color space."""
     if not tile.startswith(START):
         raise ValueError("the tile is not a JPEG stream")
     return tile[4 + int.from_bytes(tile[4:6], "big") if tile[2:4] == JFIF else 2 :]
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield kind, start and end of the contents of the segments of a JPEG stream as far as its frame header."""
-    place = 0
-    while data[place : place + 1] == b"\xff" and place + 4 <= len(data):
-        kind, end = data[place + 1], place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-        yield kind, place + 4, end
+    """Yield type, start and end of the content of each segment of a JPEG stream, up to the frame header."""
+    position = 0
+    while data[position : position + 1] == b"\xff" and position + 4 <= len(data):
+        kind, end = data[position + 1], position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        yield kind, position + 4, end
         if kind in FRAME_HEADERS:
             return
-        place = end
+        position = end
 
 
 def _tables_of_halved_chroma(tile: bytes) -> frozenset[int]:
-    """Return the quantisation tables of chroma of half the size; none where that is not so, or luma uses them too."""
-    data = _segments_of(tile)
+    """Return the quantization tables that only chroma uses, if chroma is stored at half the size; otherwise none."""
+    data = _without_start(tile)
     for kind, start, _ in _segments(data):
         if kind in FRAME_HEADERS:
             components = data[start + 6 : start + 15]  # three of: name, sampling, table
-            luma, *chroma = (tuple(components[place : place + 3]) for place in (0, 3, 6))
-            if luma[1:2] == (0x22,) and all(part[1:2] == (0x11,) for part in chroma):
-                return frozenset(part[2] for part in chroma) - {luma[2]}
+            luma, *chroma = (tuple(components[offset : offset + 3]) for offset in (0, 3, 6))
+            if luma[1:2] == (0x22,) and all(component[1:2] == (0x11,) for component in chroma):
+                return frozenset(component[2] for component in chroma) - {luma[2]}
     return frozenset()
 
 
 def _smoothed(data: bytes, numbers: frozenset[int]) -> bytes:
-    """Return the segments of a JPEG stream with the quantisation tables ``numbers`` smoothed."""
+    """Return the segments of a JPEG stream with the quantization tables ``numbers`` changed for smoothing."""
     for kind, start, end in _segments(data):
-        if kind == QUANTISATION:
+        if kind == QUANTIZATION:
             data = data[:start] + _smoothed_tables(data[start:end], numbers) + data[end:]
     return data
 
 
 @lru_cache(maxsize=64)
 def _smoothed_tables(tables: bytes, numbers: frozenset[int]) -> bytes:
-    out, place = bytearray(tables), 0
-    while place < len(tables):
-        width, number = 1 + (tables[place] >> 4), tables[place] & 15  # bytes of an entry
+    out, position = bytearray(tables), 0
+    while position < len(tables):
+        width, number = 1 + (tables[position] >> 4), tables[position] & 15  # width: bytes per entry
         if number in numbers:
-            kind = np.dtype(f">u{width}")
-            entries = np.frombuffer(tables, kind, 64, place + 1)
-            smooth = np.maximum(np.rint(entries * SMOOTHING), 1).astype(kind)
-            out[place + 1 : place + 1 + 64 * width] = smooth.tobytes()
-        place += 1 + 64 * width
+            dtype = np.dtype(f">u{width}")
+            entries = np.frombuffer(tables, dtype, 64, position + 1)
+            smooth = np.maximum(np.rint(entries * SMOOTHING), 1).astype(dtype)
+            out[position + 1 : position + 1 + 64 * width] = smooth.tobytes()
+        position += 1 + 64 * width
     return bytes(out)
 
 
 @dataclass(frozen=True)
 class Jpeg2000Codec:
-    """JPEG 2000 with RGB components by OpenJPEG, as OpenCV ships it; always the full size.
+    """JPEG 2000 with RGB components, decoded at full size by the OpenJPEG that OpenCV contains.
 
-    The wavelet's low-pass band is no area mean (3 to 6 grey levels from it on tissue). A filter of four
-    taps per axis would bring it to within 1.5 on average and halve the decoding time, but of the
-    libraries at hand only Pillow decodes that band alone, and it keeps all other threads from running
-    meanwhile.
+    The wavelet's low-pass band differs from the area mean by 3 to 6 gray levels on tissue. A filter
+    with four taps per axis would reduce the difference to 1.5 on average and halve the decoding time,
+    but only Pillow can decode that band alone, and it blocks all other threads meanwhile.
     """
 
     width: int
@@ -176,12 +176,12 @@ class Jpeg2000Codec:
     reductions: ClassVar[tuple[int, ...]] = (1,)
 
     def __post_init__(self) -> None:
-        """Keep OpenCV from writing to stderr what `decode` raises."""
+        """Stop OpenCV from also printing the errors that `decode` raises."""
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
     def decode(self, data: bytes, reduction: int) -> Rgb:
-        """Return the tile; OpenJPEG itself takes a stream whose rest is zero for whole."""
-        if not data.endswith(END):
+        """Return the tile."""
+        if not data.endswith(END):  # OpenJPEG would accept a stream whose rest is zeros
             raise ValueError("the JPEG 2000 data are damaged or incomplete")
         bgr = cv2.imdecode(np.frombuffer(self._header + data, np.uint8), cv2.IMREAD_COLOR)
         if bgr is None:
@@ -191,11 +191,11 @@ class Jpeg2000Codec:
 
     @property
     def _header(self) -> bytes:
-        """JP2 boxes that declare sRGB; tiles are bare codestreams, of which OpenCV warns each time."""
+        """JP2 boxes that declare sRGB; OpenCV warns about tiles without them (bare codestreams)."""
         size = struct.pack(">IIHBBBB", self.height, self.width, 3, 7, 7, 0, 0)
-        colour = struct.pack(">BBBI", 1, 0, 0, 16)
+        color = struct.pack(">BBBI", 1, 0, 0, 16)
         boxes = _box(b"jP  ", b"\r\n\x87\n") + _box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
-        return boxes + _box(b"jp2h", _box(b"ihdr", size) + _box(b"colr", colour)) + struct.pack(">I4s", 0, b"jp2c")
+        return boxes + _box(b"jp2h", _box(b"ihdr", size) + _box(b"colr", color)) + struct.pack(">I4s", 0, b"jp2c")
 
 
 def _box(kind: bytes, content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Opening files: slides, plain pictures, and what is neither."""
+"""Opening slides, plain images, and files that are neither."""
 
 import numpy as np
 import pytest
@@ -13,12 +13,12 @@ from tests.slide_files import write_lossless_slide
 RGB = np.random.default_rng(0).integers(0, 256, (60, 100, 3), np.uint8)
 
 
-def test_pixels_lie_over_white_by_their_opacity():
-    rgba = np.array([[[100, 0, 200, 255], [100, 0, 200, 0], [100, 0, 200, 51]]], np.uint8)  # 51 is a fifth
+def test_transparent_pixels_are_composited_over_white():
+    rgba = np.array([[[100, 0, 200, 255], [100, 0, 200, 0], [100, 0, 200, 51]]], np.uint8)  # 51 is 20 % opacity
     assert over_white(rgba).tolist() == [[[100, 0, 200], [255, 255, 255], [224, 204, 244]]]
 
 
-def test_a_plain_picture_is_read_as_it_is_and_is_white_outside(tmp_path):
+def test_a_plain_image_has_its_own_pixels_and_is_white_outside(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "a.png")
     with open_slide(tmp_path / "a.png", mpp=0.5) as slide:
         assert slide.dimensions == (100, 60)
@@ -29,33 +29,33 @@ def test_a_plain_picture_is_read_as_it_is_and_is_white_outside(tmp_path):
     assert (region[:, 10:] == 255).all()
 
 
-def test_the_resolution_of_a_picture_counts_when_it_is_plausible(tmp_path):
+def test_a_plausible_resolution_of_an_image_is_used(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "a.tif", resolution=50_800, resolution_unit=2)
     with open_slide(tmp_path / "a.tif") as slide:
         assert slide.mpp == pytest.approx((0.5, 0.5))
 
 
-@pytest.mark.parametrize("mode", ["L", "I;16"], ids=["8-bit grey", "16-bit grey"])
-def test_a_grey_picture_is_refused(tmp_path, mode):
+@pytest.mark.parametrize("mode", ["L", "I;16"], ids=["8-bit gray", "16-bit gray"])
+def test_a_gray_image_is_refused(tmp_path, mode):
     kind = np.uint8 if mode == "L" else np.uint16
     Image.fromarray(RGB[..., 0].astype(kind)).save(tmp_path / "a.png")
     with pytest.raises(SlideError, match="not 8-bit RGB"):
         open_slide(tmp_path / "a.png")
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_an_error_that_names_it(tmp_path):
     with pytest.raises(SlideError, match=r"gone\.svs: no such file"):
         open_slide(tmp_path / "gone.svs")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a slide at all"], ids=["empty", "text"])
-def test_a_file_that_is_no_picture_is_refused(tmp_path, content):
+def test_a_file_that_is_not_an_image_is_refused(tmp_path, content):
     (tmp_path / "a.svs").write_bytes(content)
     with pytest.raises(SlideError, match=r"a\.svs: not a slide"):
         open_slide(tmp_path / "a.svs")
 
 
-def test_a_picture_cut_short_fails_when_it_is_read(tmp_path):
+def test_a_truncated_image_fails_when_it_is_read(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:5000])
     with open_slide(tmp_path / "cut.png", mpp=0.5) as slide, pytest.raises(SlideError, match="cannot be decoded"):
@@ -63,7 +63,7 @@ def test_a_picture_cut_short_fails_when_it_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95, 0.999])
-def test_a_slide_cut_short_is_a_slide_error_and_nothing_else(tmp_path, share):
+def test_a_truncated_slide_is_a_slide_error(tmp_path, share):
     whole = write_lossless_slide(tmp_path / "whole.tif", np.tile(RGB, (10, 10, 1)), 0.5, (1, 4))
     data = whole.read_bytes()
     cut = tmp_path / "cut.tif"
@@ -81,8 +81,8 @@ def _read_everything(path):
                     slide.read_region(x * downsample, y * downsample, level, (256, 256))
 
 
-def test_a_picture_whose_last_levels_are_cut_off_is_refused(tmp_path):
-    """OpenSlide does not know it then, and its first level alone would pass as a plain picture."""
+def test_a_tiff_without_its_last_levels_is_refused(tmp_path):
+    """OpenSlide cannot open such a file, but its first level alone would be a valid plain image."""
     whole = write_lossless_slide(tmp_path / "whole.tif", np.tile(RGB, (10, 10, 1)), 0.5, (1, 4))
     with tifffile.TiffFile(whole) as tiff:
         cut_at = tiff.pages[1].offset
@@ -91,7 +91,7 @@ def test_a_picture_whose_last_levels_are_cut_off_is_refused(tmp_path):
         open_slide(tmp_path / "cut.tif")
 
 
-def test_what_is_too_large_for_a_picture_says_that_a_slide_may_be_incomplete(tmp_path, monkeypatch):
+def test_the_error_for_a_too_large_image_says_that_a_slide_may_be_incomplete(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     Image.fromarray(RGB).save(tmp_path / "a.png")
     with pytest.raises(SlideError, match="too large") as raised:
