@@ -1,53 +1,49 @@
-"""``five evaluate``."""
+"""``five evaluate``: predictions and labels -> metrics."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fivecli.options import Config, Json
 from fivecli.screen import show_table
+from fivecli.settings_options import with_settings
 from pipelines.core.settings import EvaluateSettings
 
 if TYPE_CHECKING:
     from pipelines.evaluate import Evaluation, Measured
 
 
+@with_settings
 def command(
     predictions: Annotated[
-        list[Path], typer.Argument(exists=True, help="Folders of five predict: one, or the runs of a cross-validation.")
+        list[Path],
+        typer.Argument(
+            exists=True, help="Folder written by `five predict`; several for the folds of a cross-validation."
+        ),
     ],
     *,
-    level: Annotated[
-        Literal["slide", "patient"], typer.Option(help="Count each slide or each patient.")
-    ] = EvaluateSettings.level,  # type: ignore[assignment]
-    split: Annotated[
-        Literal["test", "val", "train"], typer.Option(help="test takes in slides that the run has never seen.")
-    ] = EvaluateSettings.split,  # type: ignore[assignment]
+    settings: EvaluateSettings,
     cohort: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Table of labels, in place of the recorded ones.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Table with labels to use instead of the recorded ones."),
     ] = None,
-    resamples: Annotated[
-        int, typer.Option(min=0, help="Bootstrap resamples of the patients; 0 for no intervals.")
-    ] = EvaluateSettings.resamples,
-    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = EvaluateSettings.seed,
-    show: Annotated[bool, typer.Option("--show", help="List every prediction that is counted.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Also list every evaluated prediction.")] = False,
     as_json: Json = False,
     config: Config = None,
 ) -> None:
-    """Measure predictions on slides that the run has not trained on.
+    """Compute metrics of predictions on slides that the run was not trained on.
 
-    The folds of a cross-validation are pooled, since each slide is tested by one of them.
-    Runs that test the same slides give a mean and a spread.
+    Folds of a cross-validation are pooled, because each slide is tested in one of them.
+    Several runs that test the same slides give a mean and a standard deviation.
 
     Example: five evaluate predictions/fold-* --level patient
     """
     from pipelines.evaluate import EvaluateInputs, evaluate
 
-    settings = EvaluateSettings(level=level, split=split, resamples=resamples, seed=seed)
     found = evaluate(EvaluateInputs(predictions, cohort), settings)
     if as_json:
         typer.echo(json.dumps(_as_json(found, with_rows=show)))

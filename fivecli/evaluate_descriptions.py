@@ -1,4 +1,4 @@
-"""``five describe-reports evaluate``."""
+"""``five evaluate-descriptions``: descriptions and reference answers -> agreement per question."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import typer
 
 from fivecli.options import Config, Json
 from fivecli.screen import show_table
-from pipelines.core.settings import EvaluateDescriptionsSettings as Defaults
+from fivecli.settings_options import with_settings
+from pipelines.core.settings import EvaluateDescriptionsSettings
 
 if TYPE_CHECKING:
     from pipelines.core.metrics.agreement import Figure
     from pipelines.evaluate_descriptions import DescriptionsEvaluation
 
 
+@with_settings
 def command(
     descriptions: Annotated[
-        Path, typer.Argument(exists=True, file_okay=False, help="Folder of five describe-reports.")
+        Path, typer.Argument(exists=True, file_okay=False, help="Folder written by `five describe-reports`.")
     ] = Path("descriptions"),
     *,
     gold: Annotated[
@@ -27,32 +29,27 @@ def command(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="Table (CSV, Parquet, JSONL) of reference answers: report_id or patient_id, and a column a question.",
+            help="Table of reference answers (CSV, Parquet, JSONL) with a column report_id or patient_id and one "
+            "column per question.",
         ),
     ],
-    column_prefix: Annotated[
-        str, typer.Option(help="What stands before the question ids in the column names.")
-    ] = Defaults.column_prefix,
-    resamples: Annotated[
-        int, typer.Option(help="Bootstrap resamples of the patients; 0 for no intervals.", min=0)
-    ] = Defaults.resamples,
-    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = Defaults.seed,
+    settings: EvaluateDescriptionsSettings,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", dir_okay=False, help="Also write the figures to a .csv or .parquet."),
+        typer.Option(
+            "--output", "-o", dir_okay=False, help="Table (.csv or .parquet) where the metrics are also written."
+        ),
     ] = None,
     as_json: Json = False,
     config: Config = None,
 ) -> None:
-    """Compare descriptions with reference answers: accuracy, macro F1, kappa and confusion by question.
+    """Compare descriptions with reference answers: accuracy, macro F1, kappa and confusion matrix per question.
 
-    Example: five describe-reports evaluate descriptions --gold gold.csv
+    Example: five evaluate-descriptions descriptions --gold gold.csv
     """
     from pipelines.evaluate_descriptions import EvaluateDescriptionsInputs, evaluate_descriptions, write_figures
 
-    found = evaluate_descriptions(
-        EvaluateDescriptionsInputs(descriptions, gold), Defaults(column_prefix, resamples, seed)
-    )
+    found = evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, gold), settings)
     if output is not None:
         write_figures(found, output)
     if as_json:

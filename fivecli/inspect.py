@@ -1,4 +1,4 @@
-"""``five inspect``."""
+"""``five inspect``: what a slide or an artifact contains."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ def command(
     path: Annotated[
         Path,
         typer.Argument(
-            exists=True, help="A slide, a table, a feature or attention file, outlines, or a folder of a stage."
+            exists=True,
+            help="Slide, table, feature file, attention file, tissue outlines, or a folder written by `five`.",
         ),
     ],
     *,
     as_json: Json = False,
 ) -> None:
-    """Say what a slide or an artifact holds: geometry, settings, counts, failures.
+    """Show what a slide or an artifact contains: geometry, settings, counts and failures.
 
-    Shows no label image, no free text of a slide, and nothing of a report.
+    Label images, free text of slides and texts of reports are never shown.
 
     Example: five inspect tiles
     """
