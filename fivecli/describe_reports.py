@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fivecli.options import Config, Device, DryRun, Json, OnlyFailed, Overwrite, Part
+from fivecli.options import EXECUTION, Config, Device, DryRun, Json, OnlyFailed, Overwrite, Part
 from fivecli.screen import finish, progress, show_facts, show_table
 from fivecli.settings_options import with_settings
 from pipelines.core.settings import DescribeReportsSettings
@@ -28,7 +28,10 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder where the descriptions are written.")],
     settings: DescribeReportsSettings,
     base_url: Annotated[
-        str | None, typer.Option(help="Server address for --backend openai, for example http://127.0.0.1:8000/v1.")
+        str | None,
+        typer.Option(
+            help="Server address for --backend openai, for example http://127.0.0.1:8000/v1.", rich_help_panel=EXECUTION
+        ),
     ] = None,
     html: Annotated[
         bool,
@@ -38,25 +41,47 @@ def command(
     ] = False,
     cohort: Annotated[
         Path | None,
-        typer.Option(exists=True, help="Cohort table (CSV, Parquet); only reports of its patients are described."),
+        typer.Option(
+            exists=True,
+            help="Cohort table (CSV, Parquet); only reports of its patients are described.",
+            rich_help_panel=EXECUTION,
+        ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Describe only the first N reports, to try settings.", min=1)
+        int | None,
+        typer.Option(help="Describe only the first N reports, to try settings.", min=1, rich_help_panel=EXECUTION),
     ] = None,
     shard: Part = "1/1",
     only_failed: OnlyFailed = False,
     dry_run: DryRun = False,
     price_in: Annotated[
-        float, typer.Option(help="Price per million prompt tokens, for the estimate of --dry-run.", min=0)
+        float,
+        typer.Option(
+            help="Price per million prompt tokens, for the estimate of --dry-run.", min=0, rich_help_panel=EXECUTION
+        ),
     ] = 0.0,
     price_out: Annotated[
-        float, typer.Option(help="Price per million output tokens, for the estimate of --dry-run.", min=0)
+        float,
+        typer.Option(
+            help="Price per million output tokens, for the estimate of --dry-run.", min=0, rich_help_panel=EXECUTION
+        ),
     ] = 0.0,
-    workers: Annotated[int, typer.Option(help="Number of concurrent requests.", min=1)] = 8,
+    workers: Annotated[int, typer.Option(help="Number of concurrent requests.", min=1, rich_help_panel=EXECUTION)] = 8,
     device: Device = "auto",
-    gpus: Annotated[int, typer.Option(help="Number of GPUs that share the model; only for --backend vllm.", min=1)] = 1,
+    gpus: Annotated[
+        int,
+        typer.Option(
+            help="Number of GPUs that share the model; only for --backend vllm.", min=1, rich_help_panel=EXECUTION
+        ),
+    ] = 1,
     gpu_memory: Annotated[
-        float, typer.Option(help="Fraction of each GPU's memory to use; only for --backend vllm.", min=0.05, max=1)
+        float,
+        typer.Option(
+            help="Fraction of each GPU's memory to use; only for --backend vllm.",
+            min=0.05,
+            max=1,
+            rich_help_panel=EXECUTION,
+        ),
     ] = 0.9,
     context: Annotated[
         int | None,
@@ -64,6 +89,7 @@ def command(
             help="Maximum number of tokens of a report and its reply; only for --backend vllm. If not set, the model's "
             "own maximum.",
             min=1,
+            rich_help_panel=EXECUTION,
         ),
     ] = None,
     overwrite: Overwrite = False,

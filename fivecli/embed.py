@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fivecli.options import CohortTable, Config, DryRun, Json, OnlyFailed, Overwrite, Part, StageDir
+from fivecli.options import EXECUTION, CohortTable, Config, DryRun, Json, OnlyFailed, Overwrite, Part, StageDir
 from fivecli.screen import finish, progress, show_facts, show_table
 from fivecli.settings_options import field_help, option_of, with_settings
 from pipelines.core.errors import SettingsError
@@ -75,24 +75,34 @@ def command(
     save_patches: Annotated[PictureFormat | None, option_of(PictureSettings, "format")] = None,
     patch_quality: Annotated[int, option_of(PictureSettings, "quality")] = PictureSettings.quality,
     batch_size: Annotated[
-        int, typer.Option(help="Number of tiles encoded at once; lower it if the device runs out of memory.", min=1)
+        int,
+        typer.Option(
+            help="Number of tiles encoded at once; lower it if the device runs out of memory.",
+            min=1,
+            rich_help_panel=EXECUTION,
+        ),
     ] = 64,
     compile: Annotated[
         bool,
         typer.Option(
-            "--compile", help="Compile the encoder first. Takes about a minute, and pays off for many slides."
+            "--compile",
+            help="Compile the encoder first. Takes about a minute, and pays off for many slides.",
+            rich_help_panel=EXECUTION,
         ),
     ] = False,
     cohort: CohortTable = None,
     shard: Part = "1/1",
     only_failed: OnlyFailed = False,
     dry_run: DryRun = False,
-    workers: Annotated[int, typer.Option(help="Number of threads per device that read tiles ahead.", min=1)] = 2,
+    workers: Annotated[
+        int, typer.Option(help="Number of threads per device that read tiles ahead.", min=1, rich_help_panel=EXECUTION)
+    ] = 2,
     device: Annotated[
         str,
         typer.Option(
             help="Device to compute on: auto (CUDA, MPS or CPU), cpu, cuda, cuda:1 or mps; cuda:0,1 runs one process "
-            "on each."
+            "on each.",
+            rich_help_panel=EXECUTION,
         ),
     ] = "auto",
     stage_dir: StageDir = None,

@@ -10,6 +10,9 @@ import typer
 from fivecli.other_names import our_name
 from pipelines.core.errors import SettingsError
 
+EXECUTION = "Execution"
+"""Help panel of the options that change which items are processed, and where, but not the results."""
+
 
 def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     """Make the values of a YAML file the defaults of this command; flags and FIVE_* variables win over them."""
@@ -47,31 +50,54 @@ Config = Annotated[
 ]
 CohortTable = Annotated[
     Path | None,
-    typer.Option("--cohort", exists=True, help="Cohort table (CSV, Parquet); only its slides are processed."),
+    typer.Option(
+        "--cohort",
+        exists=True,
+        help="Cohort table (CSV, Parquet); only its slides are processed.",
+        rich_help_panel=EXECUTION,
+    ),
 ]
 Part = Annotated[
     str,
     typer.Option(
-        "--shard", metavar="INDEX/COUNT", help="Process only shard INDEX of COUNT, for job arrays (for example 3/16)."
+        "--shard",
+        metavar="INDEX/COUNT",
+        help="Process only shard INDEX of COUNT, for job arrays (for example 3/16).",
+        rich_help_panel=EXECUTION,
     ),
 ]
-OnlyFailed = Annotated[bool, typer.Option("--only-failed", help="Process only what failed in an earlier run.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, without doing it.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo outputs that were made with other settings.")]
-Workers = Annotated[int, typer.Option(help="Number of parallel processes.", min=1)]
+OnlyFailed = Annotated[
+    bool, typer.Option("--only-failed", help="Process only what failed in an earlier run.", rich_help_panel=EXECUTION)
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be done, without doing it.", rich_help_panel=EXECUTION)
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Redo outputs that were made with other settings.", rich_help_panel=EXECUTION),
+]
+Workers = Annotated[int, typer.Option(help="Number of parallel processes.", min=1, rich_help_panel=EXECUTION)]
 StageDir = Annotated[
     Path | None,
     typer.Option(
         file_okay=False,
         help="Local scratch folder: slides are copied there before they are read. Use it if slides are on slow "
         "storage.",
+        rich_help_panel=EXECUTION,
     ),
 ]
 Ray = Annotated[
     str | None,
     typer.Option(
-        metavar="ADDRESS", help="Run on a Ray cluster at this address: auto, host:port, ray://host:10001 or local."
+        metavar="ADDRESS",
+        help="Run on a Ray cluster at this address: auto, host:port, ray://host:10001 or local.",
+        rich_help_panel=EXECUTION,
     ),
 ]
-Device = Annotated[str, typer.Option(help="Device to compute on: auto (CUDA, MPS or CPU), cpu, cuda, cuda:1 or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Device to compute on: auto (CUDA, MPS or CPU), cpu, cuda, cuda:1 or mps.", rich_help_panel=EXECUTION
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

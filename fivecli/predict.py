@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fivecli.options import CohortTable, Config, Device, DryRun, Json, Overwrite, Part
+from fivecli.options import Config, Device, DryRun, Json, Overwrite, Part
 from fivecli.screen import finish, progress, show_facts, show_table
 from fivecli.settings_options import with_settings
 from pipelines.core.settings import PredictSettings
@@ -31,7 +31,13 @@ def command(
         ),
     ] = None,
     settings: PredictSettings,
-    cohort: CohortTable = None,
+    cohort: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            help="Cohort table (CSV, Parquet): only its slides are predicted, and its labels are recorded.",
+        ),
+    ] = None,
     shard: Part = "1/1",
     dry_run: DryRun = False,
     device: Device = "auto",

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING
-from functools import cache, wraps
+from functools import cache, cached_property, update_wrapper
 from itertools import pairwise
 from typing import Annotated, Any, get_type_hints
 
@@ -20,30 +20,43 @@ LONGEST_CHOICES = 36
 """Characters of the choices that fit beside an option; longer ones are listed in the help text only."""
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+class with_settings:
     """Replace the parameter that is annotated with a settings class by one option per field.
 
     The command is called with the settings built from these options. A parameter that has the name of a field takes
-    the place of that option; its value is not put into the settings.
+    the place of that option; its value is not put into the settings. Options are built when they are first asked for,
+    because a call of ``five`` needs those of one command only.
     """
-    signature = inspect.signature(command)
-    hints = get_type_hints(command, include_extras=True)
-    name, cls = next((name, hint) for name, hint in hints.items() if _is_settings(hint))
-    fields = [rules for rules in field_rules(cls) if rules.name not in signature.parameters]
-    fields.sort(key=lambda rules: rules.has_own_group)  # listed last
-    options = [_parameter(cls, rules) for rules in fields]
 
-    @wraps(command)
-    def call(**values: Any) -> None:
+    def __init__(self, command: Callable[..., None]) -> None:
+        self._command = command
+        update_wrapper(self, command)
+
+    def __call__(self, **values: Any) -> None:
+        """Call the command with the settings in place of the values of their options."""
+        name, cls, fields = self._settings
         given = {rules.name: values.pop(rules.name) for rules in fields}
-        command(**values, **{name: cls(**given)})
+        self._command(**values, **{name: cls(**given)})
 
-    declared = [parameter.replace(annotation=hints[key]) for key, parameter in signature.parameters.items()]
-    position = list(signature.parameters).index(name)
-    parameters = [*declared[:position], *options, *declared[position + 1 :]]
-    vars(call)["__signature__"] = signature.replace(parameters=parameters)
-    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return call
+    @cached_property
+    def __signature__(self) -> inspect.Signature:
+        name, cls, fields = self._settings
+        signature = inspect.signature(self._command)
+        parameters = [parameter.replace(annotation=self._hints[key]) for key, parameter in signature.parameters.items()]
+        position = list(signature.parameters).index(name)
+        parameters[position : position + 1] = [_parameter(cls, rules) for rules in fields]
+        return signature.replace(parameters=parameters)
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        return get_type_hints(self._command, include_extras=True)
+
+    @cached_property
+    def _settings(self) -> tuple[str, type[Settings], list[FieldRules]]:
+        """The name and class of the settings, and the fields that become options."""
+        name, cls = next((name, hint) for name, hint in self._hints.items() if _is_settings(hint))
+        fields = [rules for rules in field_rules(cls) if rules.name not in self._hints]
+        return name, cls, sorted(fields, key=lambda rules: rules.has_own_group)  # these are listed last
 
 
 def option_of(cls: type[Settings], field: str) -> Any:
