@@ -36,7 +36,10 @@ def _list_encoders(*, wanted: bool) -> None:
 def _per_encoder(
     settings: EmbedSettings, encoders: list[str], weights: list[str]
 ) -> EmbedSettings | list[EmbedSettings]:
-    """Return the settings of the encoder, or of each of several; ``weights`` are FILE, or ENCODER=FILE."""
+    """Return the settings of the encoder, or one per encoder if there are several.
+
+    ``weights`` are FILE, or ENCODER=FILE.
+    """
     files: dict[str, Path] = {}
     for text in weights:
         name, equals, file = text.partition("=")

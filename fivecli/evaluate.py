@@ -44,36 +44,36 @@ def command(
     """
     from pipelines.evaluate import EvaluateInputs, evaluate
 
-    found = evaluate(EvaluateInputs(predictions, cohort), settings)
+    evaluation = evaluate(EvaluateInputs(predictions, cohort), settings)
     if as_json:
-        typer.echo(json.dumps(_as_json(found, with_rows=show)))
+        typer.echo(json.dumps(_as_json(evaluation, with_rows=show)))
         return
     if show:
-        _show_rows(found)
-    show_evaluation(found)
+        _show_rows(evaluation)
+    show_evaluation(evaluation)
 
 
-def show_evaluation(found: Evaluation) -> None:
-    """Print the figures of all runs together, of each run, and what was not counted."""
-    if found.pooled:
-        _show_facts(found.pooled, found)
-        _show_confusion(found.pooled, found.classes)
-    if len(found.runs) > 1:
-        _show_runs(found)
-    for reason, n in found.left_out.items():
+def show_evaluation(evaluation: Evaluation) -> None:
+    """Print the metrics of all runs together and of each run, and how many predictions were left out."""
+    if evaluation.pooled:
+        _show_metrics(evaluation.pooled, evaluation)
+        _show_confusion(evaluation.pooled, evaluation.classes)
+    if len(evaluation.runs) > 1:
+        _show_runs(evaluation)
+    for reason, n in evaluation.left_out.items():
         typer.echo(f"not counted: {n} {reason}")
 
 
-def _show_facts(measured: Measured, found: Evaluation) -> None:
-    unit = f"{found.settings['level']}s"
+def _show_metrics(measured: Measured, evaluation: Evaluation) -> None:
+    unit = f"{evaluation.settings['level']}s"
     of = f" of {measured.n_patients} patients" if unit == "slides" else ""
     rows = [
-        (figure.name.replace("_", " "), _number(figure.value), _interval(figure.low, figure.high), figure.note)
-        for figure in measured.figures
+        (metric.name.replace("_", " "), _number(metric.value), _interval(metric.low, metric.high), metric.note)
+        for metric in measured.figures
     ]
-    header = ("figure", "value", "95 % interval", "note")
-    shown = len(header) if any(figure.note for figure in measured.figures) else len(header) - 1
-    title = f"{measured.n} {unit}{of}, split {found.settings['split']}: {measured.name}"
+    header = ("metric", "value", "95 % interval", "note")
+    shown = len(header) if any(metric.note for metric in measured.figures) else len(header) - 1
+    title = f"{measured.n} {unit}{of}, split {evaluation.settings['split']}: {measured.name}"
     show_table(title, header[:shown], [row[:shown] for row in rows])
 
 
@@ -82,28 +82,28 @@ def _show_confusion(measured: Measured, classes: tuple[str, ...]) -> None:
     show_table("confusion", ("label / predicted", *classes), rows)
 
 
-def _show_runs(found: Evaluation) -> None:
-    names = [figure.name for figure in found.runs[0].figures]
+def _show_runs(evaluation: Evaluation) -> None:
+    names = [metric.name for metric in evaluation.runs[0].figures]
     rows: list[tuple[Any, ...]] = [
-        (run.name, run.n, *(_number(figure.value) for figure in run.figures)) for run in found.runs
+        (run.name, run.n, *(_number(metric.value) for metric in run.figures)) for run in evaluation.runs
     ]
-    spread = {figure.name: figure for figure in found.spread}
+    spread = {metric.name: metric for metric in evaluation.spread}
     for word, part in (("mean", "mean"), ("standard deviation", "sd")):
         values = [_number(getattr(spread[name], part)) if name in spread else _number(None) for name in names]
         rows.append((f"{word} over runs", "", *values))
-    title = f"{len(found.runs)} runs"
-    if found.pooled is None:
-        title += f" that test some {found.settings['level']}s more than once, so they are not pooled"
-    show_table(title, ("run", found.settings["level"] + "s", *(name.replace("_", " ") for name in names)), rows)
+    title = f"{len(evaluation.runs)} runs"
+    if evaluation.pooled is None:
+        title += f" that test some {evaluation.settings['level']}s more than once, so they are not pooled"
+    show_table(title, ("run", evaluation.settings["level"] + "s", *(name.replace("_", " ") for name in names)), rows)
 
 
-def _show_rows(found: Evaluation) -> None:
-    several = len(found.runs) > 1
-    header = (found.settings["level"], "label", "predicted", *(f"p({c})" for c in found.classes))
+def _show_rows(evaluation: Evaluation) -> None:
+    several = len(evaluation.runs) > 1
+    header = (evaluation.settings["level"], "label", "predicted", *(f"p({c})" for c in evaluation.classes))
     rows = [
-        (row["item"], row["label"], row["predicted"], *(row[f"prob_{c}"] for c in found.classes))
+        (row["item"], row["label"], row["predicted"], *(row[f"prob_{c}"] for c in evaluation.classes))
         + ((row["run"],) if several else ())
-        for row in found.rows
+        for row in evaluation.rows
     ]
     show_table("predictions counted", header + (("run",) if several else ()), rows)
 
@@ -116,10 +116,10 @@ def _interval(low: float | None, high: float | None) -> str:
     return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
-def _as_json(found: Evaluation, *, with_rows: bool) -> dict[str, Any]:
+def _as_json(evaluation: Evaluation, *, with_rows: bool) -> dict[str, Any]:
     from dataclasses import asdict
 
-    plain = asdict(found)
+    plain = asdict(evaluation)
     if not with_rows:
         del plain["rows"]
     return plain

@@ -49,43 +49,43 @@ def command(
     """
     from pipelines.evaluate_descriptions import EvaluateDescriptionsInputs, evaluate_descriptions, write_figures
 
-    found = evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, gold), settings)
+    evaluation = evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, gold), settings)
     if output is not None:
-        write_figures(found, output)
+        write_figures(evaluation, output)
     if as_json:
         from dataclasses import asdict
 
-        typer.echo(json.dumps(asdict(found)))
+        typer.echo(json.dumps(asdict(evaluation)))
         return
-    _show(found)
+    _show(evaluation)
 
 
-def _show(found: DescriptionsEvaluation) -> None:
+def _show(evaluation: DescriptionsEvaluation) -> None:
     rows = [
         (
-            one.question,
-            str(one.n),
-            _figure(one.accuracy),
-            _figure(one.macro_f1),
-            _figure(one.kappa),
-            f"{one.majority:.3f}",
-            f"{one.unknown_in_reference:.0%} / {one.unknown_given:.0%}",
+            agreement.question,
+            str(agreement.n),
+            _value_and_interval(agreement.accuracy),
+            _value_and_interval(agreement.macro_f1),
+            _value_and_interval(agreement.kappa),
+            f"{agreement.majority:.3f}",
+            f"{agreement.unknown_in_reference:.0%} / {agreement.unknown_given:.0%}",
         )
-        for one in found.questions
+        for agreement in evaluation.questions
     ]
-    rows.append(("mean", "", f"{found.mean_accuracy:.3f}", f"{found.mean_macro_f1:.3f}", "", "", ""))
+    rows.append(("mean", "", f"{evaluation.mean_accuracy:.3f}", f"{evaluation.mean_macro_f1:.3f}", "", "", ""))
     header = ("question", "n", "accuracy", "macro F1", "kappa", "majority", "unknown: gold / given")
     show_table("Agreement with the reference (95 % intervals)", header, rows)
-    for one in found.questions:
-        counts = [(name, *row) for name, row in zip(one.categories, one.confusion, strict=True)]
-        show_table(one.question, ("reference / given", *one.categories), counts)
-    if found.not_described:
-        typer.echo(f"not counted: {found.not_described} rows of the reference without answers in the descriptions")
-    if found.not_judged:
-        typer.echo(f"without a reference answer: {', '.join(found.not_judged)}")
+    for agreement in evaluation.questions:
+        counts = [(name, *row) for name, row in zip(agreement.categories, agreement.confusion, strict=True)]
+        show_table(agreement.question, ("reference / given", *agreement.categories), counts)
+    if evaluation.not_described:
+        typer.echo(f"not counted: {evaluation.not_described} rows of the reference without answers in the descriptions")
+    if evaluation.not_judged:
+        typer.echo(f"without a reference answer: {', '.join(evaluation.not_judged)}")
 
 
-def _figure(figure: Figure) -> str:
-    if figure.value is None:
+def _value_and_interval(metric: Figure) -> str:
+    if metric.value is None:
         return "-"
-    return f"{figure.value:.3f}" + ("" if figure.low is None else f" ({figure.low:.2f}-{figure.high:.2f})")
+    return f"{metric.value:.3f}" + ("" if metric.low is None else f" ({metric.low:.2f}-{metric.high:.2f})")

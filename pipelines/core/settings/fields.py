@@ -27,9 +27,9 @@ class Limits:
         if self.max is not None and not value <= self.max:
             return f"is more than {self.max:g}"
         if self.above is not None and not value > self.above:
-            return f"is not more than {self.above:g}"
+            return f"is not above {self.above:g}"
         if self.below is not None and not value < self.below:
-            return f"is not less than {self.below:g}"
+            return f"is not below {self.below:g}"
         return ""
 
 
