@@ -95,7 +95,7 @@ def _is_settings(hint: Any) -> bool:
 
 def _parameter(cls: type[Settings], rules: FieldRules) -> inspect.Parameter:
     default = inspect.Parameter.empty if rules.default is MISSING else rules.default
-    annotation = Annotated[rules.type, option_of(cls, rules.name)]
+    annotation: Any = Annotated[rules.type, option_of(cls, rules.name)]
     return inspect.Parameter(rules.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

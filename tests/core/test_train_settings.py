@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings import TrainSettings
-from pipelines.core.settings.train import ModelSettings
+from pipelines.core.settings.model import ModelSettings
 from pipelines.core.settings.train_presets import TRAIN_PRESETS
 
 

@@ -77,9 +77,13 @@ class FieldRules:
             raise SettingsError(f"{self.name}: {value} {complaint}")
 
 
-@cache
-def field_rules(cls: type[Any]) -> tuple[FieldRules, ...]:
+def field_rules(cls: type) -> tuple[FieldRules, ...]:
     """Return the rules of every field of a settings class, in the order of the fields."""
+    return _field_rules(cls)
+
+
+@cache
+def _field_rules(cls: type[Any]) -> tuple[FieldRules, ...]:
     hints = get_type_hints(cls, include_extras=True)
     return tuple(_rules(cls, field.name, hints[field.name], field.default) for field in fields(cls))
 
