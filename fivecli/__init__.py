@@ -1,6 +1,6 @@
-"""The command line: flags to settings, one stage call, a summary."""
+"""The command line. Each command builds settings from options, calls one stage and prints a summary."""
 
 import gc
 
-# Importing makes many objects and few cycles; looking for cycles after every 700 takes a tenth of a short command.
+# Imports make many objects and few cycles. The default of 700 makes garbage collection a tenth of a short command.
 gc.set_threshold(50_000)

@@ -1,4 +1,4 @@
-"""``python -m fivecli``, for launchers that start modules: ``torchrun -m fivecli train ...``."""
+"""Run as ``python -m fivecli``, for launchers that start modules: ``torchrun -m fivecli train ...``."""
 
 from fivecli.app import main
 

@@ -7,29 +7,31 @@ from typing import Annotated
 
 import typer
 
+from fivecli.command import Command, Group
 from fivecli.options import Json, Overwrite, Workers
 from fivecli.screen import finish, progress
+from fivecli.settings_options import with_settings
 from pipelines.core.settings import DemoSettings
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Group, no_args_is_help=True)
 
 
 @app.callback()
 def root() -> None:
-    """Make a synthetic cohort to try the commands on; no patient is behind it."""
+    """Make a synthetic cohort to try the commands on; it holds no patient data."""
 
 
-@app.command()
+@app.command(cls=Command)
+@with_settings
 def cohort(
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the cohort to.")],
-    patients: Annotated[int, typer.Option(help="Invented patients, half of each diagnosis.")] = DemoSettings.patients,
-    seed: Annotated[int, typer.Option(help="Another seed draws other slides.")] = DemoSettings.seed,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder where the cohort is written.")],
+    settings: DemoSettings,
     workers: Workers = 1,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Draw synthetic slides and write their reports: two made-up diagnoses that differ in architecture.
+    """Draw synthetic slides of two invented diagnoses that differ in tissue architecture, and write their reports.
 
     Example: five demo cohort -o demo/cohort --patients 24 --seed 0 --workers 2
     """
@@ -37,7 +39,6 @@ def cohort(
     from pipelines.core.selection import Selection
     from pipelines.demo import make_cohort
 
-    settings = DemoSettings(patients=patients, seed=seed)
     with progress("draw") as on_result:
         summary = make_cohort(
             output,

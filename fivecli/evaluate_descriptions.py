@@ -1,4 +1,4 @@
-"""``five describe-reports evaluate``."""
+"""``five evaluate-descriptions``: descriptions and reference answers -> agreement per question."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import typer
 
 from fivecli.options import Config, Json
 from fivecli.screen import show_table
-from pipelines.core.settings import EvaluateDescriptionsSettings as Defaults
+from fivecli.settings_options import with_settings
+from pipelines.core.settings import EvaluateDescriptionsSettings
 
 if TYPE_CHECKING:
     from pipelines.core.metrics.metric import Metric
     from pipelines.evaluate_descriptions import DescriptionsEvaluation
 
 
+@with_settings
 def command(
     descriptions: Annotated[
-        Path, typer.Argument(exists=True, file_okay=False, help="Folder of five describe-reports.")
+        Path, typer.Argument(exists=True, file_okay=False, help="Folder written by `five describe-reports`.")
     ] = Path("descriptions"),
     *,
     gold: Annotated[
@@ -27,68 +29,63 @@ def command(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="Table (CSV, Parquet, JSONL) of reference answers: report_id or patient_id, and a column a question.",
+            help="Table of reference answers (CSV, Parquet, JSONL) with a column report_id or patient_id and one "
+            "column per question.",
         ),
     ],
-    column_prefix: Annotated[
-        str, typer.Option(help="What stands before the question ids in the column names.")
-    ] = Defaults.column_prefix,
-    resamples: Annotated[
-        int, typer.Option(help="Bootstrap resamples of the patients; 0 for no intervals.", min=0)
-    ] = Defaults.resamples,
-    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = Defaults.seed,
+    settings: EvaluateDescriptionsSettings,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", dir_okay=False, help="Also write the figures to a .csv or .parquet."),
+        typer.Option(
+            "--output", "-o", dir_okay=False, help="Table (.csv or .parquet) where the metrics are also written."
+        ),
     ] = None,
     as_json: Json = False,
     config: Config = None,
 ) -> None:
-    """Compare descriptions with reference answers: accuracy, macro F1, kappa and confusion by question.
+    """Compare descriptions with reference answers: accuracy, macro F1, kappa and confusion matrix per question.
 
-    Example: five describe-reports evaluate descriptions --gold gold.csv
+    Example: five evaluate-descriptions descriptions --gold gold.csv
     """
     from pipelines.evaluate_descriptions import EvaluateDescriptionsInputs, evaluate_descriptions, write_metrics
 
-    found = evaluate_descriptions(
-        EvaluateDescriptionsInputs(descriptions, gold), Defaults(column_prefix, resamples, seed)
-    )
+    evaluation = evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, gold), settings)
     if output is not None:
-        write_metrics(found, output)
+        write_metrics(evaluation, output)
     if as_json:
         from dataclasses import asdict
 
-        typer.echo(json.dumps(asdict(found)))
+        typer.echo(json.dumps(asdict(evaluation)))
         return
-    _show(found)
+    _show(evaluation)
 
 
-def _show(found: DescriptionsEvaluation) -> None:
+def _show(evaluation: DescriptionsEvaluation) -> None:
     rows = [
         (
-            one.question,
-            str(one.n),
-            _metric(one.accuracy),
-            _metric(one.macro_f1),
-            _metric(one.kappa),
-            f"{one.majority:.3f}",
-            f"{one.unknown_in_reference:.0%} / {one.unknown_given:.0%}",
+            agreement.question,
+            str(agreement.n),
+            _value_and_interval(agreement.accuracy),
+            _value_and_interval(agreement.macro_f1),
+            _value_and_interval(agreement.kappa),
+            f"{agreement.majority:.3f}",
+            f"{agreement.unknown_in_reference:.0%} / {agreement.unknown_given:.0%}",
         )
-        for one in found.questions
+        for agreement in evaluation.questions
     ]
-    rows.append(("mean", "", f"{found.mean_accuracy:.3f}", f"{found.mean_macro_f1:.3f}", "", "", ""))
+    rows.append(("mean", "", f"{evaluation.mean_accuracy:.3f}", f"{evaluation.mean_macro_f1:.3f}", "", "", ""))
     header = ("question", "n", "accuracy", "macro F1", "kappa", "majority", "unknown: gold / given")
     show_table("Agreement with the reference (95 % intervals)", header, rows)
-    for one in found.questions:
-        counts = [(name, *row) for name, row in zip(one.categories, one.confusion, strict=True)]
-        show_table(one.question, ("reference / given", *one.categories), counts)
-    if found.not_described:
-        typer.echo(f"not counted: {found.not_described} rows of the reference without answers in the descriptions")
-    if found.not_judged:
-        typer.echo(f"without a reference answer: {', '.join(found.not_judged)}")
+    for agreement in evaluation.questions:
+        counts = [(name, *row) for name, row in zip(agreement.categories, agreement.confusion, strict=True)]
+        show_table(agreement.question, ("reference / given", *agreement.categories), counts)
+    if evaluation.not_described:
+        typer.echo(f"not counted: {evaluation.not_described} rows of the reference without answers in the descriptions")
+    if evaluation.not_judged:
+        typer.echo(f"without a reference answer: {', '.join(evaluation.not_judged)}")
 
 
-def _metric(metric: Metric) -> str:
+def _value_and_interval(metric: Metric) -> str:
     if metric.value is None:
         return "-"
     return f"{metric.value:.3f}" + ("" if metric.low is None else f" ({metric.low:.2f}-{metric.high:.2f})")

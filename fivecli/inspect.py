@@ -1,4 +1,4 @@
-"""``five inspect``."""
+"""``five inspect``: what a slide or an artifact contains."""
 
 from __future__ import annotations
 
@@ -20,39 +20,40 @@ def command(
     path: Annotated[
         Path,
         typer.Argument(
-            exists=True, help="A slide, a table, a feature or attention file, outlines, or a folder of a stage."
+            exists=True,
+            help="Slide, table, feature file, attention file, tissue outlines, or a folder written by `five`.",
         ),
     ],
     *,
     as_json: Json = False,
 ) -> None:
-    """Say what a slide or an artifact holds: geometry, settings, counts, failures.
+    """Show what a slide or an artifact contains: geometry, settings, counts and failures.
 
-    Shows no label image, no free text of a slide, and nothing of a report.
+    Label images, free text of slides and texts of reports are never shown.
 
     Example: five inspect tiles
     """
     from pipelines.inspect import inspect
 
-    found = inspect(path)
+    contents = inspect(path)
     if as_json:
         from dataclasses import asdict
 
-        typer.echo(json.dumps(asdict(found)))
+        typer.echo(json.dumps(asdict(contents)))
         return
-    _show(found)
+    _show(contents)
 
 
-def _show(found: Contents) -> None:
-    typer.echo(f"{found.what}: {found.path}")
-    _show_pairs(found.facts)
-    for by, rows in found.counts.items():
+def _show(contents: Contents) -> None:
+    typer.echo(f"{contents.what}: {contents.path}")
+    _show_pairs(contents.facts)
+    for by, rows in contents.counts.items():
         _show_counts(by, rows)
-    for title, rows in found.lists.items():
+    for title, rows in contents.lists.items():
         _show_rows(title, rows)
-    if found.settings:
+    if contents.settings:
         typer.echo("settings")
-        _show_pairs(found.settings)
+        _show_pairs(contents.settings)
 
 
 def _show_pairs(pairs: Mapping[str, Any]) -> None:
@@ -62,7 +63,7 @@ def _show_pairs(pairs: Mapping[str, Any]) -> None:
 
 
 def _show_counts(by: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the numbers by one value as a line, by two values as a grid."""
+    """Print counts by one value on one line, counts by two values as a grid."""
     if not rows or len(rows[0]) == 2:
         counted = ", ".join(f"{row['n']} {_cell(name, row[name])}" for row in rows for name in row if name != "n")
         typer.echo(f"{by}: {counted or 'nothing'}")
@@ -74,7 +75,7 @@ def _show_counts(by: str, rows: Sequence[Mapping[str, Any]]) -> None:
         grid.setdefault(row[down], {})[row[across]] = row["n"]
     header = (f"{down} / {across}", *(_cell(across, column) for column in columns))
     typer.echo(by)
-    show_table("", header, [(_cell(down, name), *(n.get(one, 0) for one in columns)) for name, n in grid.items()])
+    show_table("", header, [(_cell(down, name), *(n.get(column, 0) for column in columns)) for name, n in grid.items()])
 
 
 def _show_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands share, declared once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
+from fivecli.other_names import our_name
 from pipelines.core.errors import SettingsError
+
+EXECUTION = "Execution"
+"""Help panel of the options that change which items are processed, and where, but not the results."""
 
 
 def _load_config(context: typer.Context, path: Path | None) -> Path | None:
-    """Make the values of a YAML file the defaults of this command; flags and FIVE_* win over them."""
+    """Make the values of a YAML file the defaults of this command; flags and FIVE_* variables win over them."""
     if path is None:
         return None
     from pipelines.core.yaml_file import read_yaml
@@ -21,11 +25,17 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
     known = {parameter.name for parameter in context.command.params if parameter.name} - {"config"}
     for name in values:
         if name not in known:
-            raise SettingsError(f"{path}: unknown setting '{name}'", hint=f"known: {', '.join(sorted(known))}")
+            raise SettingsError(f"{path}: unknown setting '{name}'", hint=_hint(name, known))
     several = {parameter.name for parameter in context.command.params if getattr(parameter, "multiple", False)}
     lists = {name: [value] for name, value in values.items() if name in several and not isinstance(value, list)}
     context.default_map = {**(context.default_map or {}), **values, **lists}
     return path
+
+
+def _hint(name: str, known: set[str]) -> str:
+    if ours := our_name(name, {option.replace("_", "-") for option in known}):
+        return f"use {ours.replace('-', '_')}"
+    return f"known: {', '.join(sorted(known))}"
 
 
 Config = Annotated[
@@ -35,26 +45,59 @@ Config = Annotated[
         dir_okay=False,
         is_eager=True,
         callback=_load_config,
-        help="YAML file of settings for this command.",
+        help="YAML file with options of this command, one 'name: value' per line. Flags win over it.",
     ),
 ]
 CohortTable = Annotated[
-    Path | None, typer.Option("--cohort", exists=True, help="Cohort table (CSV, Parquet): work on its slides only.")
+    Path | None,
+    typer.Option(
+        "--cohort",
+        exists=True,
+        help="Cohort table (CSV, Parquet); only its slides are processed.",
+        rich_help_panel=EXECUTION,
+    ),
 ]
 Part = Annotated[
-    str, typer.Option("--shard", metavar="INDEX/COUNT", help="Do one part of so many only, for job arrays: 3/16.")
+    str,
+    typer.Option(
+        "--shard",
+        metavar="INDEX/COUNT",
+        help="Process only shard INDEX of COUNT, for job arrays (for example 3/16).",
+        rich_help_panel=EXECUTION,
+    ),
 ]
-OnlyFailed = Annotated[bool, typer.Option("--only-failed", help="Do only what failed before.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Make anew what other settings made.")]
-Workers = Annotated[int, typer.Option(help="Processes that work in parallel.", min=1)]
+OnlyFailed = Annotated[
+    bool, typer.Option("--only-failed", help="Process only what failed in an earlier run.", rich_help_panel=EXECUTION)
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be done, without doing it.", rich_help_panel=EXECUTION)
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Redo outputs that were made with other settings.", rich_help_panel=EXECUTION),
+]
+Workers = Annotated[int, typer.Option(help="Number of parallel processes.", min=1, rich_help_panel=EXECUTION)]
 StageDir = Annotated[
     Path | None,
-    typer.Option(file_okay=False, help="Local folder to copy slides on slow storage to, each before its turn."),
+    typer.Option(
+        file_okay=False,
+        help="Local scratch folder: slides are copied there before they are read. Use it if slides are on slow "
+        "storage.",
+        rich_help_panel=EXECUTION,
+    ),
 ]
 Ray = Annotated[
     str | None,
-    typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: auto, host:port, ray://host:10001 or local."),
+    typer.Option(
+        metavar="ADDRESS",
+        help="Run on a Ray cluster at this address: auto, host:port, ray://host:10001 or local.",
+        rich_help_panel=EXECUTION,
+    ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Device to compute on: auto (CUDA, MPS or CPU), cpu, cuda, cuda:1 or mps.", rich_help_panel=EXECUTION
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

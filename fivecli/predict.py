@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from fivecli.options import CohortTable, Config, Device, DryRun, Json, Overwrite, Part
+from fivecli.options import Config, Device, DryRun, Json, Overwrite, Part
 from fivecli.screen import finish, progress, show_facts, show_table
-from pipelines.core.settings import PredictSettings as Defaults
+from fivecli.settings_options import with_settings
+from pipelines.core.settings import PredictSettings
 
-MOST_SHOWN = 40
-"""Predictions that are shown as a table; more are only written."""
+MAX_SHOWN = 40
+"""Maximum number of predictions shown as a table; if there are more, they are only written."""
 
 
+@with_settings
 def command(
-    features: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder that `five embed` wrote.")],
+    features: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder written by `five embed`.")],
     *,
-    run: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder that `five train` wrote.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of predictions to write.")],
+    run: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder written by `five train`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder where the predictions are written.")],
     classes: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="YAML of class texts; those of the run if left out."),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="YAML file with the texts of each class. If not set, the classes of the run.",
+        ),
     ] = None,
-    split: Annotated[
-        Literal["all", "train", "val", "test"], typer.Option(help="Which slides of the run's splits.")
-    ] = Defaults.split,  # type: ignore[assignment]
-    max_tiles: Annotated[int, typer.Option(help="Most tiles of a slide, spread evenly.", min=1)] = Defaults.max_tiles,
-    attention: Annotated[bool, typer.Option(help="Write what each prompt looks at.")] = Defaults.attention,
-    heatmaps: Annotated[bool, typer.Option("--heatmaps", help="Draw what the questions look at.")] = Defaults.heatmaps,
-    cohort: CohortTable = None,
+    settings: PredictSettings,
+    cohort: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            help="Cohort table (CSV, Parquet): only its slides are predicted, and its labels are recorded.",
+        ),
+    ] = None,
     shard: Part = "1/1",
     dry_run: DryRun = False,
     device: Device = "auto",
@@ -38,7 +45,7 @@ def command(
     as_json: Json = False,
     config: Config = None,
 ) -> None:
-    """Predict the class of every slide from texts that describe the classes.
+    """Predict the class of every slide by comparing it with texts that describe the classes.
 
     Example: five predict features --run run --classes classes.yaml --split test -o predictions
     """
@@ -47,7 +54,6 @@ def command(
     from pipelines.core.selection import Selection, Shard
     from pipelines.predict import PredictInputs, plan, predict
 
-    settings = Defaults(split, max_tiles, attention, heatmaps)
     inputs = PredictInputs(features, run, cohort, classes)
     selection = Selection(shard=Shard.parse(shard), overwrite=overwrite)
     if dry_run:
@@ -58,7 +64,7 @@ def command(
             inputs, output, settings, selection=selection, resources=Resources(device), on_result=on_result
         )
     rows = PREDICTIONS.read_rows(output / "predictions.parquet")
-    if not as_json and rows and len(rows) <= MOST_SHOWN:
+    if not as_json and rows and len(rows) <= MAX_SHOWN:
         names = [name for name in rows[0] if name.startswith("prob_")]
         header = ("slide", "split", "label", "predicted", *(name.removeprefix("prob_") for name in names))
         shown = [

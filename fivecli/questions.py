@@ -1,4 +1,4 @@
-"""``five questions``: the question sets that reports are asked."""
+"""``five questions``: the question sets asked about reports."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from typing import Annotated
 
 import typer
 
+from fivecli.command import Command, Group
 from fivecli.options import Json
 from fivecli.screen import show_table
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Group, no_args_is_help=True)
 
-Source = Annotated[str, typer.Argument(help="A shipped set (five questions list), or a YAML file.")]
+Source = Annotated[str, typer.Argument(help="Question set: a name from `five questions list`, or a YAML file.")]
 
 
 @app.callback()
 def root() -> None:
-    """List, check and show the question sets that reports are asked."""
+    """List, check and show the question sets asked about reports."""
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_sets(*, as_json: Json = False) -> None:
-    """List the question sets that come with the program.
+    """List the question sets that are installed with FiVE.
 
     Example: five questions list
     """
@@ -35,9 +36,9 @@ def list_sets(*, as_json: Json = False) -> None:
     show_table("Question sets", ("name", "title"), list(titles.items()))
 
 
-@app.command()
+@app.command(cls=Command)
 def validate(source: Source, *, as_json: Json = False) -> None:
-    """Check a question set: what cannot be used is an error, what was probably not meant a note.
+    """Check a question set: report errors, and notes about probable mistakes.
 
     Example: five questions validate my-questions.yaml
     """
@@ -49,12 +50,12 @@ def validate(source: Source, *, as_json: Json = False) -> None:
         return
     for note in checked.notes:
         typer.echo(f"note: {note}")
-    typer.echo(f"{source}: sound, {len(checked.questions.questions)} questions: {', '.join(checked.questions.ids)}")
+    typer.echo(f"{source}: valid, {len(checked.questions.questions)} questions: {', '.join(checked.questions.ids)}")
 
 
-@app.command()
+@app.command(cls=Command)
 def show(source: Source, *, as_json: Json = False) -> None:
-    """Show what a language model is told, and what the text encoder sees.
+    """Show the instructions for the language model and the texts for the text encoder.
 
     Example: five questions show lung
     """
@@ -66,9 +67,9 @@ def show(source: Source, *, as_json: Json = False) -> None:
         typer.echo(json.dumps(questions.model_dump(mode="json")))
         return
     typer.echo(f"{questions.title}\n{questions.about}".rstrip())
-    typer.echo(f"\nTold to a language model before the report\n\n{told_to_a_model(questions)}\n")
+    typer.echo(f"\nInstructions for the language model, before the report\n\n{told_to_a_model(questions)}\n")
     rows = []
     for question in questions.questions:
-        phrases = [value.phrase for value in question.values.values()] or ["the words of the report"]
+        phrases = [value.phrase for value in question.values.values()] or ["words of the report"]
         rows.append((question.id, question.kind, question.prompt, "; ".join(phrases)))
     show_table("Seen by the text encoder", ("question", "kind", "prompt", "phrases of the answers"), rows)

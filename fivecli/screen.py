@@ -1,4 +1,4 @@
-"""What people see: errors, progress, summaries. Progress and messages on stderr, results on stdout."""
+"""Terminal output: errors, progress and summaries. Messages go to stderr, results to stdout."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pipelines.core.batch import OnResult, Outcome, Result, Summary
 from pipelines.core.errors import FiveError
 
 FAILED_ITEMS = 3
-"""Exit code when the batch finished but some items failed."""
-SHOWN = 10
-"""Items of a figure that are printed."""
+"""Exit code if the batch finished but some items failed."""
+MAX_SHOWN = 10
+"""Maximum number of entries printed for a fact that has one value per item."""
 
 
 def show_error(error: FiveError) -> None:
-    """Print an error as one sentence and a hint."""
+    """Print the message and the hint of an error."""
     typer.secho(f"error: {error.message}", fg="red", err=True)
     if error.hint:
         typer.echo(f"hint: {error.hint}", err=True)
@@ -30,16 +30,16 @@ def show_error(error: FiveError) -> None:
 
 @contextmanager
 def progress(what: str, unit: str = "slides") -> Iterator[OnResult]:
-    """Yield a function to call after each item: a bar on a terminal, a line now and then in a log."""
+    """Yield a function to call after each item: it moves a bar on a terminal, and prints a line every 10 s in a log."""
     try:
         yield from _bar(what, unit) if sys.stderr.isatty() else _lines(what, unit)
     except KeyboardInterrupt:
-        typer.echo(f"{what}: interrupted; the same command goes on from here", err=True)
+        typer.echo(f"{what}: interrupted; run the same command again to resume", err=True)
         raise
 
 
 class _Pace:
-    """How fast items are done; those that an earlier run made come first and do not count."""
+    """Speed of the batch. Items kept from an earlier run come first and are not counted."""
 
     def __init__(self) -> None:
         self.done = self._made = 0
@@ -55,11 +55,11 @@ class _Pace:
 
     @property
     def per_second(self) -> float:
-        """Items a second, 0 while all were kept."""
+        """Items per second; 0 as long as all items were kept."""
         return self._made / max(self.now - self._started, 1e-9)
 
-    def words(self, unit: str, total: int | None) -> str:
-        """Return rate and time left for a line of a log, or an empty string."""
+    def text(self, unit: str, total: int | None) -> str:
+        """Return the rate and the time left for a log line; empty as long as all items were kept."""
         if not self._made:
             return ""
         rate = f", {self.per_second:.2f} {unit}/s"
@@ -101,14 +101,14 @@ def _lines(what: str, unit: str, *, every: float = 10.0) -> Iterator[OnResult]:
             last = pace.now
             note = f"; {result.note}" if result.note else ""
             typer.echo(
-                f"{what}: {pace.done}/{result.total or '?'} {unit}{pace.words(unit, result.total)}{note}", err=True
+                f"{what}: {pace.done}/{result.total or '?'} {unit}{pace.text(unit, result.total)}{note}", err=True
             )
 
     yield advance
 
 
 def finish(summary: Summary, *, unit: str = "slides", as_json: bool = False) -> None:
-    """Print what a stage did and leave with exit code 3 if items failed."""
+    """Print the summary of a stage; exit with code 3 if items failed."""
     if as_json:
         typer.echo(json.dumps(_as_json(summary), default=str))
     else:
@@ -120,8 +120,8 @@ def finish(summary: Summary, *, unit: str = "slides", as_json: bool = False) -> 
     if summary.failures:
         n_failed = len(summary.failures)
         typer.secho(
-            f"{n_failed} of {len(summary.results)} {unit} failed: see `error` in the tables of {summary.output}; "
-            "the same command tries them again",
+            f"{n_failed} of {len(summary.results)} {unit} failed: see column error in the tables of {summary.output}; "
+            "run the same command again to retry them",
             fg="red",
             err=True,
         )
@@ -129,16 +129,16 @@ def finish(summary: Summary, *, unit: str = "slides", as_json: bool = False) -> 
 
 
 def _show_fact(name: str, value: Any) -> None:
-    """Print a figure as a line, figures by item as a line each, the first ones of many."""
+    """Print a fact on one line; if it has one value per item, print the first items on a line each."""
     words = name.replace("_", " ")
     if not isinstance(value, Mapping):
         typer.echo(f"  {words}: {value}")
         return
     typer.echo(f"  {words}:")
-    for item, said in list(value.items())[:SHOWN]:
-        typer.echo(f"    {item}: {said}")
-    if len(value) > SHOWN:
-        typer.echo(f"    and {len(value) - SHOWN} more, see the tables")
+    for item, item_value in list(value.items())[:MAX_SHOWN]:
+        typer.echo(f"    {item}: {item_value}")
+    if len(value) > MAX_SHOWN:
+        typer.echo(f"    and {len(value) - MAX_SHOWN} more, see the tables")
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:
@@ -150,12 +150,12 @@ def _as_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def show_facts(figures: Mapping[str, Any], *, as_json: bool = False) -> None:
-    """Print named figures on stdout, one a line or as JSON."""
+def show_facts(facts: Mapping[str, Any], *, as_json: bool = False) -> None:
+    """Print facts on stdout, one per line or as JSON."""
     if as_json:
-        typer.echo(json.dumps(figures))
+        typer.echo(json.dumps(facts))
         return
-    for name, value in figures.items():
+    for name, value in facts.items():
         typer.echo(f"{name.replace('_', ' ')}: {'not known' if value is None else value}")
 
 

@@ -114,7 +114,7 @@ def test_a_folder_without_descriptions_is_told_from_a_missing_question_set(tmp_p
 
 
 def run(*arguments):
-    return CliRunner().invoke(app, ["describe-reports", "evaluate", *map(str, arguments)])
+    return CliRunner().invoke(app, ["evaluate-descriptions", *map(str, arguments)])
 
 
 def test_the_command_shows_figures_and_confusion(descriptions, tmp_path):
@@ -142,12 +142,7 @@ def test_the_folder_is_descriptions_unless_named(descriptions, tmp_path, monkeyp
     assert run("--gold", gold(tmp_path, "report_id,margins\nr1,clear\n")).exit_code == 0
 
 
-def test_help_shows_an_example_and_names_itself():
+def test_the_help_shows_an_example():
     result = run("--help")
     assert result.exit_code == 0
-    assert "five describe-reports evaluate descriptions --gold gold.csv" in result.output
-
-
-def test_the_help_of_the_stage_names_the_subcommand():
-    result = CliRunner().invoke(app, ["describe-reports", "--help"])
-    assert "describe-reports evaluate" in " ".join(result.output.split())
+    assert "five evaluate-descriptions descriptions --gold gold.csv" in result.output

@@ -46,7 +46,7 @@ def test_a_sound_set_has_no_notes(tmp_path):
     assert notes(tmp_path) == ()
     result = run("validate", write(tmp_path))
     assert result.exit_code == 0
-    assert "sound, 1 questions: pleura" in result.stdout
+    assert "valid, 1 questions: pleura" in result.stdout
 
 
 @pytest.mark.parametrize(

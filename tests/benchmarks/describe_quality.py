@@ -4,7 +4,7 @@ The table is a reports table (report_id, patient_id, text) that also has a colum
 ``category_<question_id>`` for every question with a reference: a value of the question, or ``unknown``.
 Where it has ``clinical_margin_status`` (R0, R1, R2), the margins are also compared with that.
 Other tables need only the two commands that this runs: ``five describe-reports`` and
-``five describe-reports evaluate --gold``.
+``five evaluate-descriptions --gold``.
 
 The rules of the set `lung` were developed on 40 % of the patients (``--part develop``: SHA-256 of the
 patient id, modulo 100, below 40); the others (``--part measure``) are for measuring.

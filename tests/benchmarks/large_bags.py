@@ -30,7 +30,7 @@ def encode_random_bag(attention: str, n_tiles: int) -> None:
     import numpy as np
     import torch
 
-    from pipelines.core.settings.train import ModelSettings
+    from pipelines.core.settings.model import ModelSettings
     from pipelines.model.data.bags import TileBag
     from pipelines.model.networks.bag_model import ModelSpec
     from pipelines.model.networks.build import build_model

@@ -36,7 +36,7 @@ from pipelines.core.provenance import Provenance
 from pipelines.core.resources import Resources
 from pipelines.core.schemas import PREDICTIONS, SPLITS
 from pipelines.core.settings import PredictSettings, TrainSettings
-from pipelines.core.settings.train import BASELINES
+from pipelines.core.settings.model import BASELINES
 from pipelines.model.data.feature_cohort import read_feature_cohort
 from pipelines.model.data.splits import make_splits
 from pipelines.model.networks.checkpoint import WEIGHTS

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from pipelines.core.settings import TrainSettings
-from pipelines.core.settings.train import ModelSettings
+from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import BagFile, BagReader, TileBag
 from pipelines.model.data.batches import Data
 from pipelines.model.networks.bag_model import ModelSpec

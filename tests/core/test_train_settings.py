@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings import TrainSettings
-from pipelines.core.settings.train import ModelSettings
+from pipelines.core.settings.model import ModelSettings
 from pipelines.core.settings.train_presets import TRAIN_PRESETS
 
 
@@ -29,7 +29,7 @@ def test_the_model_part_is_exactly_the_fields_of_the_model():
         (TRAIN_PRESETS["released"], False, (3e-5, 3e-6)),
     ],
 )
-def test_the_rate_of_the_text_side_follows_from_what_is_trained(values, is_tuned, rates):
+def test_the_learning_rate_of_the_text_side_depends_on_regime_and_start(values, is_tuned, rates):
     settings = TrainSettings(**values).with_text_rate(is_tuned=is_tuned)
     assert (settings.lr, settings.lr_text) == rates
 
@@ -40,16 +40,17 @@ def test_the_rate_of_the_text_side_follows_from_what_is_trained(values, is_tuned
         ({"width": 100}, "width: 100 is not a multiple of 64"),
         ({"positions": "3d"}, "positions: '3d' is not known"),
         ({"epochs": 0}, "epochs: 0 is less than 1"),
-        ({"tile_ratio": 0.0}, "tile_ratio: 0.0 is not in"),
+        ({"tile_ratio": 0.0}, "tile_ratio: 0.0 is not above 0"),
         ({"shots": 2}, "shots: pretrain has no classes"),
         ({"percent": 10.0}, "percent: pretrain has no classes"),
         ({"balance": "weights"}, "balance: pretrain has no classes"),
-        ({"regime": "finetune", "shots": 2, "percent": 10.0}, "shots and percent: give one"),
-        ({"regime": "finetune", "percent": 101.0}, "percent: 101.0 is not in"),
+        ({"regime": "finetune", "shots": 2, "percent": 10.0}, "shots and percent: give only one"),
+        ({"regime": "finetune", "percent": 101.0}, "percent: 101.0 is more than 100"),
         ({"precision": "fp8"}, "precision: 'fp8' is not known"),
+        ({"lr": float("nan")}, "lr: nan is less than 0"),
         ({"lr": -1.0}, "lr: -1.0 is less than 0"),
-        ({"label_smoothing": 1.0}, "label_smoothing: 1.0 is not in"),
-        ({"lora_dropout": 1.0}, "lora_dropout: 1.0 is not in"),
+        ({"label_smoothing": 1.0}, "label_smoothing: 1.0 is not below 1"),
+        ({"lora_dropout": 1.0}, "lora_dropout: 1.0 is not below 1"),
     ],
 )
 def test_values_out_of_range_are_named(values, message):

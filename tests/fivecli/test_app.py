@@ -15,7 +15,7 @@ STAGES = ["tile", "embed", "describe-reports", "train", "predict"]
 runner = CliRunner()
 
 
-def test_the_five_stages_are_commands_in_their_order():
+def test_the_stages_are_commands_in_their_order():
     assert [name for name in COMMANDS if name in STAGES] == STAGES
 
 
@@ -43,7 +43,7 @@ def test_help_loads_no_heavy_library():
     assert ended.returncode == 0, ended.stderr
 
 
-def test_an_error_is_a_sentence_and_a_hint_without_traceback(tmp_path, monkeypatch, capsys):
+def test_an_error_is_shown_as_message_and_hint_without_traceback(tmp_path, monkeypatch, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.setattr(sys, "argv", ["five", "tile", str(empty), "-o", str(tmp_path / "tiles")])
@@ -59,6 +59,23 @@ def test_an_error_is_a_sentence_and_a_hint_without_traceback(tmp_path, monkeypat
 
 def test_the_version_is_shown():
     assert runner.invoke(app, ["--version"]).output.startswith("five-wsi ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "arguments"),
+    [
+        ("FIVE_VERSION", ["inspect"]),
+        ("FIVE_INSTALL_COMPLETION", ["inspect"]),
+        ("FIVE_SHOW_COMPLETION", ["inspect"]),
+        ("FIVE_HELP", ["inspect"]),
+        ("FIVE_INSPECT_HELP", ["inspect"]),
+        ("FIVE_EMBED_LIST_ENCODERS", ["embed"]),
+    ],
+)
+def test_options_that_only_print_are_not_read_from_the_environment(variable, arguments):
+    result = runner.invoke(app, arguments, env={variable: "1"})
+    assert result.exit_code == 2  # the argument is missing
+    assert result.stdout == ""
 
 
 class TestConfiguration:
@@ -98,6 +115,14 @@ class TestConfiguration:
         flags = [*config(tile_size=300), "--tile-size", "500"]
         assert used(flags, env={"FIVE_TILE_TILE_SIZE": "400"}).tile_size == 500
 
+    def test_a_flag_turns_off_what_a_file_turns_on(self, config, used):
+        assert used(config(keep_all=True)).keep_all
+        assert not used([*config(keep_all=True), "--no-keep-all"]).keep_all
+
+    def test_a_key_of_another_tool_gets_a_suggestion(self, config, tmp_path):
+        result = runner.invoke(app, ["tile", str(tmp_path), "-o", str(tmp_path / "out"), *config(patch_size=3)])
+        assert result.exception.hint == "use tile_size"
+
     def test_an_unknown_key_is_an_error_that_names_it(self, config, tmp_path):
         result = runner.invoke(app, ["tile", str(tmp_path), "-o", str(tmp_path / "out"), *config(tilesize=3)])
         assert "unknown setting 'tilesize'" in str(result.exception)
@@ -105,7 +130,7 @@ class TestConfiguration:
 
 @pytest.mark.parametrize("path", sorted(Path(fivecli.__file__).parent.glob("*.py")), ids=lambda p: p.name)
 def test_commands_import_stages_only_inside_functions(path):
-    """Keep start-up light: at module level a command may import only settings, errors and the screen."""
+    """Keep start-up light: at module level, commands import only settings, errors and batch results."""
     light = ("fivecli", "pipelines.core.settings", "pipelines.core.errors", "pipelines.core.batch")
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("pipelines", "fivecli")):

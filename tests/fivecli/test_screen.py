@@ -10,7 +10,7 @@ from pipelines.core.batch import Outcome, Result, Summary
 DONE = Result("a", Outcome.DONE)
 
 
-def test_figures_by_item_are_a_line_each_and_the_first_ones_of_many(capsys):
+def test_facts_by_item_are_printed_on_a_line_each_up_to_a_maximum(capsys):
     conflicts = {f"s{n:02}": "cohort 0.25, metadata 0.5" for n in range(12)}
     finish(Summary(Path("out"), (DONE,), {"tiles": 7, "conflicts_of_mpp": conflicts}))
     shown = capsys.readouterr().out.splitlines()
@@ -19,19 +19,19 @@ def test_figures_by_item_are_a_line_each_and_the_first_ones_of_many(capsys):
     assert shown[13:] == ["    and 2 more, see the tables", "written to out"]
 
 
-def test_failed_items_end_with_an_exit_code_of_their_own():
+def test_failed_items_have_their_own_exit_code():
     with pytest.raises(typer.Exit) as ended:
         finish(Summary(Path("out"), (DONE, Result("b", Outcome.FAILED, error="b: damaged"))))
     assert ended.value.exit_code == FAILED_ITEMS
 
 
-def test_who_interrupts_a_run_is_told_how_to_go_on(capsys):
+def test_an_interrupted_run_says_how_to_resume(capsys):
     with pytest.raises(KeyboardInterrupt), progress("tile"):
         raise KeyboardInterrupt
-    assert "interrupted; the same command goes on" in capsys.readouterr().err
+    assert "interrupted; run the same command again to resume" in capsys.readouterr().err
 
 
-def test_a_log_tells_pace_and_time_left_without_what_an_earlier_run_made(capsys, monkeypatch):
+def test_a_log_shows_rate_and_time_left_without_kept_items(capsys, monkeypatch):
     clock = iter(range(0, 1000, 20))  # every item takes 20 s
     monkeypatch.setattr(screen.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(screen.sys.stderr, "isatty", lambda: False)

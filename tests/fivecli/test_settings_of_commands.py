@@ -1,14 +1,16 @@
-"""Flags and settings classes agree: same names, same defaults, same choices."""
+"""Every settings field is an option with the name, default, choices and help text of the field."""
 
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from inspect import signature
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import get_args
 
 import pytest
 
 from fivecli import demo, describe_reports, embed, evaluate, evaluate_descriptions, predict, tile, train
+from fivecli.settings_options import field_help
 from pipelines.core import settings
 from pipelines.core.errors import SettingsError
+from pipelines.core.settings import choices_of, field_rules
 
 COMMANDS = [
     (tile.command, settings.TileSettings),
@@ -20,42 +22,47 @@ COMMANDS = [
     (evaluate_descriptions.command, settings.EvaluateDescriptionsSettings),
     (demo.cohort, settings.DemoSettings),
 ]
-SEVERAL = {"encoder": lambda default: [default], "weights": lambda _: []}
-"""Options of `five embed` that may be given several times, a settings object for each encoder."""
-
-
-def choices(command):
-    """Return name -> values of the options that take one of a few words."""
-    types = {
-        name: get_args(hint)[0] for name, hint in get_type_hints(command, include_extras=True).items() if get_args(hint)
-    }
-    return {name: get_args(kind) for name, kind in types.items() if get_origin(kind) is Literal}
+REPEATED = {"encoder": lambda default: [default], "weights": lambda _: []}
+"""Options of `five embed` that may be given several times: one settings object is made per encoder."""
 
 
 @pytest.mark.parametrize(("command", "cls"), COMMANDS)
-def test_every_setting_is_a_flag_with_the_default_of_its_class(command, cls):
-    found = {name: parameter.default for name, parameter in signature(command).parameters.items()}
+def test_every_setting_is_an_option_with_the_default_of_its_class(command, cls):
+    defaults = {name: parameter.default for name, parameter in signature(command).parameters.items()}
     for field in fields(cls):
         expected = field.default
-        if command is embed.command and field.name in SEVERAL:
-            expected = SEVERAL[field.name](expected)
-        assert found[field.name] == expected, field.name
+        if command is embed.command and field.name in REPEATED:
+            expected = REPEATED[field.name](expected)
+        assert defaults[field.name] == expected, field.name
 
 
-def refusal(cls, name, value):
-    """Return why the settings class refuses the value; nothing where it takes it."""
+@pytest.mark.parametrize(("command", "cls"), COMMANDS)
+def test_an_option_offers_the_choices_of_its_setting(command, cls):
+    parameters = signature(command).parameters
+    for rules in field_rules(cls):
+        if rules.choices:
+            assert choices_of(get_args(parameters[rules.name].annotation)[0]) == rules.choices
+
+
+def refusal(settings_object, name, value):
+    """Return the error message for the value, or an empty string if it is accepted."""
     try:
-        replace(cls(), **{name: value})
+        replace(settings_object, **{name: value})
     except SettingsError as error:
         return error.message
     return ""
 
 
-@pytest.mark.parametrize(("command", "cls"), COMMANDS)
-def test_a_flag_offers_the_words_that_its_setting_takes(command, cls):
-    names = {field.name for field in fields(cls)}
-    for name, words in choices(command).items():
-        if name in names:
-            assert "not known" in refusal(cls, name, "nonsense")
-            # a word may need another setting beside it, and is known all the same
-            assert not [word for word in words if "not known" in refusal(cls, name, word)]
+@pytest.mark.parametrize("cls", [*(cls for _, cls in COMMANDS), settings.PictureSettings])
+def test_settings_made_in_python_have_the_same_choices(cls):
+    valid = cls(**{rules.name: rules.choices[0] for rules in field_rules(cls) if rules.default is MISSING})
+    for rules in field_rules(cls):
+        if rules.choices:
+            assert refusal(valid, rules.name, "nonsense") == f"{rules.name}: 'nonsense' is not known"
+            # some choices need another setting, but all are known
+            assert not [choice for choice in rules.choices if "not known" in refusal(valid, rules.name, choice)]
+
+
+@pytest.mark.parametrize("cls", [*(cls for _, cls in COMMANDS), settings.PictureSettings])
+def test_every_setting_has_a_docstring(cls):
+    assert not [field.name for field in fields(cls) if not field_help(cls, field.name)]

@@ -23,7 +23,7 @@ def test_shots_are_patients_per_class(cohort, settings, tmp_path):
     assert summary.facts["training_slides"] == 4
 
 
-def test_a_plan_counts_patients_steps_and_parameters_and_trains_nothing(cohort, settings, tmp_path):
+def test_a_dry_run_counts_patients_steps_and_parameters_without_training(cohort, settings, tmp_path):
     (tmp_path / "c.yaml").write_text(f"text_model: {settings.text_model}\nwidth: 64\nbatch_size: 2\nepochs: 5\n")
     flags = ["--cohort", str(cohort.table), "--classes", str(cohort.classes), "--config", str(tmp_path / "c.yaml")]
     flags += ["--regime", "finetune", "--test-fraction", "0.34", "--val-fraction", "0.25", "--dry-run", "--json"]
@@ -35,7 +35,7 @@ def test_a_plan_counts_patients_steps_and_parameters_and_trains_nothing(cohort, 
     assert not (tmp_path / "run").exists()
 
 
-def test_tensorboard_shows_what_the_metrics_hold(cohort, settings, tmp_path):
+def test_tensorboard_shows_the_recorded_metrics(cohort, settings, tmp_path):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, epochs=2), tensorboard=True)
     events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
@@ -47,7 +47,7 @@ def test_tensorboard_shows_what_the_metrics_hold(cohort, settings, tmp_path):
     assert found == pytest.approx({(row["epoch"], row["split"], row["name"]): row["value"] for row in rows})
 
 
-def test_the_learning_rate_rises_and_falls_to_a_hundredth():
+def test_the_learning_rate_rises_and_falls_to_one_percent():
     rates = [learning_rate(step, 100, 0.1) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[10] == rates[9] == 1.0
@@ -56,7 +56,7 @@ def test_the_learning_rate_rises_and_falls_to_a_hundredth():
 
 
 @pytest.mark.parametrize(("slides", "batch", "accumulation", "updates"), [(16, 8, 1, 2), (17, 8, 1, 3), (33, 8, 2, 3)])
-def test_left_over_batches_of_an_epoch_count(slides, batch, accumulation, updates):
+def test_an_incomplete_batch_at_the_end_of_an_epoch_is_an_update(slides, batch, accumulation, updates):
     assert updates_per_epoch(slides, TrainSettings(batch_size=batch, accumulation=accumulation)) == updates
 
 
@@ -88,14 +88,14 @@ def test_the_released_preset_trains(cohort, settings, tmp_path):
     assert summary.counts["done"] == 1
 
 
-def test_a_percent_of_the_patients_of_each_class_is_drawn_and_at_least_one(cohort, settings, tmp_path):
+def test_a_percentage_of_the_patients_per_class_is_drawn_but_at_least_one(cohort, settings, tmp_path):
     tuned = replace(settings, regime="finetune", test_fraction=0.0, val_fraction=0.0, epochs=1)
     for percent, slides in ((50.0, 6), (1.0, 2)):
         run = tmp_path / f"run{percent}"
         assert train(finetune_inputs(cohort), run, replace(tuned, percent=percent)).facts["training_slides"] == slides
 
 
-def test_the_share_of_time_spent_waiting_for_data_is_told(cohort, settings, tmp_path):
+def test_the_percentage_of_time_spent_waiting_for_data_is_reported(cohort, settings, tmp_path):
     figures = train(pretrain_inputs(cohort), tmp_path / "run", settings).facts
     assert 0 <= figures["percent_of_the_time_spent_waiting_for_data"] <= 100
 
@@ -106,7 +106,7 @@ def test_training_with_balanced_classes_runs(cohort, settings, tmp_path, balance
     assert train(finetune_inputs(cohort), tmp_path / "run", tuned).counts["done"] == 1
 
 
-def test_activations_computed_twice_give_the_same_weights(cohort, settings, tmp_path):
+def test_recomputed_activations_give_the_same_weights(cohort, settings, tmp_path):
     for name, twice in (("once", False), ("twice", True)):
         train(pretrain_inputs(cohort), tmp_path / name, replace(settings, checkpoint_activations=twice))
     once, twice = weights(tmp_path / "once"), weights(tmp_path / "twice")
@@ -129,7 +129,7 @@ def test_bfloat16_trains(cohort, settings, tmp_path):
     assert {weight.element_size() for weight in weights(tmp_path / "run").values()} == {4}
 
 
-def test_the_log_says_how_the_losses_stand(cohort, settings, tmp_path):
+def test_the_log_shows_the_losses(cohort, settings, tmp_path):
     (tmp_path / "c.yaml").write_text(f"text_model: {settings.text_model}\nwidth: 64\nepochs: 1\n")
     flags = ["--classes", str(cohort.classes), "--cohort", str(cohort.table), "--config", str(tmp_path / "c.yaml")]
     command = ["train", str(cohort.features), "-o", str(tmp_path / "run"), "--regime", "finetune", *flags]

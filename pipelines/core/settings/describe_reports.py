@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from pipelines.core.settings.base import Settings, require
+from pipelines.core.settings.fields import Limits
 
-BACKENDS = ("rules", "local", "openai", "vllm")
-UNGROUNDED = ("keep", "unknown", "fail")
+Backend = Literal["rules", "local", "openai", "vllm"]
+Ungrounded = Literal["keep", "unknown", "fail"]
 
 
 @dataclass(frozen=True)
 class DescribeReportsSettings(Settings):
-    """What is asked of every report, and by what it is answered."""
+    """The questions asked about every report, and the backend that answers them."""
 
     questions: str = "lung"
-    """Question set: a shipped name, or a YAML file."""
-    backend: str = "rules"
-    """What answers: ``rules``, ``local``, ``openai`` or ``vllm``."""
+    """Question set: a name from `five questions list`, or a YAML file."""
+    backend: Backend = "rules"
+    """Backend that answers: ``rules`` (no language model), ``local``, ``openai`` or ``vllm``. Only ``openai`` sends
+    reports to a server."""
     model: str = ""
-    """Name or folder of the language model; empty for the backend's own default."""
-    ungrounded: str = "unknown"
-    """Answers whose quote is not in the report after a second attempt: ``keep``, ``unknown`` or ``fail``."""
-    max_tokens: int = 1024
-    """Most tokens of a reply."""
-    temperature: float = 0.0
-    """Randomness of a language model; 0 always takes the likeliest token."""
+    """Language model: a name, or a folder for ``local`` and ``vllm``. If not set, the backend's own default."""
+    ungrounded: Ungrounded = "unknown"
+    """What to do with an answer whose quote is not in the report after a second attempt: ``keep`` it, set it to
+    ``unknown``, or ``fail`` the report."""
+    max_tokens: Annotated[int, Limits(min=1)] = 1024
+    """Maximum number of tokens per reply."""
+    temperature: Annotated[float, Limits(min=0)] = 0.0
+    """Sampling temperature of the language model; 0 always takes the most likely token."""
     seed: int = 0
-    """Seed of a language model that samples."""
-    votes: int = 1
-    """Samples of a language model for each report; the answer that most of them give counts."""
+    """Random seed of the language model's sampling."""
+    votes: Annotated[int, Limits(min=1)] = 1
+    """Number of samples per report; the majority answer is kept. More than one needs a ``temperature`` above 0."""
 
     def __post_init__(self) -> None:
-        require(self.backend in BACKENDS, f"backend: {self.backend!r} is not known", hint=f"use {', '.join(BACKENDS)}")
-        require(
-            self.ungrounded in UNGROUNDED,
-            f"ungrounded: {self.ungrounded!r} is not known",
-            hint=f"use {', '.join(UNGROUNDED)}",
-        )
-        require(self.max_tokens > 0, f"max_tokens: {self.max_tokens} is not positive")
-        require(self.temperature >= 0, f"temperature: {self.temperature} is negative")
-        require(self.votes >= 1, f"votes: {self.votes} is not positive")
+        super().__post_init__()
         require(
             not self.model or self.backend != "rules",
-            f"model: backend rules uses no model, but {self.model!r} is named",
+            f"model: backend rules uses no model, but {self.model!r} is given",
             hint="add --backend local, openai or vllm",
         )
         if self.votes > 1:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from pipelines.core.settings.base import Settings, require
+from pipelines.core.settings.base import Settings
+from pipelines.core.settings.fields import Limits
+
+Level = Literal["slide", "patient"]
+SplitName = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
 class EvaluateSettings(Settings):
-    """Which predictions are counted, and how sure the figures are."""
+    """Which predictions are evaluated, and how the confidence intervals are computed."""
 
-    level: str = "slide"
-    """What is counted: ``slide`` or ``patient``."""
-    split: str = "test"
-    """Split whose predictions are counted: ``test``, ``val`` or ``train``. ``test`` takes in
-    slides the run has never seen, unless it has trained on their patient."""
-    resamples: int = 1000
-    """Bootstrap resamples of the patients for the 95 % intervals; 0 for none."""
+    level: Level = "slide"
+    """Unit of evaluation: one prediction per ``slide``, or the mean of a patient's slides per ``patient``."""
+    split: SplitName = "test"
+    """Split to evaluate. ``test`` also includes slides outside the run's splits, unless the run was trained on their
+    patient."""
+    resamples: Annotated[int, Limits(min=0)] = 1000
+    """Number of bootstrap resamples of the patients for the 95 % confidence intervals; 0 for no intervals."""
     seed: int = 0
-    """Seed of the resampling."""
-
-    def __post_init__(self) -> None:
-        require(self.level in ("slide", "patient"), f"level: {self.level!r} is not known", hint="use slide or patient")
-        require(
-            self.split in ("test", "val", "train"), f"split: {self.split!r} is not known", hint="use test, val or train"
-        )
-        require(self.resamples >= 0, f"resamples: {self.resamples} is negative")
+    """Random seed of the bootstrap."""

@@ -1,10 +1,12 @@
-"""Settings of ``five describe-reports evaluate``."""
+"""Settings of ``five evaluate-descriptions``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from pipelines.core.settings.base import Settings, require
+from pipelines.core.settings.base import Settings
+from pipelines.core.settings.fields import Limits
 
 
 @dataclass(frozen=True)
@@ -12,11 +14,8 @@ class EvaluateDescriptionsSettings(Settings):
     """How descriptions are compared with reference answers."""
 
     column_prefix: str = ""
-    """What stands before the question id in the column names of the reference table."""
-    resamples: int = 1000
-    """Bootstrap resamples of the patients for the 95 % intervals; 0 for none."""
+    """Prefix of the question ids in the column names of the reference table, for example gold_ for gold_margins."""
+    resamples: Annotated[int, Limits(min=0)] = 1000
+    """Number of bootstrap resamples of the patients for the 95 % confidence intervals; 0 for no intervals."""
     seed: int = 0
-    """Seed of the resampling."""
-
-    def __post_init__(self) -> None:
-        require(self.resamples >= 0, f"resamples: {self.resamples} is negative")
+    """Random seed of the bootstrap."""

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from pipelines.core.errors import SettingsError
 from pipelines.core.settings.base import Settings, require
+from pipelines.core.settings.evaluate import SplitName
+from pipelines.core.settings.fields import Limits
+
+PredictedSplit = Literal["all", SplitName]
 
 
 @dataclass(frozen=True)
 class PredictSettings(Settings):
-    """Which slides are predicted and what is written beside the probabilities."""
+    """Which slides are predicted, and what is written besides the probabilities."""
 
-    split: str = "all"
-    """``test``, ``val`` or ``train`` of the run's splits, or ``all`` slides."""
-    max_tiles: int = 200_000
-    """Most tiles of a slide, spread evenly. More than slides have at 20x; training validates on 8,192."""
+    split: PredictedSplit = "all"
+    """Slides to predict: ``train``, ``val`` or ``test`` of the run's splits, or ``all`` slides."""
+    max_tiles: Annotated[int, Limits(min=1)] = 200_000
+    """Maximum number of tiles per slide; slides with more are sampled evenly.
+
+    The default is more than slides have at 20x. Training validates on 8,192."""
     attention: bool = True
     """Write the attention of each prompt over the tiles."""
     heatmaps: bool = False
-    """Draw the attention of the question prompts; needs ``attention``."""
+    """Draw heatmaps of the attention of the question prompts; needs ``attention``."""
 
     def __post_init__(self) -> None:
-        if self.split not in ("all", "train", "val", "test"):
-            raise SettingsError(f"split: {self.split!r} is not known", hint="use all, train, val or test")
-        require(self.max_tiles > 0, f"max_tiles: {self.max_tiles} is not a positive number")
+        super().__post_init__()
         require(
             self.attention or not self.heatmaps, "heatmaps: they are drawn from the attention", hint="add --attention"
         )

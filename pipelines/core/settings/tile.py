@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
 from pipelines.core.settings.base import Settings, require
+from pipelines.core.settings.fields import Fraction, Limits
 
 PLAUSIBLE_MPP = (0.05, 20.0)
-"""Microns per pixel at level 0 that a slide can have; anything else is a mistaken tag."""
-NETWORK_METHODS = ("hest", "grandqc")
-"""Methods to find tissue that need a file of weights."""
-TISSUE_METHODS = ("otsu", "hsv", *NETWORK_METHODS)
+"""Smallest and largest plausible microns per pixel at level 0; other values are taken for wrong tags."""
+NetworkMethod = Literal["hest", "grandqc"]
+"""Methods of tissue detection that need a weights file."""
+TissueMethod = Literal["otsu", "hsv", NetworkMethod]
+NETWORK_METHODS: tuple[str, ...] = get_args(NetworkMethod)
 
 
 def plausible_mpp(mpp: float) -> bool:
-    """Tell whether a slide can have this many microns per pixel at level 0."""
+    """Return whether a slide can have this many microns per pixel at level 0."""
     return PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]
 
 
@@ -22,59 +25,46 @@ def plausible_mpp(mpp: float) -> bool:
 class TileSettings(Settings):
     """Size, resolution and quality of the tiles cut from every slide."""
 
-    tile_size: int = 224
-    """Edge length of a tile in pixels, as the encoder sees it."""
-    target_mpp: float = 0.5
-    """Microns per pixel of a tile; 0.5 is what a 20x scan has."""
-    overlap: int = 0
-    """Pixels (as the encoder sees them) that neighbouring tiles share."""
+    tile_size: Annotated[int, Limits(min=1)] = 224
+    """Edge length of a tile in pixels, at ``target_mpp``."""
+    target_mpp: Annotated[float, Limits(above=0)] = 0.5
+    """Resolution of the tiles in microns per pixel: 0.5 is 20x, 0.25 is 40x."""
+    overlap: Annotated[int, Limits(min=0)] = 0
+    """Overlap of neighboring tiles in pixels, at ``target_mpp``."""
     mpp: float | None = None
-    """Microns per pixel at level 0 of slides whose file and cohort row record none."""
-    max_enlargement: float = 1.25
-    """Slides coarser than target_mpp by more than this factor are refused: pixels cannot be invented."""
-    tissue_method: str = "otsu"
-    """How tissue is told from background: ``otsu`` (saturation), ``hsv`` (hues of H&E), or a network
-    with weights of your own: ``hest``, ``grandqc``."""
-    tissue_mpp: float = 16.0
-    """Microns per pixel of the thumbnail on which tissue, ink, white and black are found."""
-    min_tissue: float = 0.25
-    """Least share of a tile that must be tissue, 0 to 1."""
-    min_area_mm2: float = 0.05
-    """Tissue pieces smaller than this are dropped and holes smaller than this are filled, mm2."""
-    max_white: float = 0.8
-    """Largest share of a tile that may be bright and colourless, 0 to 1."""
-    max_black: float = 0.2
-    """Largest share of a tile that may be black: edges of the scan and black ink, 0 to 1."""
-    max_pen: float = 0.1
-    """Largest share of a tile that may have the colour of blue, green or red ink, 0 to 1."""
-    max_fold: float = 0.3
-    """Largest share of a tile that may be folded or over-stained, 0 to 1; 1 allows all."""
-    min_focus: float = 25.0
-    """Least sharpness of a tile (see the column ``focus``); 0 allows all."""
-    min_contrast: float = 10.0
-    """Least contrast of a tile (see the column ``contrast``); 0 allows all. With both 0 no pixels are read: faster."""
+    """Microns per pixel at level 0 of slides without a recorded value (0.25 for a 40x scan)."""
+    max_enlargement: Annotated[float, Limits(min=1)] = 1.25
+    """Refuse slides that are coarser than ``target_mpp`` by more than this factor."""
+    tissue_method: TissueMethod = "otsu"
+    """How tissue is detected: ``otsu`` (saturation), ``hsv`` (colors of H&E), or a network (``hest``, ``grandqc``) that
+    needs --tissue-weights."""
+    tissue_mpp: Annotated[float, Limits(above=0)] = 16.0
+    """Microns per pixel of the thumbnail on which tissue, ink, folds, white and black are detected."""
+    min_tissue: Fraction = 0.25
+    """Minimum tissue fraction of a tile; tiles with less are background."""
+    min_area_mm2: Annotated[float, Limits(min=0)] = 0.05
+    """Drop pieces of tissue and fill holes that are smaller than this area, in mm2."""
+    max_white: Fraction = 0.8
+    """Maximum fraction of a tile that may be bright and colorless; 1 disables the filter."""
+    max_black: Fraction = 0.2
+    """Maximum fraction of a tile that may be black (scan edge, black ink); 1 disables the filter."""
+    max_pen: Fraction = 0.1
+    """Maximum fraction of a tile that may be blue, green or red ink; 1 disables the filter."""
+    max_fold: Fraction = 0.3
+    """Maximum fraction of a tile that may be folded or over-stained; 1 disables the filter."""
+    min_focus: Annotated[float, Limits(min=0)] = 25.0
+    """Minimum sharpness of a tile (column focus); 0 disables the filter."""
+    min_contrast: Annotated[float, Limits(min=0)] = 10.0
+    """Minimum contrast of a tile (column contrast); 0 disables the filter. If ``min_focus`` is 0 too, no pixels are
+    read, which is faster."""
     keep_all: bool = False
-    """Record what is wrong with a tile but keep it all the same (background is never kept)."""
+    """Keep tiles that fail a filter and only record why; background is still dropped."""
 
     def __post_init__(self) -> None:
-        require(self.tile_size > 0, f"tile_size: {self.tile_size} is not a positive number of pixels")
-        require(self.target_mpp > 0, f"target_mpp: {self.target_mpp} is not positive")
-        require(0 <= self.overlap < self.tile_size, f"overlap: {self.overlap} is not in 0..tile_size-1")
+        super().__post_init__()
+        require(self.overlap < self.tile_size, f"overlap: {self.overlap} is not less than tile_size {self.tile_size}")
         require(
             self.mpp is None or plausible_mpp(self.mpp),
             f"mpp: {self.mpp} is not within {PLAUSIBLE_MPP[0]} to {PLAUSIBLE_MPP[1]} microns per pixel",
             hint="a 40x scan has 0.25, a 20x scan 0.5",
-        )
-        require(self.max_enlargement >= 1, f"max_enlargement: {self.max_enlargement} is less than 1")
-        require(self.tissue_mpp > 0, f"tissue_mpp: {self.tissue_mpp} is not positive")
-        require(self.min_area_mm2 >= 0, f"min_area_mm2: {self.min_area_mm2} is negative")
-        require(self.min_focus >= 0, f"min_focus: {self.min_focus} is negative")
-        require(self.min_contrast >= 0, f"min_contrast: {self.min_contrast} is negative")
-        for name in ("min_tissue", "max_white", "max_black", "max_pen", "max_fold"):
-            value = getattr(self, name)
-            require(0 <= value <= 1, f"{name}: {value} is not in 0..1")
-        require(
-            self.tissue_method in TISSUE_METHODS,
-            f"tissue_method: {self.tissue_method!r} is not known",
-            hint=f"use {', '.join(TISSUE_METHODS)}",
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-TRAIN_PRESETS: Mapping[str, Mapping[str, Any]] = {
+Preset = Literal["five", "released"]
+
+TRAIN_PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "five": {},
     "released": {
         "feature_scaling": "none",
@@ -39,4 +41,4 @@ TRAIN_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "clip_norm": 0.0,
     },
 }
-"""Named sets of values: ``five`` is the default, ``released`` what the published code computes."""
+"""Values by preset: ``five`` changes nothing, ``released`` computes what the published code does."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.core.settings.train import HEAD_WIDTH
+from pipelines.core.settings.model import HEAD_WIDTH
 
 STRETCHES = 1024
 """Stretches over which keys and values are averaged in attention of linear cost."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.core.errors import SettingsError
-from pipelines.core.settings.train import ModelSettings
+from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import TileBag
 
 

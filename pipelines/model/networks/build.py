@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.core.settings.train import BASELINES, ModelSettings
+from pipelines.core.settings.model import BASELINES, ModelSettings
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.baselines.model import BaselineModel
 from pipelines.model.networks.closed_form import LinearFive

@@ -19,7 +19,7 @@ from torch import Tensor
 from pipelines.core.errors import ArtifactError
 from pipelines.core.files import replacing
 from pipelines.core.settings import load_settings
-from pipelines.core.settings.train import ModelSettings
+from pipelines.core.settings.model import ModelSettings
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
 

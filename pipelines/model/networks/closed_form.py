@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.core.settings.train import ModelSettings
+from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.fusion import log_mean_exp

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.core.errors import EncoderError
-from pipelines.core.settings.train import ModelSettings
+from pipelines.core.settings.model import ModelSettings
 
 PACKAGED = "minilm-l6"
 """Name of the text model whose weights come with the installation."""

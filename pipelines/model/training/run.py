@@ -13,7 +13,8 @@ from pipelines.core.files import file_fingerprint, fingerprint
 from pipelines.core.folder import difference
 from pipelines.core.questions import QuestionSet, load_questions
 from pipelines.core.schemas import ANSWERS
-from pipelines.core.settings.train import BASELINES, ModelSettings, TrainSettings
+from pipelines.core.settings.model import BASELINES, ModelSettings
+from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.bags import BagFile, BagReader, feature_statistics
 from pipelines.model.data.batches import Data
 from pipelines.model.data.descriptions import patient_answers

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from pipelines.core.errors import SettingsError
-from pipelines.core.settings.train import BASELINES, ModelSettings, TrainSettings
+from pipelines.core.settings.model import BASELINES, ModelSettings
+from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.bag_model import ModelSpec
 from pipelines.model.networks.baselines.attention_pooling import Abmil, ClamSb, GatedAttention, smooth_svm

@@ -5,7 +5,7 @@ import torch
 from pipelines.core.errors import SettingsError
 from pipelines.core.schemas import PREDICTIONS
 from pipelines.core.settings import PredictSettings, TrainSettings
-from pipelines.core.settings.train import ModelSettings
+from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import BagFile, TileBag
 from pipelines.model.data.batches import Data
 from pipelines.model.networks.bag_model import ModelSpec

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from pipelines.core.errors import ArtifactError, EncoderError
-from pipelines.core.settings.train import ModelSettings
+from pipelines.core.settings.model import ModelSettings
 from pipelines.core.settings.train_presets import TRAIN_PRESETS
 from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.bag_model import ModelSpec

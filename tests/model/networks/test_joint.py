@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.core.settings.train import ModelSettings
+from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.bag_model import ModelSpec
 from pipelines.model.networks.build import build_model

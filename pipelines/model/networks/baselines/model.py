@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from pipelines.core.settings.train import ModelSettings
+from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.baselines.aggregator import Aggregator

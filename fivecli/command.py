@@ -1,0 +1,95 @@
+"""How every command reads its options and shows its help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+from fivecli.other_names import NOTES, is_other_name, our_name
+from pipelines.core.errors import SettingsError
+
+META = ("help", "version", "install_completion", "show_completion", "list_encoders")
+"""Options that print something and exit. They are never read from the environment."""
+MOVED: Mapping[tuple[str, str], str] = {("describe-reports", "evaluate"): "evaluate-descriptions"}
+"""Former subcommands: (command, first argument) -> the command that replaces it."""
+
+
+class Group(TyperGroup):
+    """A command with subcommands."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options, with `META` closed to the environment."""
+        return _without_environment(super().get_params(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show the help page."""
+        _make_compact(self.get_params(ctx), ctx)
+        super().format_help(ctx, formatter)
+
+
+class Command(TyperCommand):
+    """A command that knows the option names of other tools."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the arguments and options, with `META` closed to the environment."""
+        return _without_environment(super().get_params(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show the help page."""
+        _make_compact(self.get_params(ctx), ctx)
+        super().format_help(ctx, formatter)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; suggest our option for one of another tool."""
+        if args and not Path(args[0]).exists():
+            self._refuse_moved(args[0])
+        self._refuse_other_names(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _refuse_moved(self, argument: str) -> None:
+        if moved := MOVED.get((str(self.name), argument)):
+            raise SettingsError(
+                f"five {self.name} {argument}: there is no file or folder '{argument}'",
+                hint=f"the command to compare descriptions with reference answers is now: five {moved}",
+            )
+
+    def _refuse_other_names(self, ctx: Any, args: list[str]) -> None:
+        known = {name for parameter in self.get_params(ctx) for name in (*parameter.opts, *parameter.secondary_opts)}
+        ours = {name.removeprefix("--") for name in known if name.startswith("--")}
+        for argument in args:
+            name = argument.partition("=")[0]
+            if name == "--":
+                return
+            if not name.startswith("--") or name in known:
+                continue
+            if suggestion := our_name(name, ours):
+                note = f" ({NOTES[suggestion]})" if suggestion in NOTES else ""
+                ctx.fail(f"No such option: {name}. Did you mean --{suggestion}{note}?")
+            if is_other_name(
+                name
+            ):  # what is spelled similarly is something else, such as --batch-size for --patch-size
+                ctx.fail(f"No such option: {name}")
+
+
+def _without_environment(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if parameter.name in META:
+            parameter.allow_from_autoenv = False
+    return parameters
+
+
+def _make_compact(parameters: list[Any], ctx: Any) -> None:
+    """Leave out of the help page what is said elsewhere or is clear without."""
+    for option in parameters:
+        option.show_envvar = False  # explained once, in the help of ``five``
+        if option.param_type_name != "option":
+            continue
+        if option.is_flag:
+            is_on = bool(option.default and option.secondary_opts)
+            option.metavar = f"or {option.secondary_opts[0]}" if is_on else ""
+            option.secondary_opts = []
+        elif option.metavar is None and hasattr(option, "display_type_rich"):
+            option.metavar = option.display_type_rich(ctx=ctx).replace(" range", "")  # the range itself is shown
