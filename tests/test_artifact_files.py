@@ -67,7 +67,7 @@ def root(tmp_path_factory, tiny_bert):
         five("predict", root / "features", "--run", root / "run", "--heatmaps", "-o", root / "predictions")
         for name in ("metrics.csv", "metrics.parquet"):
             gold = ("--gold", root / "cohort" / "truth.csv", "--resamples", 9)
-            five("describe-reports", "evaluate", descriptions, *gold, "-o", root / "evaluation" / name)
+            five("evaluate-descriptions", descriptions, *gold, "-o", root / "evaluation" / name)
     return root
 
 
