@@ -10,7 +10,10 @@ from fivecli.app import app
 from pipelines.core.schemas import ANSWERS
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 SCRIPTS = sorted((ROOT / "docs" / "examples").glob("*.sh"))
 
 
