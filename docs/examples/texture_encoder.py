@@ -5,8 +5,8 @@ five embed tiles -o features --encoder texture_encoder.py
 It is not trained, so it shows what a trained encoder adds. A tile is separated into hematoxylin and eosin (Ruifrok and
 Johnston 2001) and halved three times. At each of the four sizes, each stain is described by
 
-- mean, spread and skewness (the color moments of Stricker and Orengo 1995) of four maps: stain amount, strength of lines
-  and edges, dominance of one direction (Gabor filters of 4 pixels), and dark spots;
+- mean, spread and skewness (the color moments of Stricker and Orengo 1995) of four maps: stain amount, strength of
+  lines and edges, dominance of one direction (Gabor filters of 4 pixels), and dark spots;
 - square roots of the shares of the 10 rotation-invariant uniform binary patterns of 8 points at radius 1 (Ojala et al.
   2002).
 
@@ -23,9 +23,8 @@ STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11))  # optical density of red, gre
 LEVELS = 4  # image sizes, each half of the previous one
 DIRECTIONS, WAVELENGTH, REACH = 4, 4, 4  # Gabor filters: number of directions, then pixels
 POINTS, RADIUS = 8, 1  # circle of the binary patterns
-NO_DARKER = (
-    -1e-3
-)  # tolerance for rounding when equal amounts are compared; one gray level is a density of at least 4e-3
+# Tolerance for rounding when equal amounts are compared; one gray level is a density of at least 4e-3.
+NO_DARKER = -1e-3
 
 
 class TileEncoder(torch.nn.Module):
@@ -73,7 +72,7 @@ class TileEncoder(torch.nn.Module):
         return torch.stack(moments[1:], dim=1)  # halving an image does not change the mean amount
 
     def _patterns(self, stains: torch.Tensor) -> torch.Tensor:
-        """Return square roots of the shares of the binary patterns, (2 B, 10); the last one is for patterns that are not uniform."""
+        """Return square roots of the shares of the binary patterns, (2 B, 10); the last: not uniform."""
         above = functional.conv2d(stains, self.circle) >= NO_DARKER  # (2 B, 8, s, s)
         changes = (above != above.roll(1, dims=1)).sum(dim=1, dtype=torch.uint8)
         pattern = torch.where(changes <= 2, above.sum(dim=1, dtype=torch.uint8), POINTS + 1).flatten(1)
