@@ -16,7 +16,7 @@ HEADER = """\
 
 
 def table() -> str:
-    """Return a Markdown table with a row an encoder."""
+    """Return a Markdown table with one row per encoder."""
     return HEADER + "".join(_row(preset) for preset in ENCODER_PRESETS.values())
 
 

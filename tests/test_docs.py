@@ -10,7 +10,10 @@ from fivecli.app import app
 from pipelines.core.schemas import ANSWERS
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 SCRIPTS = sorted((ROOT / "docs" / "examples").glob("*.sh"))
 
 
@@ -63,3 +66,13 @@ def test_the_question_set_that_the_docs_show_answers_a_report(tmp_path):
     answers = {row["question_id"]: row["description"] for row in ANSWERS.read_rows(tmp_path / "out/answers.parquet")}
     assert answers["necrosis"] == "tumor necrosis present"
     assert len(answers) == 7
+
+
+WALK = (ROOT / "docs" / "development.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("file", "names"), re.findall(r"^\| \d+\. .* \| `(.+?\.py)` \| (.+) \|$", WALK, re.MULTILINE))
+def test_every_step_of_a_walk_names_a_function_or_class_of_its_file(file, names):
+    code = (ROOT / file).read_text(encoding="utf-8")
+    for name in re.findall(r"`(\w+)`", names):
+        assert re.search(rf"^(def|class) {name}\b", code, re.MULTILINE), f"{file}: {name}"

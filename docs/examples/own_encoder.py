@@ -10,15 +10,15 @@ from torchvision.models import resnet18
 
 
 class TileEncoder(torch.nn.Module):
-    """ResNet-18: 512 features a tile."""
+    """ResNet-18: 512 features per tile."""
 
-    width = 512  # of a feature vector
+    width = 512  # length of a feature vector
     tile_size = None  # pixels; None: tiles of any size
-    mpp = None  # microns per pixel it was trained at, or several in a tuple; None: any
-    # How tiles become what `encode` is given; these are the defaults but for the interpolation:
+    mpp = None  # microns per pixel it was trained on, or a tuple of several; None: any
+    # How tiles are prepared for `encode`; these are the defaults, except for the interpolation:
     input_size = 224  # tiles are resized to this edge
     interpolation = "bilinear"  # or bicubic
-    mean = (0.485, 0.456, 0.406)  # pixels of 0 to 1 are normalised with these, RGB
+    mean = (0.485, 0.456, 0.406)  # RGB, for pixels scaled to 0..1
     std = (0.229, 0.224, 0.225)
 
     def __init__(self, weights: Path | None) -> None:
@@ -31,5 +31,5 @@ class TileEncoder(torch.nn.Module):
         self.network.fc = torch.nn.Identity()
 
     def encode(self, batch: torch.Tensor) -> torch.Tensor:
-        """Return features (B, width) of normalised pixels (B, 3, input_size, input_size)."""
+        """Return features (B, width) of normalized pixels (B, 3, input_size, input_size)."""
         return self.network(batch)

@@ -2,14 +2,15 @@
 
 five embed tiles -o features --encoder texture_encoder.py
 
-Nothing here has learnt from pictures, so it shows what a learnt encoder adds. A tile is split into haematoxylin and
-eosin (Ruifrok and Johnston 2001) and halved three times. At each of the four sizes, each stain is described by
+It is not trained, so it shows what a trained encoder adds. A tile is separated into hematoxylin and eosin (Ruifrok and
+Johnston 2001) and halved three times. At each of the four sizes, each stain is described by
 
-- mean, spread and skewness (the moments that Stricker and Orengo 1995 took of colours) of its amount, of the strength
-  of lines and edges, of how much one direction of them prevails (Gabor filters of 4 pixels), and of dark spots;
-- shares of the 10 rotation-invariant uniform binary patterns of 8 points at radius 1 (Ojala et al. 2002), as roots.
+- mean, spread and skewness (the color moments of Stricker and Orengo 1995) of four maps: stain amount, strength of
+  lines and edges, dominance of one direction (Gabor filters of 4 pixels), and dark spots;
+- square roots of the shares of the 10 rotation-invariant uniform binary patterns of 8 points at radius 1 (Ojala et al.
+  2002).
 
-Turning or mirroring a tile changes nothing. Lengths are in pixels: compare tiles of one resolution only.
+Rotating or mirroring a tile changes nothing. Lengths are in pixels: compare only tiles of one resolution.
 """
 
 import math
@@ -19,19 +20,18 @@ import torch
 from torch.nn import functional
 
 STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11))  # optical density of red, green, blue per unit of each stain
-LEVELS = 4  # sizes of the picture, each half of the one before
-DIRECTIONS, WAVELENGTH, REACH = 4, 4, 4  # of the Gabor filters, in pixels but for the number of directions
-POINTS, RADIUS = 8, 1  # of the circle of the binary patterns
-NO_DARKER = (
-    -1e-3
-)  # of equal amounts, rounding must not decide which is larger; a grey level of density is 4e-3 at least
+LEVELS = 4  # image sizes, each half of the previous one
+DIRECTIONS, WAVELENGTH, REACH = 4, 4, 4  # Gabor filters: number of directions, then pixels
+POINTS, RADIUS = 8, 1  # circle of the binary patterns
+# Tolerance for rounding when equal amounts are compared; one gray level is a density of at least 4e-3.
+NO_DARKER = -1e-3
 
 
 class TileEncoder(torch.nn.Module):
-    """Stain amounts and texture: 170 features a tile."""
+    """Stain amounts and texture: 170 features per tile."""
 
     width = len(STAINS) * (1 + LEVELS * (4 * 3 - 1 + POINTS + 2))
-    tile_size = None  # any: nothing was trained at one
+    tile_size = None  # any size and resolution: nothing was trained
     mpp = None
     input_size = 224
     mean = (0.0, 0.0, 0.0)  # pixels stay as they are, 0 to 1
@@ -46,7 +46,7 @@ class TileEncoder(torch.nn.Module):
         self.register_buffer("circle", _circle())
 
     def encode(self, batch: torch.Tensor) -> torch.Tensor:
-        """Return features (B, width) of pixels (B, 3, 224, 224); always in float32, which binary patterns need."""
+        """Return features (B, width) of pixels (B, 3, 224, 224). Always float32, because binary patterns need it."""
         with torch.autocast(batch.device.type, enabled=False):
             density = -torch.log((255 * batch.float() + 1) / 256)
             amounts = torch.einsum("bcyx,cs->bsyx", density, self.unmix)
@@ -59,7 +59,7 @@ class TileEncoder(torch.nn.Module):
             return torch.cat(features, dim=1)
 
     def _moments(self, stains: torch.Tensor) -> torch.Tensor:
-        """Return mean, deviation and cube root of the third moment of four maps, less the first mean, (2 B, 11)."""
+        """Return mean, deviation and cube root of the third moment of four maps, without the first mean, (2 B, 11)."""
         even, odd, spots = functional.conv2d(stains, self.filters).split([DIRECTIONS, DIRECTIONS, 1], dim=1)
         strength = torch.hypot(even, odd)
         dominance = strength.amax(dim=1) - strength.amin(dim=1)
@@ -69,7 +69,7 @@ class TileEncoder(torch.nn.Module):
             mean = values.mean(dim=1, keepdim=True)
             square, third = ((values - mean).pow(power).mean(dim=1) for power in (2, 3))
             moments += [mean[:, 0], square.sqrt(), third.sign() * third.abs().pow(1 / 3)]
-        return torch.stack(moments[1:], dim=1)  # halving a picture leaves the mean amount as it is
+        return torch.stack(moments[1:], dim=1)  # halving an image does not change the mean amount
 
     def _patterns(self, stains: torch.Tensor) -> torch.Tensor:
         """Return square roots of the shares of the binary patterns, (2 B, 10); the last: not uniform."""
@@ -82,7 +82,7 @@ class TileEncoder(torch.nn.Module):
 
 
 def _filters() -> torch.Tensor:
-    """Return kernels (9, 1, 9, 9) that give 0 on even ground: Gabor even, Gabor odd, and one for spots."""
+    """Return kernels (9, 1, 9, 9) that give 0 on uniform areas: even Gabor, odd Gabor, and one for spots."""
     y, x = torch.meshgrid(*[torch.arange(-REACH, REACH + 1.0)] * 2, indexing="ij")
     angles = (math.pi / DIRECTIONS * torch.arange(DIRECTIONS)).view(-1, 1, 1)
     phase = 2 * math.pi / WAVELENGTH * (x * angles.cos() + y * angles.sin())
@@ -99,7 +99,7 @@ def _filters() -> torch.Tensor:
 
 
 def _circle() -> torch.Tensor:
-    """Return kernels (8, 1, 3, 3): the value on the circle, between pixels by bilinear weights, minus the centre's."""
+    """Return kernels (8, 1, 3, 3): the value on the circle, interpolated bilinearly, minus the value of the center."""
     angles = 2 * math.pi / POINTS * torch.arange(POINTS)[:, None]
     steps = torch.arange(-RADIUS, RADIUS + 1.0)
     across = (1 - (RADIUS * angles.cos() - steps).abs()).relu()  # (8, 3)
