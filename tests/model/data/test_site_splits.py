@@ -62,7 +62,7 @@ def test_splits_hold_whole_sites_and_every_class_is_in_training(seed):
     split = {row["patient_id"]: row["split"] for row in made}
     assert set(split.values()) == {"train", "val", "test"}
     for _, _, site in rows:
-        assert len({split[patient] for patient, _, of in rows if of == site}) == 1
+        assert len({split[patient] for patient, _, own in rows if own == site}) == 1
     assert {label for patient, label, _ in rows if split[patient] == "train"} == {"a", "b"}
 
 
@@ -73,10 +73,10 @@ def test_each_patient_is_tested_once_and_training_and_validation_share_no_site()
     ]
     tested = [row["patient_id"] for made in runs for row in made if row["split"] == "test"]
     assert sorted(tested) == sorted(patient for patient, _, _ in rows)
-    site = {patient: of for patient, _, of in rows}
+    site_of = {patient: site for patient, _, site in rows}
     for made in runs:
         sites = {
-            split: {site[row["patient_id"]] for row in made if row["split"] == split} for split in ("train", "val")
+            split: {site_of[row["patient_id"]] for row in made if row["split"] == split} for split in ("train", "val")
         }
         assert not sites["train"] & sites["val"]
 
