@@ -195,7 +195,7 @@ def pipeline(slide: Path, work: Path, n_model: int, runs: int) -> None:
         slower = min(DEVICE_RATE, rates["read"])
         share = rates["paced"] / slower
         print(
-            f"  five embed with a device of {DEVICE_RATE} tiles/s: {rates['paced']:.0f} tiles/s, {share:.3f} of the slower part"
+            f"  five embed, device of {DEVICE_RATE} tiles/s: {rates['paced']:.0f} tiles/s, {share:.3f} of the slower part"
         )
 
 
@@ -254,9 +254,7 @@ def writing(work: Path, n_tiles: int = 100_000, dim: int = 1024) -> None:
             rows = min(64, n_tiles - start)
             writer.add(batch[:rows], corners[:rows])
     seconds, cpu, size = time.perf_counter() - started, time.process_time() - cpu, n_tiles * dim * 2 / 1e6
-    print(
-        f"\nwriting {n_tiles} x {dim} float16: {size / seconds:.0f} MB/s (target 200), {size / cpu:.0f} MB per CPU second"
-    )
+    print(f"\nwriting {n_tiles} x {dim} float16: {size / seconds:.0f} MB/s (target 200), {size / cpu:.0f} MB per CPU s")
     read_bag(path)  # warm the file cache
     seconds_per_read = []
     for _ in range(9):

@@ -44,9 +44,9 @@ def fit(features: np.ndarray, labels: Sequence[str], patients: Sequence[str], *,
 
 
 def predict_run(pooled: dict[str, np.ndarray], run: Path, *, with_val: bool, seed: int) -> list[dict[str, Any]]:
-    """Train on the training slides of ``run`` and return rows of the `PREDICTIONS` table for all labelled slides.
+    """Train on the training slides of ``run`` and return rows of the `PREDICTIONS` table for all labeled slides.
 
-    Channels are standardized with all slides in ``pooled`` outside the test split, labelled or not.
+    Channels are standardized with all slides in ``pooled`` outside the test split, labeled or not.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ def predict_run(pooled: dict[str, np.ndarray], run: Path, *, with_val: bool, see
         logits = np.stack([np.zeros_like(logits), logits], axis=1)
     probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
     predictions = []
-    for row, scores, shares in zip(rows, logits, probabilities, strict=True):
+    for row, scores, probs in zip(rows, logits, probabilities, strict=True):
         kept = {name: row[name] for name in ("slide_id", "patient_id", "label", "split")}
-        columns = {f"prob_{c}": float(p) for c, p in zip(model.classes_, shares, strict=True)}
+        columns = {f"prob_{c}": float(p) for c, p in zip(model.classes_, probs, strict=True)}
         columns |= {f"logit_{c}": float(s) for c, s in zip(model.classes_, scores, strict=True)}
         predictions.append({**kept, "predicted": str(model.classes_[scores.argmax()]), **columns})
     return predictions
