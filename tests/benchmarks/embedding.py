@@ -194,9 +194,7 @@ def pipeline(slide: Path, work: Path, n_model: int, runs: int) -> None:
         print(f"  five embed with an instant encoder: {wall:.3f} of this speed (target 0.9); by CPU time {cpu:.3f}")
         slower = min(DEVICE_RATE, rates["read"])
         share = rates["paced"] / slower
-        print(
-            f"  five embed, device of {DEVICE_RATE} tiles/s: {rates['paced']:.0f} tiles/s, {share:.3f} of the slower part"
-        )
+        print(f"  five embed, device at {DEVICE_RATE}/s: {rates['paced']:.0f} tiles/s, {share:.3f} of the slower part")
 
 
 TILE = """

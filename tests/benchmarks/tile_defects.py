@@ -54,13 +54,13 @@ def defects() -> Iterator[Defect]:
         yield Defect("blurred", f"gaussian, sigma {microns:g} um", gaussian_blur(microns))
     for microns in (8, 16):
         yield Defect("blurred", f"motion over {microns} um", motion_blur(microns))
-    for colour in INKS:
-        name = "black" if colour == "black" else f"pen-{colour}"
+    for color in INKS:
+        name = "black" if color == "black" else f"pen-{color}"
         for ground in ("tissue", "glass"):
             for opacity in OPACITIES:
-                stroke = pen_stroke(colour, opacity, on_glass=ground == "glass")
+                stroke = pen_stroke(color, opacity, on_glass=ground == "glass")
                 also = ("background",) if ground == "glass" else ()
-                yield Defect(name, f"{colour} on {ground}, opacity {opacity:g}", stroke, also)
+                yield Defect(name, f"{color} on {ground}, opacity {opacity:g}", stroke, also)
     yield Defect("black", "black edge", black_edge)
     for name, make in (("clean", glass), ("JPEG noise", jpeg_glass), ("tinted, uneven", tinted_glass)):
         yield Defect("background", f"glass, {name}", make, ("white",))
@@ -94,12 +94,12 @@ def motion_blur(length_microns: float) -> Make:
     return make
 
 
-def pen_stroke(colour: str, opacity: float, *, on_glass: bool) -> Make:
+def pen_stroke(color: str, opacity: float, *, on_glass: bool) -> Make:
     """Return a wide, partly transparent stroke of ink that absorbs light in each color channel."""
 
     def make(rng: Rng, tile: Rgb, _: Rgb) -> Rgb:
         ground = glass(rng, tile, tile) if on_glass else tile
-        shades = INKS[colour]
+        shades = INKS[color]
         ink = np.array(shades[rng.integers(len(shades))], np.float32) / 255
         film = _band(rng, tile.shape[:2])[..., None] * opacity
         return _as_rgb(ground * (1 - film + film * ink))
