@@ -61,7 +61,7 @@ def read_feature_cohort(features: Path, cohort: Path | None) -> FeatureCohort:
     encoders = sorted(table.parent for table in features.glob("*/slides.parquet"))
     if encoders and not (features / "slides.parquet").exists():
         raise ArtifactError(
-            f"{features}: holds one subfolder per encoder, so the features to use are not clear",
+            f"{features}: holds features of several encoders, one subfolder each",
             hint=f"pass one of {', '.join(map(str, encoders))}",
         )
     rows = EMBEDDED_SLIDES.read_rows(features / "slides.parquet")
