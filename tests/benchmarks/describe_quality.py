@@ -25,7 +25,7 @@ from pathlib import Path
 
 DEVELOPMENT_PERCENT = 40
 MARGIN_OF_STATUS = {"R0": "clear", "R1": "involved", "R2": "involved"}
-FIVE = (sys.executable, "-c", "from fivecli.app import main; main()", "describe-reports")
+FIVE = (sys.executable, "-c", "from fivecli.app import main; main()")
 
 
 def in_part(patient_id: str, part: str) -> bool:
@@ -59,8 +59,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         reports = write_table(folder / "reports.csv", rows, ("report_id", "patient_id", "text"))
-        subprocess.run([*FIVE, str(reports), "-o", str(arguments.output), *options], check=True)
-        evaluate = [*FIVE, "evaluate", str(arguments.output), "--gold"]
+        subprocess.run([*FIVE, "describe-reports", str(reports), "-o", str(arguments.output), *options], check=True)
+        evaluate = [*FIVE, "evaluate-descriptions", str(arguments.output), "--gold"]
         gold = write_table(folder / "gold.csv", rows, ("report_id", *references))
         subprocess.run([*evaluate, str(gold), "--column-prefix", "category_"], check=True)
         clinical = [
