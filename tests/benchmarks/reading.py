@@ -1,9 +1,9 @@
 """CPU time to read tiles of 256 px at 20x from a 40x slide: OpenSlide, our reader, and the decoder alone.
 
-Every way reads the same tissue tiles, a few at a time in turn, from a warm file cache, on
-one thread. The limits decode the stored tiles under each tile from memory and do nothing
-else. Tiles lie on the grid of the stored tiles, or 100 px off it, where neighbours share
-stored tiles; the limits then decode a shared tile once.
+All methods read the same tissue tiles on one thread from a warm file cache, alternating every few
+tiles. "decoding only" is a lower limit: it decodes the stored tiles under each tile from memory
+and does nothing else. Tiles are aligned with the stored tiles, or shifted by 100 px. Shifted
+neighbors share stored tiles, and the limit then decodes a shared tile once.
 
 Example: python -m tests.benchmarks.reading slide.svs --tiles 500
 """
@@ -28,38 +28,38 @@ from pipelines.synthetic.stains import Stain
 from pipelines.synthetic.tissue import draw_tissue
 
 SIZE, SIZE_LEVEL0 = 256, 512
-"""Edge of a tile as read, and on the slide."""
+"""Edge of a tile in pixels: as returned, and at level 0."""
 TURN = 20
-"""Tiles that one way reads before it is the next one's turn."""
+"""Tiles that one method reads before the next method continues."""
 TISSUE_SATURATION = 12
-"""Mean difference between the largest and the smallest channel from which a tile is tissue."""
+"""Minimum mean difference between the largest and the smallest color channel of a tissue tile."""
 
 Corner = tuple[int, int]
 ReadTile = Callable[[Corner], object]
 
 
 def drawn_slide(path: Path) -> Path:
-    """Write a synthetic slide of about 8,000 px, one drawn piece of tissue side by side several times."""
+    """Write a synthetic slide of about 8,000 px that repeats one piece of tissue, and return its path."""
     rng = np.random.default_rng(1)
     rgb = draw_tissue(rng, "glands", 0.8, Stain.draw(rng))
-    times = max(1, 8000 // rgb.shape[0])
-    write_pyramidal_slide(path, np.tile(rgb, (times, times, 1)), 0.25)
+    repeats = max(1, 8000 // rgb.shape[0])
+    write_pyramidal_slide(path, np.tile(rgb, (repeats, repeats, 1)), 0.25)
     return path
 
 
 def tissue_corners(slide: openslide.OpenSlide, offset: int, number: int) -> list[Corner]:
-    """Return the corners of neighbouring tissue tiles from the middle of the slide, row by row."""
+    """Return the level-0 corners of ``number`` consecutive tissue tiles in the middle of the slide, row by row."""
     width, height = slide.dimensions
     columns, rows = (width - offset) // SIZE_LEVEL0, (height - offset) // SIZE_LEVEL0
     small = np.asarray(slide.get_thumbnail((width // 64, height // 64)).convert("RGB"))
-    colour = cv2.resize(small.max(2) - small.min(2), (columns, rows), interpolation=cv2.INTER_AREA)
-    found = np.argwhere(colour > TISSUE_SATURATION)
-    first = max(0, (len(found) - number) // 2)
-    return [(int(x) * SIZE_LEVEL0 + offset, int(y) * SIZE_LEVEL0 + offset) for y, x in found[first : first + number]]
+    saturation = cv2.resize(small.max(2) - small.min(2), (columns, rows), interpolation=cv2.INTER_AREA)
+    tissue = np.argwhere(saturation > TISSUE_SATURATION)
+    first = max(0, (len(tissue) - number) // 2)
+    return [(int(x) * SIZE_LEVEL0 + offset, int(y) * SIZE_LEVEL0 + offset) for y, x in tissue[first : first + number]]
 
 
 def openslide_loop(slide: openslide.OpenSlide) -> ReadTile:
-    """The usual loop: a region as PIL image, converted to RGB, and resized."""
+    """Return the usual way to read a tile: a PIL region, converted to RGB and resized."""
 
     def read(corner: Corner) -> object:
         region = np.asarray(slide.read_region(corner, 0, (SIZE_LEVEL0, SIZE_LEVEL0)).convert("RGB"))
@@ -69,7 +69,7 @@ def openslide_loop(slide: openslide.OpenSlide) -> ReadTile:
 
 
 def decode_only(path: Path, level: StoredLevel, corners: Sequence[Corner], reduction: int) -> ReadTile:
-    """Return a function that decodes the stored tiles under a corner that no earlier corner had under it."""
+    """Return a function that decodes the stored tiles under a corner; tiles shared by corners are decoded once."""
     seen: set[int] = set()
     data: dict[Corner, list[bytes]] = {}
     with path.open("rb") as stream:
@@ -89,11 +89,11 @@ def decode_only(path: Path, level: StoredLevel, corners: Sequence[Corner], reduc
     return read
 
 
-def seconds_in_turn(ways: dict[str, ReadTile], corners: Sequence[Corner]) -> dict[str, float]:
-    """Return the CPU seconds of each way over all ``corners``."""
-    spent = dict.fromkeys(ways, 0.0)
+def seconds_in_turn(methods: dict[str, ReadTile], corners: Sequence[Corner]) -> dict[str, float]:
+    """Return the CPU seconds of each method over all ``corners``, alternating between methods."""
+    spent = dict.fromkeys(methods, 0.0)
     for start in range(0, len(corners), TURN):
-        for name, read in ways.items():
+        for name, read in methods.items():
             before = time.process_time()
             for corner in corners[start : start + TURN]:
                 read(corner)
@@ -102,37 +102,35 @@ def seconds_in_turn(ways: dict[str, ReadTile], corners: Sequence[Corner]) -> dic
 
 
 def compare(path: Path, offset: int, number: int) -> None:
-    """Print CPU seconds per 1,000 tiles of every way with its ratios."""
+    """Print the CPU seconds per 1,000 tiles of every method, with ratios."""
     with ExitStack() as stack:
         reference = stack.enter_context(openslide.OpenSlide(path))
         ours = stack.enter_context(open_slide(path, mpp=0.25))
         levels = stored_levels(path, reference.level_dimensions)
         corners = tissue_corners(reference, offset, number)
         loop: ReadTile = openslide_loop(reference)
-        ways = {"OpenSlide loop": loop, "five": lambda corner: ours.read_tile(*corner, SIZE_LEVEL0, SIZE)}
+        methods = {"OpenSlide loop": loop, "five": lambda corner: ours.read_tile(*corner, SIZE_LEVEL0, SIZE)}
         for reduction in (1, 2) if levels else ():
             if reduction in levels[0].codec.reductions:
-                ways[f"decoding only, 1/{reduction}"] = decode_only(path, levels[0], corners, reduction)
-        spent = seconds_in_turn(ways, corners)
+                methods[f"decoding only, 1/{reduction}"] = decode_only(path, levels[0], corners, reduction)
+        spent = seconds_in_turn(methods, corners)
         sample = corners[:: max(1, len(corners) // 50)]
-        differences = [np.abs(np.subtract(loop(c), ways["five"](c), dtype=np.int16)).mean() for c in sample]
-    print(f"{path.name}, {len(corners)} tiles, {offset} px off the stored grid")
-    print(f"  {'':<20} {'CPU s / 1,000':>14} {'OpenSlide / it':>15} {'it / five':>10}")
+        differences = [np.abs(np.subtract(loop(c), methods["five"](c), dtype=np.int16)).mean() for c in sample]
+    print(f"{path.name}: {len(corners)} tiles, shifted by {offset} px from the stored tiles")
+    print(f"  {'':<20} {'CPU s / 1,000':>14} {'OpenSlide / this':>16} {'this / five':>12}")
     for name, seconds in spent.items():
-        ratios = f"{spent['OpenSlide loop'] / seconds:>15.2f} {seconds / spent['five']:>10.2f}"
+        ratios = f"{spent['OpenSlide loop'] / seconds:>16.2f} {seconds / spent['five']:>12.2f}"
         print(f"  {name:<20} {seconds / len(corners) * 1000:>14.2f} {ratios}")
-    print(
-        f"  five against OpenSlide: {np.mean(differences):.2f} grey levels on average, {max(differences):.2f} at most"
-    )
+    print(f"  gray-level difference from OpenSlide: mean {np.mean(differences):.2f}, worst tile {max(differences):.2f}")
 
 
 def main() -> None:
-    """Compare on the given slide, or on a drawn one."""
+    """Compare the methods on the given slide or on a synthetic one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "slide", type=Path, nargs="?", help="a slide at about 0.25 microns per pixel; drawn if left out"
+        "slide", type=Path, nargs="?", help="slide at about 0.25 microns per pixel (default: a synthetic slide)"
     )
-    parser.add_argument("--tiles", type=int, default=500)
+    parser.add_argument("--tiles", type=int, default=500, help="number of tiles to read")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         slide = arguments.slide or drawn_slide(Path(folder) / "drawn.svs")

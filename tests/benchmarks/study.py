@@ -1,21 +1,22 @@
-"""FiVE and its baselines on one cohort: supervised, few-shot and zero-shot, on the same patients.
+"""Compare FiVE and the baselines on one cohort: supervised, few-shot and zero-shot, on the same patients.
 
     python -m tests.benchmarks.study features --cohort cohort.csv --descriptions descriptions \
         --classes classes.yaml -o study
 
-Patients are dealt into five folds, and every method is trained and tested on the same ones:
+Patients are split into five folds, the same for every method:
 
-* supervised: all labels of the other folds; a part of them chooses the epoch, where a method has
-  epochs (``five-linear`` and ``mean-lr`` have none and train on all). FiVE is first
-  pre-trained on the descriptions of the training patients, then fine-tuned; so is its closed form.
-* few-shot: of the training patients of fold k, draw k takes 1, 2, 4, 8 or 16 of each class.
-  Nobody sees another label, so that nothing is chosen by validation: the last epoch counts.
-* zero-shot: both after pre-training, from class texts.
+* supervised: train on the labels of the other four folds. 15 % of these patients are used for
+  validation, to choose the epoch. Methods without epochs (``five-linear`` and ``mean-lr``) train on all
+  of them.
+* few-shot: train on 1, 2, 4, 8 or 16 patients per class, drawn once per fold from the training and
+  validation patients. There is no validation: the model of the last epoch is tested.
+* zero-shot: FiVE (``five``) and its closed form (``five-linear``) after pre-training, with class texts.
 
-``mean-lr`` is logistic regression on mean features. Runs that are finished are kept, so the same
-command goes on after an interruption; several processes share the work by ``--methods``. The table
-gives means over the five runs with 95 % intervals by bootstrap over runs and patients, and how far
-``five`` is ahead of each method on the same patients.
+In all settings, these two are first pre-trained on the descriptions of the training patients.
+``mean-lr`` is logistic regression on mean features. Finished runs are kept, so the same command
+resumes after an interruption. Several processes can share the work with ``--methods``. The table gives
+means over the five runs with 95 % bootstrap intervals (resampling runs and slides), and the advantage of
+``five`` over each method on the same slides.
 """
 
 from __future__ import annotations
@@ -49,16 +50,17 @@ SHOTS = (1, 2, 4, 8, 16)
 OURS = ("five", "five-linear")
 METHODS = (*OURS, *BASELINES, "mean-lr")
 WITHOUT_EPOCHS = ("five-linear", "mean-lr")
-"""Methods in which nothing is chosen on validation slides."""
+"""Methods that do not use validation slides."""
 RESAMPLES = 1000
+"""Bootstrap resamples."""
 PRETRAINING = {"tuning": "frozen"}
-"""Settings of FiVE that are not the defaults: a text model that is encoded once suits two CPU cores."""
-MADE = Provenance({"made_by": "tests.benchmarks.study"})
+"""Pre-training settings that differ from the defaults: a frozen text model is fast enough for two CPU cores."""
+PROVENANCE = Provenance({"made_by": "tests.benchmarks.study"})
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training and test."""
+    """One method in one setting and fold: a training and a test."""
 
     part: str
     """``supervised``, ``few-shot`` or ``zero-shot``."""
@@ -68,13 +70,13 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Unique, the folder of its runs."""
+        """Unique name, used for the folders of the cell."""
         return f"{self.part}{self.shots or ''}/{self.method}/{self.fold}"
 
 
 @dataclass(frozen=True)
 class Study:
-    """The files of a cohort, and where its runs go."""
+    """The files of a cohort and the output folder."""
 
     features: Path
     cohort: Path
@@ -82,10 +84,10 @@ class Study:
     classes: Path
     out: Path
     settings: dict[str, Any]
-    """Settings of training that are not the defaults, for every method."""
+    """Training settings that differ from the defaults, for every method."""
 
     def cells(self, parts: Sequence[str], methods: Sequence[str]) -> Iterator[Cell]:
-        """Yield the cells asked for, one fold after the other, so that early figures are of all methods."""
+        """Yield the selected cells fold by fold, so that early results cover all methods."""
         for fold in range(FOLDS):
             for method in methods:
                 if "zero-shot" in parts and method in OURS:
@@ -96,19 +98,19 @@ class Study:
                     yield Cell("few-shot", shots, method, fold)
 
     def folder(self, cell: Cell) -> Path:
-        """Return the folder of the predictions of ``cell``."""
+        """Return the folder for the predictions of ``cell``."""
         return self.out / "predictions" / cell.name
 
     def run(self, cell: Cell) -> None:
-        """Train and predict, unless that is done."""
+        """Train and predict, unless the predictions exist."""
         if (self.folder(cell) / "predictions.parquet").exists() and not (self.folder(cell) / "five.json").exists():
-            return  # the logistic regression
+            return  # a finished logistic regression
         if (self.folder(cell) / "patients.parquet").exists():
             return
         splits = self.splits(cell)
         if cell.method == "mean-lr":
             rows = predict_run(self.pooled, splits.parent, with_val=False, seed=cell.fold)
-            PREDICTIONS.write(self.folder(cell) / "predictions.parquet", rows, MADE)
+            PREDICTIONS.write(self.folder(cell) / "predictions.parquet", rows, PROVENANCE)
             return
         run = self._pretrained(cell) if cell.method in OURS else None
         if cell.part != "zero-shot":
@@ -120,7 +122,7 @@ class Study:
             (run / WEIGHTS).unlink()  # 250 runs of up to 30 MB
 
     def splits(self, cell: Cell) -> Path:
-        """Return the split file of ``cell``: the same patients for all methods."""
+        """Return the split file of ``cell``, written if missing; its test patients are the same for every method."""
         has_epochs = cell.method not in WITHOUT_EPOCHS
         folder = self.out / "splits" / f"{cell.part}{cell.shots or ''}{'' if has_epochs else '-all'}-{cell.fold}"
         path = folder / "splits.parquet"
@@ -128,18 +130,18 @@ class Study:
             slides = read_feature_cohort(self.features, self.cohort).slides
             rows = make_splits(slides, folds=FOLDS, fold=cell.fold, val_fraction=0.15, test_fraction=0, seed=0)
             if cell.shots:
-                drawn = _drawn(rows, cell.shots, seed=cell.fold)
+                drawn = _draw_patients(rows, cell.shots, seed=cell.fold)
                 rows = [{**row, "split": "train"} for row in rows if row["patient_id"] in drawn] + [
                     row for row in rows if row["split"] == "test"
                 ]
             if not has_epochs:
                 rows = [{**row, "split": "train" if row["split"] == "val" else row["split"]} for row in rows]
-            SPLITS.write(path, rows, MADE)
+            SPLITS.write(path, rows, PROVENANCE)
         return path
 
     @cached_property
     def pooled(self) -> dict[str, np.ndarray]:
-        """Slide -> mean of its features."""
+        """Slide id -> mean of its features, (D,)."""
         return mean_features(
             self.features, [slide.slide_id for slide in read_feature_cohort(self.features, None).slides]
         )
@@ -158,7 +160,7 @@ class Study:
         inputs = TrainInputs(
             self.features, self.cohort, classes=self.classes if is_ours else None, init=init, splits=splits
         )
-        model = {} if is_ours else {"model": cell.method}  # ours is what `init` says
+        model = {} if is_ours else {"model": cell.method}  # for ours, `init` determines the model
         settings = TrainSettings(regime="finetune", seed=cell.fold, val_fraction=0, **model, **self.settings)
         if (run / "five.json").exists() and not (run / WEIGHTS).exists():
             shutil.rmtree(run)
@@ -166,8 +168,8 @@ class Study:
         return run
 
 
-def _drawn(rows: Sequence[dict[str, Any]], shots: int, *, seed: int) -> set[str]:
-    """Return ``shots`` training or validation patients of each class; more shots contain those of fewer."""
+def _draw_patients(rows: Sequence[dict[str, Any]], shots: int, *, seed: int) -> set[str]:
+    """Return ``shots`` training or validation patients per class; larger draws contain the smaller ones."""
     drawn: set[str] = set()
     rng = np.random.default_rng([seed, 16])
     for label in sorted({row["label"] for row in rows}):
@@ -178,16 +180,16 @@ def _drawn(rows: Sequence[dict[str, Any]], shots: int, *, seed: int) -> set[str]
 
 @dataclass(frozen=True)
 class Tested:
-    """The held-out slides of one cell."""
+    """Labels and logits of the test slides of one cell."""
 
     labels: np.ndarray
-    """(n,) class of each slide, as a number."""
+    """(n,) class index of each slide."""
     logits: np.ndarray
-    """(n, number of classes)."""
+    """(n, K) for K classes."""
 
     @classmethod
     def read(cls, folder: Path) -> Tested | None:
-        """Return None where the cell is not done."""
+        """Return the test slides in a folder of predictions; None if the cell is not finished."""
         path = folder / "predictions.parquet"
         if not path.exists():
             return None
@@ -198,37 +200,42 @@ class Tested:
         logits = np.array([[row[f"logit_{name}"] for name in names] for row in rows])
         return cls(np.array([names.index(row["label"]) for row in rows]), logits)
 
-    def accuracy(self, chosen: np.ndarray) -> float:
-        """Return the share of right slides among the rows ``chosen``."""
-        return float((self.logits[chosen].argmax(axis=1) == self.labels[chosen]).mean())
+    def accuracy(self, rows: np.ndarray) -> float:
+        """Return the accuracy on the slides in ``rows`` (indices)."""
+        return float((self.logits[rows].argmax(axis=1) == self.labels[rows]).mean())
 
-    def auc(self, chosen: np.ndarray) -> float:
-        """Return the mean area under the curve of each class against the others; NaN if one class is missing."""
-        labels, logits = self.labels[chosen], self.logits[chosen]
-        found = []
+    def auc(self, rows: np.ndarray) -> float:
+        """Return the one-vs-rest ROC AUC, averaged over classes, on the slides in ``rows``.
+
+        It is NaN if a class is missing. With two classes, only the second is scored.
+        """
+        labels, logits = self.labels[rows], self.logits[rows]
+        aucs = []
         for k in range(1, logits.shape[1]) if logits.shape[1] == 2 else range(logits.shape[1]):
             scores = logits[:, k] - np.delete(logits, k, axis=1).max(axis=1)
             own, others = scores[labels == k, None], scores[labels != k]
-            found.append(((own > others) + (own == others) / 2).mean() if own.size and others.size else np.nan)
-        return float(np.mean(found))
+            aucs.append(((own > others) + (own == others) / 2).mean() if own.size and others.size else np.nan)
+        return float(np.mean(aucs))
 
 
-Figure = Callable[[Tested, np.ndarray], float]
+Metric = Callable[[Tested, np.ndarray], float]
 
 
-def interval(runs: Sequence[Sequence[Tested]], figure: Figure) -> tuple[float, float, float]:
-    """Return mean and 95 % interval of a figure, or of the difference of two methods on the same patients.
+def interval(runs: Sequence[Sequence[Tested]], metric: Metric) -> tuple[float, float, float]:
+    """Return mean, lower and upper 95 % bound of a metric, or of its difference between two methods.
 
     Parameters
     ----------
     runs
-        For each of the five runs the method's slides, and those of the one that is taken off, if any.
+        Per run, the test slides of a method and, for a difference, those of the method to subtract.
+    metric
+        Function of test slides and row indices, for example `Tested.auc`.
     """
     rng = np.random.default_rng(0)
 
-    def value(tested: Sequence[Tested], chosen: np.ndarray) -> float:
-        found = [figure(each, chosen) for each in tested]
-        return found[0] - found[1] if len(found) > 1 else found[0]
+    def value(tested: Sequence[Tested], rows: np.ndarray) -> float:
+        values = [metric(each, rows) for each in tested]
+        return values[0] - values[1] if len(values) > 1 else values[0]
 
     def resampled() -> float:
         picked = [runs[index] for index in rng.integers(len(runs), size=len(runs))]
@@ -240,56 +247,69 @@ def interval(runs: Sequence[Sequence[Tested]], figure: Figure) -> tuple[float, f
 
 
 def write_table(study: Study) -> None:
-    """Print what is done as a table, and write it to ``study.csv``."""
-    found = []
+    """Print a table of all finished cells and write it to ``study.csv``."""
+    rows = []
     conditions = [("zero-shot", None), ("supervised", None), *(("few-shot", shots) for shots in SHOTS)]
-    print(f"{'':<14} {'method':<11} runs {'accuracy':>22} {'AUC':>22} {'five ahead, AUC':>22}")
+    print(f"{'':<14} {'method':<11} runs {'accuracy':>22} {'AUC':>22} {'AUC of five - method':>22}")
     for part, shots in conditions:
         tested = {m: [Tested.read(study.folder(Cell(part, shots, m, fold))) for fold in range(FOLDS)] for m in METHODS}
         for method, runs in tested.items():
-            done = [(run, five) for run, five in zip(runs, tested[OURS[0]], strict=True) if run is not None]
-            if not done:
+            finished = [(run, five) for run, five in zip(runs, tested[OURS[0]], strict=True) if run is not None]
+            if not finished:
                 continue
-            row: dict[str, Any] = {"part": part, "shots": shots or "", "method": method, "runs": len(done)}
-            ahead = [(five, run) for run, five in done if five is not None and method != OURS[0]]
-            figures = {
-                "accuracy": interval([run[:1] for run in done], Tested.accuracy),
-                "auc": interval([run[:1] for run in done], Tested.auc),
-                **({"five_ahead": interval(ahead, Tested.auc)} if ahead else {}),
+            row: dict[str, Any] = {"part": part, "shots": shots or "", "method": method, "runs": len(finished)}
+            pairs = [(five, run) for run, five in finished if five is not None and method != OURS[0]]
+            metrics = {
+                "accuracy": interval([run[:1] for run in finished], Tested.accuracy),
+                "auc": interval([run[:1] for run in finished], Tested.auc),
+                **({"five_ahead": interval(pairs, Tested.auc)} if pairs else {}),
             }
-            for name, (mean, low, high) in figures.items():
+            for name, (mean, low, high) in metrics.items():
                 row |= {name: round(mean, 4), f"{name}_low": round(low, 4), f"{name}_high": round(high, 4)}
-            found.append(row)
-            texts = [f"{mean:.3f} ({low:.3f} to {high:.3f})" for mean, low, high in figures.values()]
-            print(f"{part} {shots or '':<4} {method:<11} {len(done):>4} " + " ".join(f"{text:>22}" for text in texts))
-    names = list(dict.fromkeys(name for row in found for name in row))
+            rows.append(row)
+            texts = [f"{mean:.3f} ({low:.3f} to {high:.3f})" for mean, low, high in metrics.values()]
+            print(
+                f"{part} {shots or '':<4} {method:<11} {len(finished):>4} " + " ".join(f"{text:>22}" for text in texts)
+            )
+    names = list(dict.fromkeys(name for row in rows for name in row))
     with (study.out / "study.csv").open("w", newline="") as stream:
         table = csv.DictWriter(stream, names)
         table.writeheader()
-        table.writerows(found)
+        table.writerows(rows)
 
 
 def main() -> None:
-    """Read the command line, run what is not done, print the table."""
+    """Run all cells that are not finished and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path, help="folder of five embed")
     for name in ("cohort", "descriptions", "classes"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--parts", nargs="+", default=["zero-shot", "few-shot", "supervised"])
-    parser.add_argument("--methods", nargs="*", default=METHODS, metavar="METHOD", help=f"of {', '.join(METHODS)}")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of training, for all")
-    wanted = parser.parse_args()
-    settings = {name: _value(text) for name, text in (pair.split("=") for pair in wanted.set)}
+    parser.add_argument(
+        "--parts", nargs="+", default=["zero-shot", "few-shot", "supervised"], help="settings to run (default: all)"
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="*",
+        default=METHODS,
+        metavar="METHOD",
+        help=f"one or more of {', '.join(METHODS)} (default: all)",
+    )
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="training settings, for all methods")
+    arguments = parser.parse_args()
+    settings = {name: _value(text) for name, text in (pair.split("=") for pair in arguments.set)}
     torch.set_num_threads(1)
-    study = Study(wanted.features, wanted.cohort, wanted.descriptions, wanted.classes, wanted.out, settings)
+    study = Study(
+        arguments.features, arguments.cohort, arguments.descriptions, arguments.classes, arguments.out, settings
+    )
     study.out.mkdir(parents=True, exist_ok=True)
-    for cell in study.cells(wanted.parts, wanted.methods):
+    for cell in study.cells(arguments.parts, arguments.methods):
         study.run(cell)
     write_table(study)
 
 
 def _value(text: str) -> Any:
+    """Return an int or float if the text is one, else the text."""
     for kind in (int, float):
         try:
             return kind(text)

@@ -1,6 +1,6 @@
-"""Reading bags for training: our HDF5 against CSV, and how long training waits for them.
+"""Measure how fast bags are read from our HDF5 and from CSV, and how long training waits for them.
 
-``python -m tests.benchmarks.training_data NAME`` prints JSON; `tests.benchmarks.training` runs it.
+``python -m tests.benchmarks.training_data NAME`` prints JSON for `tests.benchmarks.training`.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ from tests.benchmarks.training_steps import PADDED, WIDTH, in_turn
 from tests.synthetic_features import write_bag
 
 TILES = 4096
+"""Tiles per slide."""
 SLIDES = 16
 
 
 def random_features(seed: int) -> np.ndarray:
-    """Return features of a slide, (TILES, 512)."""
+    """Return random features of a slide, (TILES, 512)."""
     return np.random.default_rng(seed).normal(size=(TILES, WIDTH))
 
 
 def read_as_published(path: Path) -> np.ndarray:
-    """Return a bag as the published loader makes it: lists of lists, zeros up to 16,384 rows, float64."""
+    """Return a bag as the published loader does: through nested lists, zero-padded to (16384, 512), float64."""
     rows = np.loadtxt(path, delimiter=",", dtype=np.float32).tolist()
     return np.array(rows + [[0.0] * WIDTH] * (PADDED - len(rows)))
 
 
 def measure_reading() -> dict[str, float]:
-    """CPU seconds to read a bag of `TILES` tiles, whole."""
+    """Return the CPU seconds to read a whole bag of `TILES` tiles, by method."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         features = random_features(0)
@@ -49,16 +50,16 @@ def measure_reading() -> dict[str, float]:
         np.savetxt(folder / "bag.csv", features, fmt="%.6f", delimiter=",")
         reader, bag = BagReader(cache_bytes=0), BagFile("bag", folder / "bag.h5", TILES)
         options = pyarrow.csv.ReadOptions(autogenerate_column_names=True, use_threads=False)
-        ways = {
+        methods = {
             "five": lambda: reader.evaluation(bag, TILES),
             "as published": lambda: read_as_published(folder / "bag.csv"),
-            "text alone, by pyarrow": lambda: pyarrow.csv.read_csv(folder / "bag.csv", options),
+            "parsed by pyarrow": lambda: pyarrow.csv.read_csv(folder / "bag.csv", options),
         }
-        return in_turn(ways, 3)
+        return in_turn(methods, 3)
 
 
 def measure_waiting() -> dict[str, float]:
-    """Percent of two epochs spent waiting for data, with nothing kept in memory."""
+    """Return the percentage of two epochs spent waiting for data, without caching bags in memory."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = []
@@ -72,9 +73,9 @@ def measure_waiting() -> dict[str, float]:
         settings = TrainSettings(regime="finetune", epochs=2, tile_ratio=0.25)
         inputs = TrainInputs(folder, folder / "cohort.csv", classes=folder / "classes.yaml")
         run = prepare_run(inputs, settings)
-        unkept = replace(run, data=replace(run.data, reader=BagReader(cache_bytes=0)))
+        uncached = replace(run, data=replace(run.data, reader=BagReader(cache_bytes=0)))
         accelerator = make_accelerator(run.settings, "cpu")
-        progress = fit_model(run.make_model(), unkept, folder / "states", run_id="", accelerator=accelerator)
+        progress = fit_model(run.make_model(), uncached, folder / "states", run_id="", accelerator=accelerator)
     return {"percent": 100 * progress.waited / progress.seconds}
 
 

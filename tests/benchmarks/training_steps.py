@@ -1,7 +1,7 @@
-"""One measurement of a training step in a process of its own; `tests.benchmarks.training` runs these.
+"""Measure one aspect of a training step in its own process, for `tests.benchmarks.training`.
 
-``python -m tests.benchmarks.training_steps NAME [NUMBER ...]`` prints JSON. CPU seconds are of one
-thread; peak memory is what the step adds to the resident memory before it (Linux).
+``python -m tests.benchmarks.training_steps NAME [NUMBER ...]`` prints JSON. CPU times are seconds on one
+thread. Peak memory is the increase over the resident memory before the step (Linux only).
 """
 
 from __future__ import annotations
@@ -30,34 +30,35 @@ from pipelines.model.training.footprint import footprint
 from pipelines.model.training.objectives import DescriptionMatching
 
 WIDTH, PROMPTS, PADDED = 512, 20, 16384
+"""Channels of features and model; number of prompts; tiles of a padded bag in the published code."""
 SLIDES = 8
-"""Slides of a batch, whose texts are each other's wrong answers."""
-QUESTIONS = {name: f"evidence of {name} in the resected tumour" for name in "abcdef"}
+"""Slides per batch; the descriptions of the others are the negatives of a slide."""
+QUESTIONS = {name: f"evidence of {name} in the resected tumor" for name in "abcdef"}
 WORDS = tuple(f"word{number}" for number in range(200))
 
 
 def random_bag(n_tiles: int, *, seed: int = 0) -> TileBag:
-    """Return a bag of random features on a square grid, as float16 as it is stored."""
+    """Return a bag of random float16 features whose tiles are on a square grid."""
     rng = np.random.default_rng(seed)
     side = int(np.ceil(np.sqrt(n_tiles)))
     corners = np.stack([np.arange(n_tiles) % side, np.arange(n_tiles) // side], axis=1) * 448
-    places = torch.from_numpy((corners / 448).astype(np.float32))
+    grid_position = torch.from_numpy((corners / 448).astype(np.float32))
     features = torch.from_numpy(rng.normal(size=(n_tiles, WIDTH)).astype(np.float16))
-    return TileBag(f"s{seed}", features, corners, 448, places, torch.arange(n_tiles) / n_tiles, 1.0)
+    return TileBag(f"s{seed}", features, corners, 448, grid_position, torch.arange(n_tiles) / n_tiles, 1.0)
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """Return the CPU seconds of one call."""
+    """Return the CPU seconds of one call of ``work``."""
     before = time.process_time()
     work()
     return time.process_time() - before
 
 
-def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median CPU seconds of each way; ways are called in turn, once before that is not counted."""
-    spent: dict[str, list[float]] = {name: [] for name in ways}
+def in_turn(methods: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median CPU seconds of each method over ``rounds`` alternating calls, after one warm-up call."""
+    spent: dict[str, list[float]] = {name: [] for name in methods}
     for number in range(rounds + 1):
-        for name, work in ways.items():
+        for name, work in methods.items():
             seconds = cpu_seconds(work)
             if number:
                 spent[name].append(seconds)
@@ -65,20 +66,21 @@ def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, 
 
 
 def peak_mb(work: Callable[[], object]) -> float:
-    """Return by how much one call raises the resident memory at most."""
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    """Return the largest increase of resident memory during one call of ``work``, MB."""
+    Path("/proc/self/clear_refs").write_text("5")  # reset the recorded peak
     before = _memory("VmRSS")
     work()
     return (_memory("VmHWM") - before) / 1e3
 
 
 def _memory(name: str) -> int:
+    """Return an entry of /proc/self/status, kB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def visual_step(n_tiles: int) -> Callable[[], object]:
-    """Return forward and backward pass of the visual side on one bag, everything in it learning."""
+    """Return a function that runs forward and backward of the visual part on one bag, with all weights trainable."""
     fusion = TileFusion(WIDTH, cross_residual=True, pad_key=False, sharpness=SHARPNESS)
     tiles = random_bag(n_tiles).features.float()
     positions, prompts = torch.zeros_like(tiles), functional.normalize(torch.randn(PROMPTS, WIDTH), dim=-1)
@@ -91,36 +93,36 @@ def visual_step(n_tiles: int) -> Callable[[], object]:
 
 
 def bare_step(n_tiles: int) -> Callable[[], object]:
-    """Return the matrix products and attentions of `visual_step`, forward and backward, and nothing else."""
+    """Return a function that runs only the matrix products and attentions of `visual_step`, forward and backward."""
     shapes = [(n_tiles, WIDTH, 3 * WIDTH), (n_tiles, WIDTH, WIDTH), (n_tiles, WIDTH, 4 * WIDTH)]
     shapes += [(n_tiles, 4 * WIDTH, WIDTH), (n_tiles, WIDTH, 2 * WIDTH)]
     products = [(torch.randn(n, k, requires_grad=True), nn.Linear(k, m)) for n, k, m in shapes]
     gradients = [torch.randn(n, m) for n, _, m in shapes]
     heads = WIDTH // 64
     q, k, v = (torch.randn(1, heads, n_tiles, 64, requires_grad=True) for _ in range(3))
-    few = torch.randn(1, heads, PROMPTS, 64, requires_grad=True)
+    prompts = torch.randn(1, heads, PROMPTS, 64, requires_grad=True)
 
     def step() -> None:
         for (inputs, layer), gradient in zip(products, gradients, strict=True):
             inputs.grad = None
             layer.zero_grad(set_to_none=True)
             layer(inputs).backward(gradient)
-        for queries in (q, few):
-            for tensor in (q, k, v, few):
+        for queries in (q, prompts):
+            for tensor in (q, k, v, prompts):
                 tensor.grad = None
-            found = functional.scaled_dot_product_attention(queries, k, v)
-            found.backward(torch.ones_like(found))
+            attended = functional.scaled_dot_product_attention(queries, k, v)
+            attended.backward(torch.ones_like(attended))
 
     return step
 
 
 def write_bert_base(folder: Path) -> Path:
-    """Write a BERT of the size of Bio_ClinicalBERT with random weights, and a tokenizer of whole words."""
+    """Write a BERT of the size of Bio_ClinicalBERT with random weights, and a whole-word tokenizer."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ";"]
-    vocabulary = {word: place for place, word in enumerate([*special, *WORDS])}
+    vocabulary = {word: index for index, word in enumerate([*special, *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
@@ -131,20 +133,20 @@ def write_bert_base(folder: Path) -> Path:
 
 
 def descriptions(number: int) -> list[tuple[str, ...]]:
-    """Return ``number`` descriptions of six answers with 11 words each: about 70 tokens, as reports give."""
+    """Return ``number`` descriptions of six answers with 11 words each, about 70 tokens, as for real reports."""
     rng = np.random.default_rng(1)
     return [tuple(" ".join(rng.choice(WORDS, 11)) for _ in QUESTIONS) for _ in range(number)]
 
 
 def make_model(text_model: str, **changes: object) -> FiveModel:
-    """Return FiVE for features of its own width."""
+    """Return a FiVE model in training mode for features of `WIDTH` channels."""
     torch.manual_seed(0)
     settings = ModelSettings(text_model=text_model, **changes)  # type: ignore[arg-type]
     return FiveModel(settings, ModelSpec(WIDTH, "bench", "0", QUESTIONS)).train()
 
 
 def whole_step(model: FiveModel, n_tiles: int, settings: TrainSettings) -> Callable[[], object]:
-    """Return a training step on `SLIDES` bags with descriptions, the update included."""
+    """Return a function that runs a training step on `SLIDES` bags with descriptions, including the update."""
     answers = descriptions(60)
     bags = [random_bag(n_tiles, seed=number) for number in range(SLIDES)]
     objective = DescriptionMatching({one.slide_id: answers[n] for n, one in enumerate(bags)}, answers, settings)
@@ -160,61 +162,63 @@ def whole_step(model: FiveModel, n_tiles: int, settings: TrainSettings) -> Calla
 
 
 def measure_visual(numbers: Sequence[int]) -> dict[str, float]:
-    """CPU seconds of the visual side and its limit for each bag size; `PADDED` once."""
-    ways = {f"{kind} {n}": make(n) for n in numbers for kind, make in (("five", visual_step), ("bare", bare_step))}
-    spent = in_turn(ways, 5)
+    """Return CPU seconds of the visual part and of its bare arithmetic per bag size, and of a padded bag."""
+    methods = {f"{kind} {n}": make(n) for n in numbers for kind, make in (("five", visual_step), ("bare", bare_step))}
+    spent = in_turn(methods, 5)
     return spent | {f"five {PADDED}": cpu_seconds(visual_step(PADDED))}
 
 
 def measure_peak(numbers: Sequence[int]) -> dict[str, float]:
-    """Peak memory of the visual step on one bag size."""
+    """Return the peak memory of the visual part for one bag size, MB."""
     step = visual_step(numbers[0])
-    visual_step(16)()  # what torch sets up with its first step does not count
+    visual_step(16)()  # excludes what torch allocates in its first step
     return {"peak": peak_mb(step)}
 
 
 def measure_text(numbers: Sequence[int]) -> dict[str, float]:
-    """CPU seconds a slide of whole steps with a text model of BERT-base's size, and of inference."""
+    """Return CPU seconds per slide of training steps with a text model of BERT-base size, and of inference."""
     n_tiles = numbers[0]
-    found = {}
+    spent = {}
     with tempfile.TemporaryDirectory() as folder:
         text_model = str(write_bert_base(Path(folder)))
-        found["lora"] = in_turn({"it": whole_step(make_model(text_model), n_tiles, TrainSettings())}, 1)["it"] / SLIDES
+        spent["lora"] = (
+            in_turn({"step": whole_step(make_model(text_model), n_tiles, TrainSettings())}, 1)["step"] / SLIDES
+        )
         model = make_model(text_model, tuning="frozen", prompt_tokens=0)
         settings = TrainSettings(tuning="frozen", prompt_tokens=0, text_variants=1)
-        found["frozen"] = in_turn({"it": whole_step(model, n_tiles, settings)}, 1)["it"] / SLIDES
+        spent["frozen"] = in_turn({"step": whole_step(model, n_tiles, settings)}, 1)["step"] / SLIDES
         model.eval()
         with torch.inference_mode():
             prompts, classes = model.encode_prompts(), model.encode_classes({"a": ["word1"], "b": ["word2"]})
             one = random_bag(n_tiles)
-            infer = {"it": lambda: model.logits(model.encode_bags([one], prompts), classes)}
-            found["inference"] = in_turn(infer, 5)["it"]
-    return found
+            infer = {"step": lambda: model.logits(model.encode_bags([one], prompts), classes)}
+            spent["inference"] = in_turn(infer, 5)["step"]
+    return spent
 
 
 def measure_memory(numbers: Sequence[int]) -> dict[str, float]:
-    """Peak memory of a whole step with the packaged text model, and what `--dry-run` says of it.
+    """Return the peak memory of a training step with the packaged text model, and the estimate of `--dry-run`, MB.
 
-    Activations are computed twice where the second number is 1.
+    ``numbers`` are the tiles per bag, and 1 to recompute activations in the backward pass or 0 not to.
     """
-    n_tiles, twice = numbers
-    settings = TrainSettings(tile_ratio=1.0, max_tiles=n_tiles, checkpoint_activations=bool(twice))
+    n_tiles, recompute = numbers
+    settings = TrainSettings(tile_ratio=1.0, max_tiles=n_tiles, checkpoint_activations=bool(recompute))
     settings = settings.with_text_rate(is_tuned=False)
     model = make_model(settings.text_model)
     slides = [BagFile(f"s{number}", Path(), n_tiles) for number in range(SLIDES)]
     answers = descriptions(60)
     objective = DescriptionMatching({one.slide_id: answers[n] for n, one in enumerate(slides)}, answers, settings)
-    if twice:
+    if recompute:
         model.checkpoint_activations()
-    whole_step(model, 16, settings)()  # what the first step sets up, the moments of AdamW too, does not count
+    whole_step(model, 16, settings)()  # excludes what the first step allocates, such as the moments of AdamW
     peak = peak_mb(whole_step(model, n_tiles, settings))
-    size = footprint(model, objective, Data(slides, [], _DrawnBags()), settings)
+    size = footprint(model, objective, Data(slides, [], _RandomBags()), settings)
     return {"peak": peak, "estimate": size.step_mb}
 
 
-class _DrawnBags(BagReader):
-    def training(self, bag: BagFile, ratio: float, most: int, rng: np.random.Generator) -> TileBag:
-        return random_bag(min(most, bag.n_tiles), seed=int(bag.slide_id[1:]))
+class _RandomBags(BagReader):
+    def training(self, bag: BagFile, ratio: float, max_tiles: int, rng: np.random.Generator) -> TileBag:
+        return random_bag(min(max_tiles, bag.n_tiles), seed=int(bag.slide_id[1:]))
 
 
 MEASUREMENTS: Mapping[str, Callable[[Sequence[int]], dict[str, float]]] = {

@@ -1,4 +1,4 @@
-"""A vLLM server on this machine for `check_backends`, and what batching and the prefix cache gain on it."""
+"""Start a local vLLM server for `check_backends`, and measure the speed-up from batching and the prefix cache."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ import openai
 from pipelines.reports.instructions import Messages
 
 NAME = "small"
-"""What the server calls the model."""
+"""Model name that the server uses."""
 ROUNDS = 5
-"""Measurements of each kind, interleaved; the shortest counts, which other work on the machine disturbed least."""
+"""Interleaved measurements of each kind. The shortest is used, because other work on the machine disturbed it least."""
 OUTPUT_TOKENS = 24
-"""Tokens of each reply in the measurement of batching."""
+"""Tokens per reply when batching is measured."""
 
 
 def environment() -> dict[str, str]:
-    """Return what keeps vLLM off the network, and modest on a machine without a GPU."""
+    """Return environment variables that keep vLLM offline and limit its resources on a machine without a GPU."""
     defaults = {
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
@@ -43,13 +43,21 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def vllm_server(model: str, log: Path, *, wait: float) -> Iterator[str]:
-    """Start a server on a free port of the loopback interface, yield its URL, stop it at the end."""
+    """Start a server on a free local port, yield its URL, and stop it at the end.
+
+    Parameters
+    ----------
+    log
+        File for the output of the server.
+    wait
+        Seconds to wait for the server to start.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = {"model": model, "served-model-name": NAME, "host": "127.0.0.1", "port": port, "max-model-len": 4096}
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager", "--max-num-seqs", "8"]
-    command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    command += [argument for name, value in options.items() for argument in (f"--{name}", str(value))]
     variables = {name: value for name, value in environment().items() if name != "VLLM_ENABLE_V1_MULTIPROCESSING"}
     with log.open("wb") as stream:
         server = subprocess.Popen(command, env=variables, stdout=stream, stderr=subprocess.STDOUT)
@@ -73,19 +81,19 @@ def _wait_for(server: subprocess.Popen[bytes], url: str, log: Path, wait: float)
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 if answer.status == 200:
-                    print(f"the server answers after {time.monotonic() - started:.0f} s", flush=True)
+                    print(f"server ready after {time.monotonic() - started:.0f} s", flush=True)
                     return
         except OSError:
             time.sleep(0.5)
-    said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-    raise SystemExit(f"the vLLM server did not come up (exit code {server.poll()}):\n{said}")
+    output = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+    raise SystemExit(f"the vLLM server did not start (exit code {server.poll()}):\n{output}")
 
 
 def throughput_ratios(url: str, conversations: Sequence[Messages]) -> dict[str, float]:
-    """Measure one-by-one requests against a batch, and a prefix known against one never seen.
+    """Return the speed-up from concurrent requests and from the prefix cache, by description.
 
-    A salt of its own keeps a request from the prefixes of others. The prefix is measured by
-    requests of one token, which only read their conversation.
+    Requests with different cache salts share no cached prefix. The prefix cache is measured with
+    replies of one token, so that almost all time is spent on reading the conversation.
     """
     client = openai.OpenAI(api_key="none", base_url=url)
 
@@ -103,21 +111,19 @@ def throughput_ratios(url: str, conversations: Sequence[Messages]) -> dict[str, 
 
     spent: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
-        known = uuid4().hex
-        ask(conversations[0], known, 1)
-        shared = [known] * len(conversations)
-        apart = [uuid4().hex for _ in conversations]
-        for name, used in {
-            "unseen": seconds(1, apart, 1),
-            "known": seconds(1, shared, 1),
+        shared_salt = uuid4().hex
+        ask(conversations[0], shared_salt, 1)
+        shared = [shared_salt] * len(conversations)
+        separate = [uuid4().hex for _ in conversations]
+        for name, elapsed in {
+            "uncached": seconds(1, separate, 1),
+            "cached": seconds(1, shared, 1),
             "one by one": seconds(1, shared, OUTPUT_TOKENS),
             "batch": seconds(len(conversations), shared, OUTPUT_TOKENS),
         }.items():
-            spent.setdefault(name, []).append(used)
-    least = {name: min(values) for name, values in spent.items()}
+            spent.setdefault(name, []).append(elapsed)
+    shortest = {name: min(values) for name, values in spent.items()}
     return {
-        f"as many replies a second with {len(conversations)} requests at a time as one by one": least["one by one"]
-        / least["batch"],
-        "as many conversations read a second where the prefix cache knows the questions": least["unseen"]
-        / least["known"],
+        f"throughput with {len(conversations)} concurrent requests": shortest["one by one"] / shortest["batch"],
+        "prompt reading speed with a cached prefix": shortest["uncached"] / shortest["cached"],
     }

@@ -1,11 +1,15 @@
-"""Make fusion_parity.npz from reference vectors of the published fusion network.
+"""Make fusion_parity.npz from reference values of the published fusion network.
 
 Usage: python make_fusion_parity.py SOURCE OUT
 
-SOURCE is a folder with patch_fusion_vectors.npz and pos_enc_512.npz: inputs, random weights, outputs
-and gradients of the published modules. Two cases are kept: ``padded`` (bags of 24, 10 and 1 tiles
-padded to 24; of the gradients only vectors, to keep the file small) and ``sampled`` (half of 60 and
-37 tiles, padded to 32; all gradients). Weights get the names of `pipelines.model.networks.fusion.TileFusion`.
+SOURCE is a folder with patch_fusion_vectors.npz and pos_enc_512.npz. They hold inputs, random weights,
+outputs and gradients of the published modules (ls1rius/WSI_FiVE). Two cases are kept:
+
+* ``padded``: bags of 24, 10 and 1 tiles, padded to 24. Only one-dimensional gradients are kept, to make
+  the file small.
+* ``sampled``: half of 60 and of 37 tiles, padded to 32. All gradients are kept.
+
+Weights are renamed to those of `pipelines.model.networks.fusion.TileFusion`.
 """
 
 import sys
@@ -33,7 +37,7 @@ PARTS = {"in_proj_weight": "in_proj.weight", "in_proj_bias": "in_proj.bias", "c_
 
 
 def our_name(theirs: str) -> str | None:
-    """Return our name of a weight, None for those that the published network never uses."""
+    """Return our name of a published weight; None for weights that the published network never uses."""
     if theirs == "self_attn.pad_embed.weight":
         return "pad"
     for prefix, ours in NAMES.items():
@@ -46,7 +50,7 @@ def our_name(theirs: str) -> str | None:
 
 
 def subset(source: Path) -> dict[str, np.ndarray]:
-    """Return the numbers to keep."""
+    """Return the arrays to keep."""
     with np.load(source / "patch_fusion_vectors.npz") as vectors:
         kept = {
             f"{ours}/{name}": vectors[f"{case}/{name}"] for ours, case in CASES.items() for name in INPUTS + RESULTS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.slides.quality import REASONS
-from tests.benchmarks.tile_defects import LEAST_COVER, defects
+from tests.benchmarks.tile_defects import MIN_COVER, defects
 from tests.slide_files import tissue_drawing
 
 TILE = tissue_drawing(224, 224, [(0, 224, 0, 224)])
@@ -18,7 +18,7 @@ def test_a_defect_changes_at_least_the_minimum_share_of_a_tile(defect):
         changed = defect.make(np.random.default_rng(seed), TILE, OTHER)
         assert changed.shape == TILE.shape
         assert changed.dtype == np.uint8
-        assert (changed != TILE).any(axis=2).mean() > 0.95 * LEAST_COVER
+        assert (changed != TILE).any(axis=2).mean() > 0.95 * MIN_COVER
 
 
 def test_names_are_unique_and_all_reasons_of_the_filters_occur():

@@ -1,1 +1,1 @@
-"""What enters a model: bags of tiles, batches, descriptions, splits."""
+"""Model inputs: bags of tile features, batches, descriptions and splits."""

@@ -1,7 +1,7 @@
-"""The batches of an epoch: which slides stand together, in which order, and reading them ahead.
+"""Group the slides of an epoch into batches, and read batches ahead of the computation.
 
-Everything about a batch depends on the seed, the epoch and the batch's number only. So a run that
-was killed and resumed, or that several processes share, computes the same batches.
+A batch depends only on the seed, the epoch and its number. A resumed run, or one that several
+processes share, therefore computes the same batches.
 """
 
 from __future__ import annotations
@@ -18,36 +18,37 @@ from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.bags import BagFile, BagReader, TileBag
 
 READ_AHEAD = 2
-"""Batches that are read while another is computed on."""
+"""Number of batches read ahead of the one being computed."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Slides whose bags enter the model together."""
+    """Slides that enter the model together."""
 
     number: int
-    """From 0 in each epoch."""
+    """Index in the epoch, from 0."""
     slides: Sequence[BagFile]
     seed: tuple[int, int, int]
+    """Seed of the run, epoch, and number of the batch."""
 
     def rng(self, use: int) -> np.random.Generator:
-        """Return the random numbers of this batch for one use; each use has its own."""
+        """Return a new generator for this batch; each ``use`` (0, 1, ...) has its own random stream."""
         return np.random.default_rng([*self.seed, use])
 
 
 @dataclass(frozen=True)
 class Data:
-    """The slides of a run and how they are read."""
+    """The slides of a run and the reader of their bags."""
 
     train: Sequence[BagFile]
     val: Sequence[BagFile]
     reader: BagReader
     strata: Sequence[Sequence[int]] = ()
-    """Places in ``train`` of the slides of each class; empty without classes."""
+    """Indices into ``train`` of the slides of each class; empty without classes."""
 
 
 class Stopwatch(Waiting):
-    """Seconds spent, and those among them spent waiting for data."""
+    """Measure the elapsed time, and the part of it spent waiting for data."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,12 +56,12 @@ class Stopwatch(Waiting):
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.perf_counter() - self.started
 
 
 def epoch_batches(data: Data, settings: TrainSettings, epoch: int) -> list[Batch]:
-    """Return the batches of an epoch; the last may be smaller."""
+    """Return the batches of an epoch; the last one may be smaller."""
     rng = np.random.default_rng([settings.seed, epoch])
     if settings.balance == "sampling" and data.strata:
         order = balanced_order(data.strata, len(data.train), rng)
@@ -78,10 +79,10 @@ def epoch_batches(data: Data, settings: TrainSettings, epoch: int) -> list[Batch
 
 
 def balanced_order(strata: Sequence[Sequence[int]], total: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return ``total`` members of the strata in random order, from each stratum as many, to within one.
+    """Return ``total`` members of the strata in random order, equally many from each stratum (within one).
 
-    Within a stratum no member comes again before all have come: the members of a small one come
-    several times, of a large one a random part does not come.
+    A member repeats only after all others of its stratum have appeared. Members of a small stratum
+    therefore appear several times, and a random part of a large stratum does not appear.
     """
     shares = rng.permutation(np.arange(len(strata)) < total % len(strata)) + total // len(strata)
     drawn = []
@@ -94,7 +95,7 @@ def balanced_order(strata: Sequence[Sequence[int]], total: int, rng: np.random.G
 def read_ahead(
     batches: Sequence[Batch], reader: BagReader, settings: TrainSettings, watch: Stopwatch
 ) -> Iterator[list[TileBag]]:
-    """Yield the bags of each batch, read by a thread while the batch before is computed on."""
+    """Yield the bags of each batch; a thread reads the next batches while one is computed."""
 
     def read(batch: Batch) -> list[TileBag]:
         rng = batch.rng(0)
@@ -103,7 +104,9 @@ def read_ahead(
     yield from watch.over(prefetch(read, batches, threads=1, ahead=READ_AHEAD))
 
 
-def read_evaluation(slides: Sequence[BagFile], reader: BagReader, most: int, watch: Stopwatch) -> Iterator[TileBag]:
-    """Yield the bags of slides with at most ``most`` tiles each, read ahead."""
-    bags = prefetch(lambda slide: reader.evaluation(slide, most), slides, threads=1, ahead=READ_AHEAD)
+def read_evaluation(
+    slides: Sequence[BagFile], reader: BagReader, max_tiles: int, watch: Stopwatch
+) -> Iterator[TileBag]:
+    """Yield the bag of each slide, with at most ``max_tiles`` evenly spaced tiles, read ahead."""
+    bags = prefetch(lambda slide: reader.evaluation(slide, max_tiles), slides, threads=1, ahead=READ_AHEAD)
     yield from watch.over(bags)

@@ -1,7 +1,8 @@
-"""Fine-grained descriptions: questions are dropped, answers shuffled and joined anew at every step.
+"""Text augmentation of fine-grained descriptions: drop questions, then shuffle and join the answers.
 
-The paper's text augmentation, on lists of answers instead of token ids. A description is one answer
-per question in the order of the question set, None where the report is silent.
+This is the augmentation of FiVE (CVPR 2024), applied to lists of answers instead of token ids. A
+description has one answer per question, in the order of the question set; None where the report
+does not say.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import numpy as np
 from pipelines.core.patient_answers import answers_by_patient
 
 Answers = tuple[str | None, ...]
-"""One answer per question, None where unknown."""
-JOINT = "; "
+"""One answer per question; None if unknown."""
+SEPARATOR = "; "
 
 
 def patient_answers(rows: Iterable[Mapping[str, Any]], questions: Sequence[str]) -> dict[str, Answers]:
-    """Return the answers of each patient from rows of the ANSWERS table.
+    """Return patient -> answers from rows of the `ANSWERS` table.
 
-    Of several reports of a patient one counts for each question, see `answers_by_patient`.
-    Patients of whom nothing is known are left out.
+    If a patient has several reports, `answers_by_patient` chooses one answer per question.
+    Patients without any known answer are left out.
     """
     descriptions = {
         patient: tuple(answers[question]["description"] if question in answers else None for question in questions)
@@ -32,31 +33,31 @@ def patient_answers(rows: Iterable[Mapping[str, Any]], questions: Sequence[str])
 
 
 def kept_questions(n_questions: int, max_dropped: int, rng: np.random.Generator) -> list[int]:
-    """Return the questions that a step keeps, in order: 0 to ``max_dropped`` are dropped, one always stays."""
+    """Drop 0 to ``max_dropped`` random questions and return the sorted indices of the others, at least one."""
     n_dropped = int(rng.integers(0, min(max_dropped, n_questions - 1) + 1))
     return sorted(rng.permutation(n_questions)[n_dropped:].tolist())
 
 
 def full_text(answers: Answers) -> str:
-    """Return all known answers in order, as one text."""
-    return JOINT.join(_known(answers, range(len(answers))))
+    """Return all known answers as one text, in the order of the questions."""
+    return SEPARATOR.join(_known(answers, range(len(answers))))
 
 
 def rebuilt_texts(patients: Sequence[Answers], kept: Sequence[int], rng: np.random.Generator) -> list[str]:
-    """Return for each patient the known answers to the kept questions, shuffled, as one text.
+    """Return one text per patient: the known answers to the kept questions, shuffled and joined.
 
-    Patients whose kept answers agree get the same text, as they must not be told apart. Where
-    none of the kept answers is known, one known answer drawn at random stands in, so that every
-    slide has something to match in every step.
+    Patients with the same kept answers get the same text, because the loss must not treat them as
+    different. If none of a patient's kept answers is known, one random known answer is used
+    instead, so that every slide has a text in every step.
     """
     texts: dict[tuple[str, ...], str] = {}
-    contents = []
+    selected = []
     for answers in patients:
         known = _known(answers, kept) or (str(rng.choice(_known(answers, range(len(answers))))),)
         if known not in texts:
-            texts[known] = JOINT.join(rng.permutation(known))
-        contents.append(known)
-    return [texts[known] for known in contents]
+            texts[known] = SEPARATOR.join(rng.permutation(known))
+        selected.append(known)
+    return [texts[known] for known in selected]
 
 
 def _known(answers: Answers, kept: Iterable[int]) -> tuple[str, ...]:
@@ -64,7 +65,7 @@ def _known(answers: Answers, kept: Iterable[int]) -> tuple[str, ...]:
 
 
 def merge_equal(texts: Sequence[str]) -> tuple[list[str], list[int]]:
-    """Return the distinct texts in order of first appearance, and for each text the place of its equal."""
+    """Return the distinct texts in order of first appearance, and the index of each text among them."""
     distinct = list(dict.fromkeys(texts))
-    place = {text: index for index, text in enumerate(distinct)}
-    return distinct, [place[text] for text in texts]
+    index_of = {text: index for index, text in enumerate(distinct)}
+    return distinct, [index_of[text] for text in texts]

@@ -1,4 +1,4 @@
-"""The slides of a cohort that have features, and what these features are."""
+"""Find the slides of a cohort that have tile features, and check that one encoder made all of them."""
 
 from __future__ import annotations
 
@@ -16,48 +16,53 @@ from pipelines.model.data.bags import BagFile
 
 @dataclass(frozen=True)
 class FeatureKind:
-    """What the features of a cohort have in common."""
+    """The encoder of the features, the same for all slides of a cohort."""
 
     dim: int
+    """Channels of a tile's features."""
     encoder: str
     encoder_fingerprint: str
+
+    def __str__(self) -> str:
+        return f"features of {self.encoder} ({self.dim} channels, weights {self.encoder_fingerprint})"
 
 
 @dataclass(frozen=True)
 class FeatureCohort:
-    """Slides with at least one tile, and the counts of those without."""
+    """The slides with at least one tile, and the ids of those without."""
 
     slides: Sequence[CohortSlide]
     bags: Mapping[str, BagFile]
+    """Slide id -> its feature file."""
     kind: FeatureKind
     missing: Sequence[str]
-    """Slides of the cohort without a feature file."""
+    """Ids of the slides in the cohort without a feature file."""
     empty: Sequence[str]
-    """Slides whose feature file has no tiles."""
+    """Ids of the slides whose feature file has no tiles."""
 
     def record(self) -> dict[str, Any]:
-        """Return plain data that differ when the features differ, for a fingerprint."""
-        bags = {name: (bag.n_tiles, bag.path.stat().st_size) for name, bag in self.bags.items()}
+        """Return values for a fingerprint, which change when the features change."""
+        bags = {slide_id: (bag.n_tiles, bag.path.stat().st_size) for slide_id, bag in self.bags.items()}
         return {"bags": bags, "encoder": self.kind.encoder_fingerprint}
 
 
 def read_feature_cohort(features: Path, cohort: Path | None) -> FeatureCohort:
-    """Return the slides of ``cohort``, or all of ``features``, that have tiles.
+    """Return the slides of ``cohort`` (without it, all of ``features``) that have tiles.
 
-    A patient that the cohort does not name is taken from the table of `five embed`.
+    Patients missing from the cohort table are taken from the table of `five embed`.
 
     Raises
     ------
     ArtifactError
-        Two files come from different encoders, no slide has tiles, or the folder holds those of several encoders.
+        Different encoders made the files, no slide has tiles, or ``features`` has a subfolder per encoder.
     CohortError
         The cohort cannot be read.
     """
     encoders = sorted(table.parent for table in features.glob("*/slides.parquet"))
     if encoders and not (features / "slides.parquet").exists():
         raise ArtifactError(
-            f"{features}: features of several encoders, each in its folder",
-            hint=f"name one of {', '.join(map(str, encoders))}",
+            f"{features}: holds features of several encoders, one subfolder each",
+            hint=f"pass one of {', '.join(map(str, encoders))}",
         )
     rows = EMBEDDED_SLIDES.read_rows(features / "slides.parquet")
     patients = {row["slide_id"]: row["patient_id"] for row in rows}
@@ -71,17 +76,17 @@ def read_feature_cohort(features: Path, cohort: Path | None) -> FeatureCohort:
     present = [slide.slide_id for slide in slides if (features / f"{slide.slide_id}.h5").exists()]
     kind = _common_kind(features, present)
     bags = {name: BagFile(name, path, feature_shape(path)[0]) for name, path in _paths(features, present)}
-    filled = {name: bag for name, bag in bags.items() if bag.n_tiles}
-    if kind is None or not filled:
+    with_tiles = {name: bag for name, bag in bags.items() if bag.n_tiles}
+    if kind is None or not with_tiles:
         raise ArtifactError(
             f"{features}: none of the {len(slides)} slides has tile features here", hint="run `five embed` first"
         )
     return FeatureCohort(
-        slides=[slide for slide in slides if slide.slide_id in filled],
-        bags=filled,
+        slides=[slide for slide in slides if slide.slide_id in with_tiles],
+        bags=with_tiles,
         kind=kind,
         missing=[slide.slide_id for slide in slides if slide.slide_id not in bags],
-        empty=[name for name in bags if name not in filled],
+        empty=[name for name in bags if name not in with_tiles],
     )
 
 
@@ -93,15 +98,11 @@ def _common_kind(features: Path, slide_ids: Sequence[str]) -> FeatureKind | None
     first: FeatureKind | None = None
     for _, path in _paths(features, slide_ids):
         info = read_info(path)
-        found = FeatureKind(feature_shape(path)[1], info.encoder, info.encoder_fingerprint)
-        first = first or found
-        if found != first:
+        kind = FeatureKind(feature_shape(path)[1], info.encoder, info.encoder_fingerprint)
+        first = first or kind
+        if kind != first:
             raise ArtifactError(
-                f"{path}: {_words(found)}, but {slide_ids[0]!r} has {_words(first)}",
+                f"{path}: {kind}, but {slide_ids[0]!r} has {first}",
                 hint="embed all slides of a cohort with one encoder: `five embed --overwrite`",
             )
     return first
-
-
-def _words(kind: FeatureKind) -> str:
-    return f"features of {kind.encoder} ({kind.dim} channels, weights {kind.encoder_fingerprint})"

@@ -1,1 +1,1 @@
-"""Models as tensors only: FiVE, its closed form, baselines, and how they are built and stored."""
+"""Networks on tensors: FiVE, its closed form and the baselines, and how they are built and saved."""

@@ -1,10 +1,10 @@
-"""Multi-head attention over packed bags, within a bag and from prompts.
+"""Multi-head attention over concatenated bags: among the tiles of a bag, and from prompts to tiles.
 
-Attention among N tiles costs N times N. That of a bag longer than ``exact_up_to`` costs N times
-1,024: keys and values are averaged over 1,024 stretches of the feature file, neighbours on the
-slide, and each mean counts as often as it has members. It equals exact attention where the members
-of a stretch are alike, and has the same weights, so that one model serves both. The attention of
-prompts is exact: its cost is linear anyway.
+Exact attention among N tiles costs O(N^2). For bags larger than ``exact_up_to``, keys and values are
+averaged over 1,024 segments of consecutive tiles in the feature file, which are neighbors on the slide,
+and each mean is weighted by the number of its tiles. This costs O(1024 N). It equals exact attention if
+the tiles of a segment are equal, and uses the same weights, so one model supports both. Attention from
+prompts is always exact, because its cost is linear in N.
 """
 
 from __future__ import annotations
@@ -19,32 +19,34 @@ from torch.nn import functional
 
 from pipelines.core.settings.model import HEAD_WIDTH
 
-STRETCHES = 1024
-"""Stretches over which keys and values are averaged in attention of linear cost."""
+SEGMENTS = 1024
+"""Number of segments that keys and values are averaged over in linear-cost attention."""
 
 
 @dataclass(frozen=True)
-class _Targets:
-    """What the tiles of a bag attend to: K keys and values, (K, D), that stand for one or more each."""
+class _KeysAndValues:
+    """K keys and values that the tiles of a bag attend to; each represents one or more tiles or pads."""
 
     keys: Tensor
+    """(K, D)"""
     values: Tensor
+    """(K, D)"""
     biases: Tensor | None
-    """(K,) logarithms of the numbers they stand for; None where all are one."""
+    """(K,) logarithms of the numbers of tiles or pads that they represent; None if all are 1."""
 
-    def with_pads(self, key: Tensor, value: Tensor, count: int) -> _Targets:
-        """Add ``count`` pads with one key and value, (D,)."""
+    def with_pads(self, key: Tensor, value: Tensor, count: int) -> _KeysAndValues:
+        """Return them with one more key and value, (D,) each, that represent ``count`` pads."""
         biases = self.keys.new_zeros(len(self.keys)) if self.biases is None else self.biases
-        weight = biases.new_full((1,), math.log(count) if count else -math.inf)
-        return _Targets(
-            torch.cat([self.keys, key[None]]), torch.cat([self.values, value[None]]), torch.cat([biases, weight])
+        pad_bias = biases.new_full((1,), math.log(count) if count else -math.inf)
+        return _KeysAndValues(
+            torch.cat([self.keys, key[None]]), torch.cat([self.values, value[None]]), torch.cat([biases, pad_bias])
         )
 
 
 class BagAttention(nn.Module):
-    """Multi-head attention over packed bags.
+    """Multi-head attention over concatenated bags.
 
-    S tiles of all bags together, B bags, P prompts, D channels, H heads of 64 channels.
+    S tiles in all bags, N tiles in one bag, B bags, P prompts, D channels, H heads of 64 channels.
     """
 
     def __init__(self, width: int, *, exact_up_to: int | None = None) -> None:
@@ -55,45 +57,53 @@ class BagAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
         nn.init.xavier_uniform_(self.in_proj.weight)
         nn.init.zeros_(self.in_proj.bias)
-        small_linear(self.out_proj)
+        init_near_zero(self.out_proj)
 
     def within(self, tiles: Tensor, lengths: Sequence[int], pads: Tensor | None, counts: Sequence[int]) -> Tensor:
-        """Let the tiles of each bag attend to one another; return (S, D).
+        """Return the tiles after self-attention within each bag, (S, D).
 
-        ``pads`` (B, D) adds one key a bag that stands for ``counts`` equal ones.
+        Parameters
+        ----------
+        tiles
+            (S, D), one bag after another.
+        lengths
+            Number of tiles of each bag.
+        pads, counts
+            (B, D) padding vectors, and how many equal pads each represents; None for no padding.
         """
         queries, keys, values = (part.split(list(lengths)) for part in self.in_proj(tiles).chunk(3, dim=-1))
-        targets = [self._targets(*one) for one in zip(keys, values, strict=True)]
+        targets = [self._keys_and_values(*pair) for pair in zip(keys, values, strict=True)]
         if pads is not None:
             _, pad_keys, pad_values = self.in_proj(pads).chunk(3, dim=-1)
-            one_each = zip(targets, pad_keys, pad_values, counts, strict=True)
-            targets = [target.with_pads(key, value, count) for target, key, value, count in one_each]
+            bags = zip(targets, pad_keys, pad_values, counts, strict=True)
+            targets = [target.with_pads(key, value, count) for target, key, value, count in bags]
         mixed = [self._attend(q, t.keys, t.values, t.biases) for q, t in zip(queries, targets, strict=True)]
         joined: Tensor = self.out_proj(torch.cat(mixed) if len(mixed) > 1 else mixed[0])
         return joined
 
-    def _targets(self, keys: Tensor, values: Tensor) -> _Targets:
-        if self.exact_up_to is None or len(keys) <= max(self.exact_up_to, STRETCHES):
-            return _Targets(keys, values, None)
-        stretch = torch.arange(len(keys), device=keys.device) * STRETCHES // len(keys)
-        sizes = torch.bincount(stretch, minlength=STRETCHES).to(keys.dtype)
-        few = [part.new_zeros(len(sizes), part.shape[1]).index_add(0, stretch, part) for part in (keys, values)]
-        return _Targets(few[0] / sizes[:, None], few[1] / sizes[:, None], sizes.log())
+    def _keys_and_values(self, keys: Tensor, values: Tensor) -> _KeysAndValues:
+        """Return the keys and values (N, D) of a bag or, for a large bag, their means over segments."""
+        if self.exact_up_to is None or len(keys) <= max(self.exact_up_to, SEGMENTS):
+            return _KeysAndValues(keys, values, None)
+        segment = torch.arange(len(keys), device=keys.device) * SEGMENTS // len(keys)
+        sizes = torch.bincount(segment, minlength=SEGMENTS).to(keys.dtype)
+        sums = [part.new_zeros(len(sizes), part.shape[1]).index_add(0, segment, part) for part in (keys, values)]
+        return _KeysAndValues(sums[0] / sizes[:, None], sums[1] / sizes[:, None], sizes.log())
 
     def across(self, prompts: Tensor, tiles: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Let the same prompts (P, D) attend to the tiles of each bag; return (B, P, D)."""
+        """Return the result of attention from the prompts (P, D) to the tiles (S, D) of each bag, (B, P, D)."""
         width = prompts.shape[-1]
         queries = self._project(prompts, 0)
-        both = functional.linear(tiles, self.in_proj.weight[width:], self.in_proj.bias[width:])
-        keys, values = (part.split(list(lengths)) for part in both.chunk(2, dim=-1))
-        found = [self._attend(queries, k, v, None) for k, v in zip(keys, values, strict=True)]
-        joined: Tensor = self.out_proj(torch.stack(found))
+        projected = functional.linear(tiles, self.in_proj.weight[width:], self.in_proj.bias[width:])
+        keys, values = (part.split(list(lengths)) for part in projected.chunk(2, dim=-1))
+        attended = [self._attend(queries, k, v, None) for k, v in zip(keys, values, strict=True)]
+        joined: Tensor = self.out_proj(torch.stack(attended))
         return joined
 
     def weights(self, prompts: Tensor, tiles: Tensor) -> Tensor:
         """Return the attention of the prompts (P, D) over the tiles (N, D) of one bag, (P, N).
 
-        Mean over the heads; rows sum to 1.
+        It is averaged over the heads; rows sum to 1.
         """
         queries, keys = self._by_head(self._project(prompts, 0)), self._by_head(self._project(tiles, 1))
         scores = queries @ keys.transpose(-1, -2) / math.sqrt(HEAD_WIDTH)  # (1, H, P, N)
@@ -106,16 +116,16 @@ class BagAttention(nn.Module):
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, biases: Tensor | None) -> Tensor:
         mask = None if biases is None else biases.expand(1, 1, len(queries), len(keys))
-        found = functional.scaled_dot_product_attention(
+        attended = functional.scaled_dot_product_attention(
             self._by_head(queries), self._by_head(keys), self._by_head(values), attn_mask=mask
         )
-        return found[0].transpose(0, 1).flatten(1)
+        return attended[0].transpose(0, 1).flatten(1)
 
     def _by_head(self, vectors: Tensor) -> Tensor:
         return vectors.view(len(vectors), self.heads, HEAD_WIDTH).transpose(0, 1)[None]  # (1, H, n, 64)
 
 
-def small_linear(layer: nn.Linear) -> None:
-    """Start a layer near zero, as the published network does."""
+def init_near_zero(layer: nn.Linear) -> None:
+    """Initialise a layer with small weights (standard deviation 0.02) and no bias, as the published network does."""
     nn.init.trunc_normal_(layer.weight, std=0.02)
     nn.init.zeros_(layer.bias)

@@ -1,7 +1,7 @@
-"""The instance aggregator: tiles of a slide and prompts in, one bag embedding out (FiVE, CVPR 2024).
+"""The instance aggregator of FiVE (CVPR 2024): turn the tiles of a slide and the prompts into one bag embedding.
 
-Bags of any length are packed one after another without padding: linear layers see all tiles of a
-batch at once, attention runs bag by bag.
+The bags of a batch are concatenated without padding. Linear layers process all tiles of the batch at
+once; attention runs on one bag at a time.
 """
 
 from __future__ import annotations
@@ -14,32 +14,43 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.model.networks.bag_attention import BagAttention, small_linear
+from pipelines.model.networks.bag_attention import BagAttention, init_near_zero
 
 BLOCK = 16384
-"""Tiles that a layer transforms at once where no gradients are kept: bounds the memory of large bags."""
+"""Tiles per pass of a layer when no gradients are kept; limits the memory that large bags need."""
 
 
 @dataclass(frozen=True)
 class Pads:
-    """The padding that the published network lets take part in self-attention.
+    """The padding that takes part in self-attention in the published network.
 
-    All pads of a bag are equal, so that they act as one key whose logit is raised by the
-    logarithm of their number.
+    All pads of a bag are equal. They act as a single key whose logit is raised by the logarithm of
+    their number.
     """
 
     positions: Tensor
     """(B, D) position encoding of the pads of each bag."""
     counts: Sequence[int]
-    """B numbers of pads; 0 where a bag is full."""
+    """Number of pads in each of the B bags; 0 if a bag is full."""
 
 
 class TileFusion(nn.Module):
-    """Self-attention among tiles, cross-attention from prompts, mean-pooled branch, projection.
+    """Self-attention among tiles, cross-attention from prompts to tiles, pooling of tiles, projection.
 
-    S tiles of all bags together, B bags, P prompts, D channels. The arithmetic is that of the
-    published network; ``cross_residual`` adds the two residual connections that it lacks in the
-    cross-attention block, and ``sharpness`` puts `log_mean_exp` in place of the mean of the tiles.
+    S tiles in all bags, B bags, N tiles in one bag, P prompts, D channels.
+
+    Parameters
+    ----------
+    width
+        D, a multiple of 64.
+    cross_residual
+        Add the two residual connections that the published cross-attention block lacks.
+    pad_key
+        Learn the padding vector of the published network; see `Pads`.
+    exact_up_to
+        Largest bag (tiles) with exact self-attention; None for any size.
+    sharpness
+        Pool the tiles with `log_mean_exp` of this sharpness; None for their mean, as published.
     """
 
     def __init__(
@@ -69,38 +80,38 @@ class TileFusion(nn.Module):
     def forward(
         self, tiles: Tensor, positions: Tensor, lengths: Sequence[int], prompts: Tensor, pads: Pads | None = None
     ) -> Tensor:
-        """Return the bag embeddings, (B, D), not normalised.
+        """Return the bag embeddings, (B, D), not L2-normalised.
 
         Parameters
         ----------
         tiles, positions
-            (S, D) tile features and position encodings, bag after bag.
+            (S, D) tile features and their position encodings, one bag after another.
         lengths
-            Tiles of each bag; B numbers that add up to S, none of them 0.
+            Number of tiles of each of the B bags, at least 1 each, S in total.
         prompts
             (P, D), L2-normalised.
         pads
-            Only for a network with a pad key.
+            Only used by a network with a pad key.
         """
         return self.pool(self.mix(tiles, positions, lengths, pads), positions, lengths, prompts)
 
     def pool(self, mixed: Tensor, positions: Tensor, lengths: Sequence[int], prompts: Tensor) -> Tensor:
-        """Return the bag embeddings, (B, D), of tiles (S, D) that `mix` returned."""
+        """Return the bag embeddings, (B, D), given the tiles (S, D) that `mix` returned."""
         pooled = torch.stack([self._pooled(bag) for bag in mixed.split(list(lengths))])  # (B, D)
-        found = self.cross_attention.across(self.prompt_norm(prompts), self.tile_norm(mixed + positions), lengths)
+        queried = self.cross_attention.across(self.prompt_norm(prompts), self.tile_norm(mixed + positions), lengths)
         if self.cross_residual:
-            found = found + prompts
-            found = found + self.cross_mlp(self.cross_mlp_norm(found))
+            queried = queried + prompts
+            queried = queried + self.cross_mlp(self.cross_mlp_norm(queried))
         else:
-            found = self.cross_mlp(self.cross_mlp_norm(found))  # (B, P, D)
-        bags: Tensor = self.project(torch.cat([found.mean(dim=1), pooled], dim=-1))
+            queried = self.cross_mlp(self.cross_mlp_norm(queried))  # (B, P, D)
+        bags: Tensor = self.project(torch.cat([queried.mean(dim=1), pooled], dim=-1))
         return bags
 
     def _pooled(self, tiles: Tensor) -> Tensor:
         return tiles.mean(dim=0) if self.sharpness is None else log_mean_exp(tiles, self.sharpness)
 
     def mix(self, tiles: Tensor, positions: Tensor, lengths: Sequence[int], pads: Pads | None = None) -> Tensor:
-        """Return the tiles after self-attention within their bag, (S, D)."""
+        """Return the tiles after self-attention within each bag, (S, D)."""
         hidden = tiles + positions
         pad_keys: Tensor | None = None
         counts: Sequence[int] = ()
@@ -112,19 +123,20 @@ class TileFusion(nn.Module):
         return mixed
 
     def attention(self, mixed: Tensor, positions: Tensor, prompts: Tensor) -> Tensor:
-        """Return what each prompt (P, D) looks at in one bag (N, D) that `mix` returned: (P, N), rows sum to 1."""
+        """Return the attention of each prompt (P, D) over one bag (N, D) that `mix` returned, (P, N); rows sum to 1."""
         return self.cross_attention.weights(self.prompt_norm(prompts), self.tile_norm(mixed + positions))
 
 
 def log_mean_exp(tiles: Tensor, sharpness: float, of: Callable[[Tensor], Tensor] = lambda tiles: tiles) -> Tensor:
-    """Return the smooth maximum of the tiles (N, D), (D,): the logarithm of the mean of exp(k x), over k.
+    """Return the smooth maximum of the tiles (N, C), (D,): ``log(mean(exp(k x))) / k`` for sharpness k.
 
-    Sharpness k: towards 0 it is their mean, towards infinity their maximum. Block by block without gradients.
+    It approaches the mean as k goes to 0 and the maximum as k goes to infinity. Without gradients
+    the tiles are processed in blocks.
 
     Parameters
     ----------
     of
-        What is pooled of the tiles, one by one.
+        Function from tiles (N, C) to the vectors to pool (N, D), applied to each block.
     """
     sums = in_blocks(lambda block: torch.logsumexp(sharpness * of(block), dim=0, keepdim=True), tiles)  # (blocks, D)
     return (torch.logsumexp(sums, dim=0) - math.log(len(tiles))) / sharpness
@@ -133,26 +145,26 @@ def log_mean_exp(tiles: Tensor, sharpness: float, of: Callable[[Tensor], Tensor]
 class Mlp(nn.Module):
     """Two linear layers with QuickGELU, x * sigmoid(1.702 x), between them.
 
-    Computed as silu(1.702 x) / 1.702, the same function, with the factors inside the matrix
-    products: fewer passes over (N, 4 D), and of it autograd keeps one tensor less.
+    It is computed as silu(1.702 x) / 1.702, which is equal, with the factors inside the matrix
+    products. This makes fewer passes over the (N, 4 D) tensor, and autograd stores one less of them.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)
-        small_linear(self.up)
-        small_linear(self.down)
+        init_near_zero(self.up)
+        init_near_zero(self.down)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Return ``vectors`` (..., D) transformed one by one."""
+        """Return the transformed ``vectors``, (..., D)."""
         rows = vectors.reshape(-1, vectors.shape[-1])
         hidden = functional.silu(torch.addmm(self.up.bias, rows, self.up.weight.T, beta=1.702, alpha=1.702))
         return torch.addmm(self.down.bias, hidden, self.down.weight.T, alpha=1 / 1.702).view_as(vectors)
 
 
 def in_blocks(layer: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """Return ``layer(rows)`` of rows (N, .); without gradients block by block, the results one after the other."""
+    """Return ``layer(rows)`` for rows (N, .); without gradients, apply it in blocks and concatenate the results."""
     if torch.is_grad_enabled() or len(rows) <= BLOCK:
         return layer(rows)
     return torch.cat([layer(block) for block in rows.split(BLOCK)])

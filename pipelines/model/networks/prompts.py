@@ -1,4 +1,7 @@
-"""Task-specific fine-grained semantics: the prompts that ask a bag of tiles for what matters."""
+"""The prompts that query a bag of tiles: manual prompts of the questions, and learnable ones.
+
+This is the module "task-specific fine-grained semantics" (TFS) of FiVE (CVPR 2024).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from pipelines.model.networks.text_encoder import TextEncoder
 class Prompts(nn.Module):
     """The manual prompts of the questions and the learnable diagnosis prompts.
 
-    P prompts, D channels of the model.
+    P prompts, D channels of the model. A learnable prompt is a sequence of soft tokens for the text model or,
+    if ``prompt_tokens`` is 0, a free vector.
     """
 
     def __init__(self, questions: Sequence[str], settings: ModelSettings, text: TextEncoder) -> None:
@@ -23,8 +27,8 @@ class Prompts(nn.Module):
         self.questions = tuple(questions)
         count, tokens = settings.diagnosis_prompts, settings.prompt_tokens
         shape = (count, tokens, text.projection.in_features) if tokens else (count, settings.width)
-        spread = settings.prompt_std if settings.prompt_std is not None else text.word_std
-        self.learned = nn.Parameter(spread * torch.randn(shape))
+        std = settings.prompt_std if settings.prompt_std is not None else text.word_std
+        self.learned = nn.Parameter(std * torch.randn(shape))
         self._encoded: Tensor | None = None
 
     @property
@@ -33,7 +37,13 @@ class Prompts(nn.Module):
         return tuple(f"diagnosis_{number + 1}" for number in range(len(self.learned)))
 
     def forward(self, text: TextEncoder, kept: Sequence[int]) -> Tensor:
-        """Return the prompts of the kept questions and the learnable ones, (P, D), L2-normalised."""
+        """Return the prompts of the kept questions and the learnable prompts, (P, D), L2-normalised.
+
+        Parameters
+        ----------
+        kept
+            Indices of the questions to use.
+        """
         parts = []
         if kept:
             parts.append(text([self.questions[index] for index in kept]))
@@ -42,7 +52,7 @@ class Prompts(nn.Module):
         return functional.normalize(torch.cat(parts), dim=-1)
 
     def _encode(self, text: TextEncoder) -> Tensor:
-        """Return the vectors of the soft tokens; encoded once only where neither they nor the text model learn."""
+        """Return the vectors of the soft tokens; cached if neither they nor the text model are trained."""
         if self.learned.requires_grad or not text.frozen:
             return text.encode_embeddings(self.learned)
         if self._encoded is None:

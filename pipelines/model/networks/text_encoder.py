@@ -1,4 +1,4 @@
-"""The text side: any BERT-like encoder with low-rank adapters, layer pooling and a projection."""
+"""The text encoder: a BERT-like model with LoRA adapters, pooling over layers and tokens, and a projection."""
 
 from __future__ import annotations
 
@@ -14,18 +14,24 @@ from pipelines.core.errors import EncoderError
 from pipelines.core.settings.model import ModelSettings
 
 PACKAGED = "minilm-l6"
-"""Name of the text model whose weights come with the installation."""
+"""Name of the text model that is installed with this package."""
 LAYERS = (1, 2, -1)
-"""Hidden states that are averaged: after the first, second and last layer, as published."""
-TEXTS_AT_ONCE = 32
+"""Layers (first, second, last) whose hidden states are averaged, as in the published code."""
+BATCH_SIZE = 32
+"""Texts per pass through the text model."""
 CACHED_TEXTS = 50_000
-"""Texts of which a frozen model keeps the vector (50,000 of 768 channels are 150 MB); the oldest are dropped."""
+"""Maximum number of texts whose vectors a frozen model caches (150 MB for 768 channels); the oldest are dropped."""
 
 
 class TextEncoder(nn.Module):
-    """Texts to vectors of the model's width.
+    """Encode texts as vectors of the model's width.
 
     M texts, L tokens, W channels of the text model, D channels of the model.
+
+    Raises
+    ------
+    EncoderError
+        The text model cannot be loaded.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -43,21 +49,21 @@ class TextEncoder(nn.Module):
 
     @property
     def limit(self) -> int:
-        """Most tokens of a text, the two special ones included."""
+        """Maximum number of tokens of a text, including the two special tokens."""
         return int(min(self.model.config.max_position_embeddings, self.tokenizer.model_max_length))
 
     @property
     def word_std(self) -> float:
-        """Spread of the text model's word embeddings."""
+        """Standard deviation of the text model's word embeddings."""
         return float(self.model.get_input_embeddings().weight.std())
 
     def freeze(self) -> None:
-        """Stop learning: the text model, adapters and projection stay as they are, a text is encoded once only."""
+        """Freeze the text model, adapters and projection; each text is then encoded only once."""
         self.requires_grad_(requires_grad=False)
         self.frozen = True
 
     def train(self, mode: bool = True) -> TextEncoder:  # noqa: FBT001 - the signature of nn.Module
-        """Set training mode; a frozen text model stays without dropout."""
+        """Set training mode; a frozen text model stays in evaluation mode, without dropout."""
         super().train(mode)
         if self.frozen:
             self.model.eval()
@@ -65,25 +71,25 @@ class TextEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Channels of the text model."""
+        """W, channels of the text model."""
         return int(self.model.config.hidden_size)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """Return one vector a text, (M, D), not normalised."""
+        """Return one vector per text, (M, D), not L2-normalised."""
         vectors: Tensor = self.projection(self.pooled(texts))
         return vectors
 
     def pooled(self, texts: Sequence[str]) -> Tensor:
-        """Return one vector a text before the projection, (M, W).
+        """Return one vector per text before the projection, (M, W).
 
-        Equal texts should be merged before: each is encoded. Texts of like length share a
-        pass, so that little of it is padding. A frozen model encodes a text once only.
+        A frozen model caches the vectors. Otherwise equal texts are encoded separately, so merge
+        them first. Texts of similar length are batched together, to reduce padding.
         """
         distinct = [text for text in texts if text not in self._pooled] if self.frozen else list(texts)
         order = sorted(range(len(distinct)), key=lambda index: len(distinct[index]))
-        passes = [order[start : start + TEXTS_AT_ONCE] for start in range(0, len(order), TEXTS_AT_ONCE)]
+        batches = [order[start : start + BATCH_SIZE] for start in range(0, len(order), BATCH_SIZE)]
         pooled: dict[int, Tensor] = {}
-        for members in passes:
+        for members in batches:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
                 pooled.update(zip(members, self._encode([distinct[index] for index in members]), strict=True))
         if self.frozen:
@@ -96,14 +102,14 @@ class TextEncoder(nn.Module):
         return torch.stack(rows)
 
     def encode_embeddings(self, embeddings: Tensor) -> Tensor:
-        """Return the vectors of soft tokens (M, L, W) that take the place of words, (M, D)."""
+        """Return the vectors, (M, D), of soft tokens (M, L, W) that replace the word embeddings."""
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
         states = self.model(inputs_embeds=embeddings, attention_mask=mask, output_hidden_states=True)
         vectors: Tensor = self.projection(_pool(states.hidden_states, mask))
         return vectors
 
     def count_truncated(self, texts: Sequence[str]) -> int:
-        """Return how many texts have more tokens than the model reads; the rest of those is cut off."""
+        """Return how many texts are longer than the token limit; they are truncated when encoded."""
         limit = self.padded_to or self.limit
         return sum(len(ids) > limit for ids in self.tokenizer(list(texts))["input_ids"]) if texts else 0
 
@@ -121,6 +127,7 @@ class TextEncoder(nn.Module):
 
 
 def _pool(states: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """Return the mean over `LAYERS` and the tokens in ``mask`` (M, L), (M, W)."""
     tokens = torch.stack([states[layer] for layer in LAYERS]).mean(dim=0)  # (M, L, W)
     weights = mask[:, :, None].to(tokens.dtype)
     return (tokens * weights).sum(dim=1) / weights.sum(dim=1)
@@ -133,20 +140,22 @@ def _load(settings: ModelSettings) -> tuple[Any, Any]:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     source = _packaged_folder() if settings.text_model == PACKAGED else settings.text_model
-    rate = settings.text_dropout
+    dropout = settings.text_dropout
     try:
-        config = AutoConfig.from_pretrained(source, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
+        config = AutoConfig.from_pretrained(source, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
         model = AutoModel.from_pretrained(source, config=config)
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"text model {settings.text_model!r}: cannot be loaded ({type(error).__name__})",
-            hint=f"use {PACKAGED}, a folder with config.json, weights and tokenizer, or a Hugging Face name",
+            hint=f"use {PACKAGED}, a folder with config.json, weights and tokenizer, or a Hugging Face model name",
         ) from error
     if config.num_hidden_layers < len(LAYERS) - 1:
-        raise EncoderError(f"text model {settings.text_model!r}: fewer than two layers")
+        raise EncoderError(
+            f"text model {settings.text_model!r}: has fewer than two layers", hint="use a text model with at least two"
+        )
     if hasattr(model, "pooler"):
-        model.pooler = None  # its output is not used; an adapter on it would never learn
+        model.pooler = None  # its output is unused, so an adapter on it would get no gradient
     return model, tokenizer
 
 
@@ -170,7 +179,7 @@ def _add_adapters(model: Any, settings: ModelSettings) -> None:
 
 
 def _weights_fingerprint(model: nn.Module) -> str:
-    """Return 16 hexadecimal digits of the shapes and of a sample of each weight."""
+    """Return a hash (16 hexadecimal digits) of the names, the shapes and a sample of the values of all weights."""
     digest = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(weight.shape)}".encode())

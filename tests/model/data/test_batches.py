@@ -16,7 +16,7 @@ def data(**more):
     return Data(SLIDES, [], None, **more)
 
 
-def test_an_epoch_shows_every_slide_once_in_batches_of_the_size_asked_for():
+def test_an_epoch_has_every_slide_once_in_batches_of_the_set_size():
     batches = epoch_batches(data(), TrainSettings(batch_size=4), epoch=1)
     assert [len(batch.slides) for batch in batches] == [4, 4, 3]
     assert sorted(slide.slide_id for batch in batches for slide in batch.slides) == sorted(s.slide_id for s in SLIDES)
@@ -32,13 +32,13 @@ def test_batches_depend_on_seed_and_epoch_only():
     assert order(1, 2) != order(2, 2)
 
 
-def test_two_uses_of_a_batch_have_their_own_random_numbers():
+def test_each_use_of_a_batch_has_its_own_random_stream():
     batch = epoch_batches(data(), TrainSettings(), epoch=1)[0]
     assert batch.rng(0).integers(2**31) != batch.rng(1).integers(2**31)
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=2, max_size=4), total=st.integers(1, 40), seed=st.integers(0, 99))
-def test_balanced_orders_give_each_class_its_share_and_repeat_nobody_early(sizes, total, seed):
+def test_a_balanced_order_has_equal_shares_per_class_and_repeats_no_member_early(sizes, total, seed):
     strata, start = [], 0
     for size in sizes:
         strata.append(list(range(start, start + size)))
@@ -53,7 +53,7 @@ def test_balanced_orders_give_each_class_its_share_and_repeat_nobody_early(sizes
         assert max(times) - min(times) <= 1
 
 
-def test_balanced_sampling_shows_the_rare_class_as_often():
+def test_balanced_sampling_draws_the_rare_class_as_often_as_the_other():
     uneven = data(strata=[[0, 1], list(range(2, 11))])
     batches = epoch_batches(uneven, TrainSettings(regime="finetune", balance="sampling"), epoch=1)
     names = [slide.slide_id for batch in batches for slide in batch.slides]
@@ -61,18 +61,18 @@ def test_balanced_sampling_shows_the_rare_class_as_often():
 
 
 class _Reader:
-    def training(self, slide, ratio, most, rng):
+    def training(self, slide, ratio, max_tiles, rng):
         if slide.slide_id == "s3":
             raise OSError("gone")
         return slide.slide_id
 
 
-def test_bags_come_in_the_order_of_the_batches_and_an_error_where_it_belongs():
+def test_bags_come_in_batch_order_and_a_read_error_is_raised_at_its_batch():
     batches = epoch_batches(data(), TrainSettings(batch_size=1), epoch=1)
     names = [batch.slides[0].slide_id for batch in batches]
-    place, watch = names.index("s3"), Stopwatch()
+    failing, watch = names.index("s3"), Stopwatch()
     bags = read_ahead(batches, _Reader(), TrainSettings(), watch)
-    assert [next(bags) for _ in range(place)] == [[name] for name in names[:place]]
+    assert [next(bags) for _ in range(failing)] == [[name] for name in names[:failing]]
     with pytest.raises(OSError, match="gone"):
         next(bags)
     assert watch.waited > 0

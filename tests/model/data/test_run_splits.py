@@ -11,29 +11,29 @@ SLIDES = [CohortSlide(f"s{k}", patient_id=f"p{k}", label="AB"[k % 2]) for k in r
 
 
 @pytest.fixture
-def first(tmp_path):
+def first_run(tmp_path):
     """Return the folder of a run that held out fold 1 of 4."""
     rows = run_splits(SLIDES, TrainSettings(folds=4, fold=1), given=None, init=None)
     SPLITS.write(tmp_path / "splits.parquet", rows, Provenance({}))
     return tmp_path
 
 
-def parts(rows):
+def splits_of(rows):
     return {row["slide_id"]: row["split"] for row in rows}
 
 
-def test_a_run_to_start_from_may_be_given_with_the_fold_that_it_held_out(first):
-    without = run_splits(SLIDES, TrainSettings(), given=None, init=first)
-    named = run_splits(SLIDES, TrainSettings(folds=4, fold=1), given=None, init=first)
-    assert parts(named) == parts(without)
+def test_the_fold_of_the_initial_run_may_be_repeated_in_the_settings(first_run):
+    without_fold = run_splits(SLIDES, TrainSettings(), given=None, init=first_run)
+    with_fold = run_splits(SLIDES, TrainSettings(folds=4, fold=1), given=None, init=first_run)
+    assert splits_of(with_fold) == splits_of(without_fold)
 
 
-@pytest.mark.parametrize("asked", [{"folds": 4, "fold": 2}, {"folds": 5, "fold": 1}])
-def test_another_fold_than_that_of_the_run_to_start_from_is_refused(first, asked):
-    with pytest.raises(SettingsError, match=r"fold . of . asked for, but .* fold 1 of 4"):
-        run_splits(SLIDES, TrainSettings(**asked), given=None, init=first)
+@pytest.mark.parametrize("requested", [{"folds": 4, "fold": 2}, {"folds": 5, "fold": 1}])
+def test_a_fold_other_than_that_of_the_initial_run_is_refused(first_run, requested):
+    with pytest.raises(SettingsError, match=r"fold . of . requested, but .* fold 1 of 4"):
+        run_splits(SLIDES, TrainSettings(**requested), given=None, init=first_run)
 
 
-def test_folds_beside_a_file_of_one_split_are_refused(first):
-    with pytest.raises(SettingsError, match="fold 2 of 4 asked for"):
-        run_splits(SLIDES, TrainSettings(folds=4, fold=2), given=first / "splits.parquet", init=None)
+def test_folds_with_a_file_of_one_split_are_refused(first_run):
+    with pytest.raises(SettingsError, match="fold 2 of 4 requested"):
+        run_splits(SLIDES, TrainSettings(folds=4, fold=2), given=first_run / "splits.parquet", init=None)

@@ -7,7 +7,7 @@ import pytest
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
 from pipelines.model.data.splits import make_splits
-from pipelines.model.data.splits.site_splits import site_folds, site_groups, site_share
+from pipelines.model.data.splits.site_splits import draw_sites, site_folds, site_groups
 
 
 def slides_of(rows):
@@ -18,7 +18,7 @@ def slides_of(rows):
 
 
 def random_cohort(rng):
-    """Return patients of 4 to 6 sites of unlike size and unlike share of two classes."""
+    """Return (patient, label, site) rows of 4 to 6 sites that differ in size and in the shares of two classes."""
     rows = []
     for site in range(int(rng.integers(4, 7))):
         share = rng.uniform(0.2, 0.8)
@@ -28,14 +28,14 @@ def random_cohort(rng):
 
 
 def imbalance(rows, fold_of, folds):
-    """Return the sum of squared differences between the classes' numbers in the folds and an even share."""
+    """Return the sum of squared differences between the class counts of the folds and equal shares."""
     total = Counter(label for _, label, _ in rows)
     counts = Counter((fold_of[patient], label) for patient, label, _ in rows)
     return sum((counts[fold, label] - total[label] / folds) ** 2 for fold in range(folds) for label in total)
 
 
 def all_assignments(rows, folds):
-    """Return the imbalance of every way to deal whole sites into folds of which none is empty."""
+    """Return the imbalance of every assignment of whole sites to folds without an empty fold."""
     sites = sorted({site for _, _, site in rows})
     return [
         imbalance(rows, {patient: fold[sites.index(site)] for patient, _, site in rows}, folds)
@@ -45,38 +45,40 @@ def all_assignments(rows, folds):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whole_sites_are_dealt_into_folds_more_evenly_than_by_most_ways(seed):
+def test_folds_of_whole_sites_are_at_least_as_balanced_as_the_median_assignment(seed):
     rows = random_cohort(np.random.default_rng(seed))
     fold_of = site_folds({p: label for p, label, _ in rows}, {p: site for p, _, site in rows}, 3, seed)
     assert fold_of.keys() == {patient for patient, _, _ in rows}
     assert set(fold_of.values()) == {0, 1, 2}
     assert all(len({fold_of[p] for p, _, s in rows if s == site}) == 1 for _, _, site in rows)
-    every = sorted(all_assignments(rows, 3))
-    assert imbalance(rows, fold_of, 3) <= every[len(every) // 2]
+    imbalances = sorted(all_assignments(rows, 3))
+    assert imbalance(rows, fold_of, 3) <= imbalances[len(imbalances) // 2]
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_parts_hold_whole_sites_and_every_class_trains(seed):
+def test_splits_hold_whole_sites_and_every_class_is_in_training(seed):
     rows = random_cohort(np.random.default_rng(100 + seed))
     made = make_splits(slides_of(rows), folds=None, fold=None, val_fraction=0.2, test_fraction=0.25, seed=seed)
-    part = {row["patient_id"]: row["split"] for row in made}
-    assert set(part.values()) == {"train", "val", "test"}
+    split = {row["patient_id"]: row["split"] for row in made}
+    assert set(split.values()) == {"train", "val", "test"}
     for _, _, site in rows:
-        assert len({part[patient] for patient, _, of in rows if of == site}) == 1
-    assert {label for patient, label, _ in rows if part[patient] == "train"} == {"a", "b"}
+        assert len({split[patient] for patient, _, own in rows if own == site}) == 1
+    assert {label for patient, label, _ in rows if split[patient] == "train"} == {"a", "b"}
 
 
-def test_each_fold_is_tested_once_and_validation_is_of_other_sites():
+def test_each_patient_is_tested_once_and_training_and_validation_share_no_site():
     rows = random_cohort(np.random.default_rng(0))
     runs = [
         make_splits(slides_of(rows), folds=3, fold=fold, val_fraction=0.3, test_fraction=0, seed=0) for fold in range(3)
     ]
     tested = [row["patient_id"] for made in runs for row in made if row["split"] == "test"]
     assert sorted(tested) == sorted(patient for patient, _, _ in rows)
-    site = {patient: of for patient, _, of in rows}
+    site_of = {patient: site for patient, _, site in rows}
     for made in runs:
-        by_part = {part: {site[row["patient_id"]] for row in made if row["split"] == part} for part in ("train", "val")}
-        assert not by_part["train"] & by_part["val"]
+        sites = {
+            split: {site_of[row["patient_id"]] for row in made if row["split"] == split} for split in ("train", "val")
+        }
+        assert not sites["train"] & sites["val"]
 
 
 def test_sites_that_share_a_patient_count_as_one():
@@ -85,21 +87,21 @@ def test_sites_that_share_a_patient_count_as_one():
     assert groups["p0"] == groups["p1"] == groups["p2"] != groups["p3"]
 
 
-def test_sites_are_not_kept_where_that_is_not_wanted():
+def test_sites_can_be_split_if_keep_sites_is_off():
     rows = [(f"p{n}", "ab"[n % 2], "one site") for n in range(12)]
     made = make_splits(slides_of(rows), folds=3, fold=0, val_fraction=0.2, test_fraction=0, seed=0, keep_sites=False)
     assert Counter(row["split"] for row in made)["test"] == 4
 
 
-def test_what_whole_sites_cannot_give_is_said_with_the_way_out():
+def test_impossible_splits_of_whole_sites_are_refused_with_a_hint():
     rows = [(f"p{n}", "ab"[n % 2], f"site {n % 2}") for n in range(12)]
-    with pytest.raises(CohortError, match="3 parts of whole sites: there are only 2 sites") as caught:
+    with pytest.raises(CohortError, match="cannot make 3 splits of whole sites: there are only 2 sites") as caught:
         make_splits(slides_of(rows), folds=3, fold=0, val_fraction=0.2, test_fraction=0, seed=0)
     assert "--no-keep-sites" in caught.value.hint
-    with pytest.raises(CohortError, match="no whole site can be spared for the test part"):
-        site_share({p: label for p, label, _ in rows}, {p: site for p, _, site in rows}, 0.25, 0, "test")
+    with pytest.raises(CohortError, match="cannot draw whole sites for the test split"):
+        draw_sites({p: label for p, label, _ in rows}, {p: site for p, _, site in rows}, 0.25, 0, "test")
 
 
-def test_a_slide_without_site_among_others_with_one_is_named():
+def test_a_slide_without_a_site_is_named_if_others_have_one():
     with pytest.raises(CohortError, match="slide 's1' has no site"):
         site_groups(slides_of([("p0", "a", "x"), ("p1", "b", None)]))

@@ -9,27 +9,27 @@ from pipelines.core.schemas import SPLITS
 from pipelines.model.data.splits import make_splits, read_splits
 
 SLIDES = [CohortSlide(f"s{k}", patient_id=f"0{k // 2}", label="AB"[k // 2 % 2]) for k in range(16)]
-"""Two slides a patient, eight patients 00 to 07, labels in turn."""
+"""Eight patients, 00 to 07, with two slides each; labels alternate."""
 
 
 def splits_of(rows):
     return {row["slide_id"]: row["split"] for row in rows}
 
 
-def test_our_own_file_gives_the_splits_it_holds(tmp_path):
+def test_our_own_file_is_read_back(tmp_path):
     rows = make_splits(SLIDES, folds=4, fold=1, val_fraction=0.25, test_fraction=0, seed=3)
     SPLITS.write(tmp_path / "splits.parquet", rows, Provenance({}))
     assert splits_of(read_splits(tmp_path / "splits.parquet", SLIDES[::-1])) == splits_of(rows)
 
 
-def test_a_file_of_clam_with_its_index_column_and_padding(tmp_path):
+def test_a_clam_file_with_index_column_and_padding_is_read(tmp_path):
     path = tmp_path / "splits_0.csv"
     path.write_text(",train,val,test\n0,s0,s4,s8\n1,s1,,s9\n2,s2,,\n3,s3,,\n")
-    found = splits_of(read_splits(path, SLIDES))
-    assert found == {name: "train" for name in ("s0", "s1", "s2", "s3")} | {"s4": "val", "s8": "test", "s9": "test"}
+    splits = splits_of(read_splits(path, SLIDES))
+    assert splits == {name: "train" for name in ("s0", "s1", "s2", "s3")} | {"s4": "val", "s8": "test", "s9": "test"}
 
 
-def test_a_file_of_stamp_names_patients_and_validates_on_some_it_trains_on(tmp_path):
+def test_a_stamp_file_names_patients_and_validation_is_drawn_from_its_training_patients(tmp_path):
     path = tmp_path / "splits.json"
     folds = [
         {"train_patients": ["04", "05", "06", "07"], "test_patients": ["00", "01"]},
@@ -47,7 +47,7 @@ def test_a_file_of_stamp_names_patients_and_validates_on_some_it_trains_on(tmp_p
         read_splits(path, SLIDES)
 
 
-def test_a_file_that_splits_the_slides_of_a_patient_is_refused_by_name(tmp_path):
+def test_a_file_that_puts_a_patient_in_two_splits_is_refused(tmp_path):
     path = tmp_path / "splits_0.csv"
     path.write_text(",train,val,test\n0,s0,s4,s1\n1,s2,,\n")
     with pytest.raises(CohortError, match="patient '00' is in two splits: train and test"):
@@ -55,10 +55,10 @@ def test_a_file_that_splits_the_slides_of_a_patient_is_refused_by_name(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "complaint"),
+    ("name", "text", "message"),
     [
         ("a.csv", "slide,fold\ns0,1\n", "no columns train and test"),
-        ("b.csv", ",train,val,test\ns0,True,False,False\ns1,False,False,True\n", "True and False instead of naming"),
+        ("b.csv", ",train,val,test\ns0,True,False,False\ns1,False,False,True\n", "True and False instead of slide ids"),
         ("a.csv", "train,val,test\nx.svs,,y.svs\n", "names no slide of the cohort"),
         ("a.csv", "train,val,test\ns0,,s0\n", "'s0' is in two splits: train and test"),
         ("a.json", '{"folds": []}', "no list 'splits'"),
@@ -67,10 +67,10 @@ def test_a_file_that_splits_the_slides_of_a_patient_is_refused_by_name(tmp_path)
         ("missing.csv", None, "no such table"),
     ],
 )
-def test_files_that_are_no_splits_are_refused(tmp_path, name, text, complaint):
+def test_other_files_are_refused(tmp_path, name, text, message):
     if text is not None:
         (tmp_path / name).write_text(text)
-    with pytest.raises(CohortError, match=complaint):
+    with pytest.raises(CohortError, match=message):
         read_splits(tmp_path / name, SLIDES, fold=0)
 
 

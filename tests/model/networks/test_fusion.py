@@ -22,38 +22,38 @@ def inputs():
 
 
 def torch_attention(ours):
-    """Return PyTorch's own module with the same weights."""
+    """Return a PyTorch attention module with the same weights."""
     theirs = nn.MultiheadAttention(WIDTH, WIDTH // 64, batch_first=True)
     theirs.in_proj_weight.data, theirs.in_proj_bias.data = ours.in_proj.weight.data, ours.in_proj.bias.data
     theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
     return theirs.eval()
 
 
-def test_attention_within_bags_is_pytorchs_with_padding_masked(inputs):
+def test_attention_within_bags_equals_pytorch_attention_with_masked_padding(inputs):
     ours = BagAttention(WIDTH)
     padded = nn.utils.rnn.pad_sequence(inputs[0].split(LENGTHS), batch_first=True)
     is_padding = torch.arange(max(LENGTHS)) >= torch.tensor(LENGTHS)[:, None]
     expected, _ = torch_attention(ours)(padded, padded, padded, key_padding_mask=is_padding)
-    found = ours.within(inputs[0], LENGTHS, None, ())
-    torch.testing.assert_close(found, expected[~is_padding])
+    attended = ours.within(inputs[0], LENGTHS, None, ())
+    torch.testing.assert_close(attended, expected[~is_padding])
 
 
-def test_attention_weights_are_pytorchs_mean_over_heads(inputs):
+def test_attention_weights_equal_those_of_pytorch_averaged_over_heads(inputs):
     ours, (tiles, _, prompts) = BagAttention(WIDTH), inputs
     _, expected = torch_attention(ours)(prompts[None], tiles[None], tiles[None])
     torch.testing.assert_close(ours.weights(prompts, tiles), expected[0])
 
 
-def test_one_weighted_pad_key_equals_many_equal_pads(inputs):
+def test_one_weighted_pad_key_equals_several_equal_pads(inputs):
     ours, n_pads = BagAttention(WIDTH), 7
     tiles, pad = inputs[0][:5], torch.randn(1, WIDTH)
-    everything = torch.cat([tiles, pad.expand(n_pads, -1)])
-    expected = ours.within(everything, [5 + n_pads], None, ())[:5]
+    padded = torch.cat([tiles, pad.expand(n_pads, -1)])
+    expected = ours.within(padded, [5 + n_pads], None, ())[:5]
     torch.testing.assert_close(ours.within(tiles, [5], pad, [n_pads]), expected)
 
 
 @pytest.mark.parametrize("cross_residual", [True, False])
-def test_a_bag_does_not_depend_on_the_bags_beside_it(inputs, cross_residual):
+def test_a_bag_does_not_depend_on_the_other_bags_of_the_batch(inputs, cross_residual):
     fusion, (tiles, positions, prompts) = TileFusion(WIDTH, cross_residual=cross_residual, pad_key=False), inputs
     together = fusion(tiles, positions, LENGTHS, prompts)
     for row, (x, p) in enumerate(zip(tiles.split(LENGTHS), positions.split(LENGTHS), strict=True)):
@@ -77,27 +77,27 @@ def test_the_released_bag_embedding_depends_on_the_padding_and_ours_does_not(inp
     assert TileFusion(WIDTH, cross_residual=False, pad_key=False).pad is None
 
 
-def test_a_full_bag_has_no_pad_in_its_attention(inputs):
+def test_a_full_bag_does_not_attend_to_a_pad(inputs):
     tiles, positions, prompts = inputs
     fusion = TileFusion(WIDTH, cross_residual=False, pad_key=True)
-    with_none = fusion(tiles, positions, [len(tiles)], prompts, Pads(torch.zeros(1, WIDTH), [0]))
-    torch.testing.assert_close(with_none, fusion(tiles, positions, [len(tiles)], prompts))
+    with_zero_pads = fusion(tiles, positions, [len(tiles)], prompts, Pads(torch.zeros(1, WIDTH), [0]))
+    torch.testing.assert_close(with_zero_pads, fusion(tiles, positions, [len(tiles)], prompts))
 
 
-def test_log_mean_exp_lies_between_mean_and_maximum_by_its_formula():
+def test_log_mean_exp_computes_its_formula_and_does_not_grow_with_the_number_of_tiles():
     tiles = torch.tensor([[0.0, 3.0], [1.0, 3.0]])
     assert log_mean_exp(tiles, 2.0).tolist() == pytest.approx([math.log((1 + math.exp(2.0)) / 2) / 2, 3.0], rel=1e-6)
-    torch.testing.assert_close(log_mean_exp(tiles.repeat(100, 1), 2.0), log_mean_exp(tiles, 2.0))  # no sum
+    torch.testing.assert_close(log_mean_exp(tiles.repeat(100, 1), 2.0), log_mean_exp(tiles, 2.0))
 
 
 @pytest.mark.parametrize(("sharpness", "expected"), [(None, 0.01), (4.0, math.log((99 + math.exp(4.0)) / 100) / 4)])
-def test_one_tile_of_a_hundred_counts_little_in_the_mean_and_more_in_the_log_mean_exp(sharpness, expected):
+def test_one_tile_in_a_hundred_has_more_influence_on_the_log_mean_exp_than_on_the_mean(sharpness, expected):
     fusion = TileFusion(WIDTH, cross_residual=True, pad_key=False, sharpness=sharpness)
     tiles = torch.zeros(100, WIDTH)
     tiles[7] = 1.0
     with torch.no_grad():
         fusion.project.weight.copy_(torch.eye(WIDTH).repeat(1, 2))
-        fusion.project.weight[:, :WIDTH] = 0  # the prompts' half
+        fusion.project.weight[:, :WIDTH] = 0  # the half for the prompts
         fusion.project.bias.zero_()
         pooled = fusion.pool(tiles, torch.zeros_like(tiles), [100], torch.eye(WIDTH)[:3])
     torch.testing.assert_close(pooled, torch.full((1, WIDTH), expected))
@@ -111,7 +111,7 @@ def test_attention_of_every_prompt_sums_to_one(inputs):
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(3))
 
 
-def test_quickgelu_lies_between_the_two_linear_layers():
+def test_the_mlp_applies_quickgelu_between_its_linear_layers():
     mlp = TileFusion(64, cross_residual=True, pad_key=False).self_mlp
     x = torch.randn(64)
     hidden = mlp.up.weight @ x + mlp.up.bias
@@ -119,12 +119,12 @@ def test_quickgelu_lies_between_the_two_linear_layers():
     torch.testing.assert_close(mlp(x), expected, atol=1e-5, rtol=1e-4)
 
 
-def few_stretches(monkeypatch, count):
-    monkeypatch.setattr("pipelines.model.networks.bag_attention.STRETCHES", count)
+def set_segments(monkeypatch, count):
+    monkeypatch.setattr("pipelines.model.networks.bag_attention.SEGMENTS", count)
 
 
-def test_linear_attention_is_exact_where_the_tiles_of_a_stretch_are_alike(monkeypatch):
-    few_stretches(monkeypatch, 4)
+def test_linear_attention_is_exact_if_the_tiles_of_a_segment_are_equal(monkeypatch):
+    set_segments(monkeypatch, 4)
     ours = BagAttention(WIDTH, exact_up_to=0)
     tiles = torch.randn(4, WIDTH).repeat_interleave(3, dim=0)
     torch.testing.assert_close(ours.within(tiles, [12], None, ()), exact(ours).within(tiles, [12], None, ()))
@@ -136,45 +136,45 @@ def exact(linear):
     return other
 
 
-def test_linear_attention_attends_to_means_that_count_as_often_as_they_have_members(monkeypatch):
-    few_stretches(monkeypatch, 2)
+def test_linear_attention_weights_segment_means_by_the_number_of_their_tiles(monkeypatch):
+    set_segments(monkeypatch, 2)
     ours = BagAttention(WIDTH, exact_up_to=0)
     tiles = torch.randn(5, WIDTH)
     queries, keys, values = ours.in_proj(tiles).chunk(3, dim=-1)
-    found = []
+    by_head = []
     for head in (slice(0, 64), slice(64, 128)):
-        k = [keys[:3, head].mean(dim=0), keys[3:, head].mean(dim=0)]  # stretches of three and of two tiles
+        k = [keys[:3, head].mean(dim=0), keys[3:, head].mean(dim=0)]  # segments of three and of two tiles
         v = [values[:3, head].mean(dim=0), values[3:, head].mean(dim=0)]
         a, b = (size * (queries[:, head] @ key / 8).exp() for size, key in zip((3, 2), k, strict=True))
-        found.append((a[:, None] * v[0] + b[:, None] * v[1]) / (a + b)[:, None])
-    expected = ours.out_proj(torch.cat(found, dim=1))
+        by_head.append((a[:, None] * v[0] + b[:, None] * v[1]) / (a + b)[:, None])
+    expected = ours.out_proj(torch.cat(by_head, dim=1))
     torch.testing.assert_close(ours.within(tiles, [5], None, ()), expected)
 
 
-def test_linear_attention_lets_padding_take_part_as_exact_attention_does(monkeypatch):
-    few_stretches(monkeypatch, 4)
+def test_linear_attention_includes_padding_as_exact_attention_does(monkeypatch):
+    set_segments(monkeypatch, 4)
     ours, pad = BagAttention(WIDTH, exact_up_to=0), torch.randn(1, WIDTH)
     tiles = torch.randn(4, WIDTH).repeat_interleave(2, dim=0)
     torch.testing.assert_close(ours.within(tiles, [8], pad, [5]), exact(ours).within(tiles, [8], pad, [5]))
 
 
-def test_only_bags_beyond_the_limit_are_attended_to_linearly(monkeypatch):
-    few_stretches(monkeypatch, 2)
+def test_only_bags_above_the_limit_use_linear_attention(monkeypatch):
+    set_segments(monkeypatch, 2)
     ours = BagAttention(WIDTH, exact_up_to=6)
     tiles = torch.randn(6 + 7, WIDTH)
-    found = ours.within(tiles, [6, 7], None, ())
-    same = torch.isclose(found, exact(ours).within(tiles, [6, 7], None, ()), atol=1e-6).all(dim=1)
+    attended = ours.within(tiles, [6, 7], None, ())
+    same = torch.isclose(attended, exact(ours).within(tiles, [6, 7], None, ()), atol=1e-6).all(dim=1)
     assert same.tolist() == [True] * 6 + [False] * 7
 
 
 def test_gradients_flow_through_linear_attention(monkeypatch):
-    few_stretches(monkeypatch, 3)
+    set_segments(monkeypatch, 3)
     ours, tiles = BagAttention(WIDTH, exact_up_to=0), torch.randn(10, WIDTH, requires_grad=True)
     ours.within(tiles, [10], None, ()).square().sum().backward()
     assert (tiles.grad.abs().sum(dim=1) > 0).all()
 
 
-def test_blocks_bound_the_memory_and_change_nothing(monkeypatch, inputs):
+def test_processing_in_blocks_does_not_change_the_result(monkeypatch, inputs):
     tiles, positions, prompts = inputs
     fusion = TileFusion(WIDTH, cross_residual=True, pad_key=False)
     with torch.no_grad():

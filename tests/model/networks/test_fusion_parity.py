@@ -1,6 +1,6 @@
-"""The `released` options compute what the published fusion network computes.
+"""With the `released` options, the fusion network computes exactly what the published one does.
 
-The numbers were made with the published modules; tests/data/make_fusion_parity.py tells which.
+The reference values were computed with the published modules; see tests/data/make_fusion_parity.py.
 """
 
 from pathlib import Path
@@ -12,27 +12,29 @@ import torch
 from pipelines.model.networks.fusion import Pads, TileFusion
 from pipelines.model.networks.positions import sequence_encoding
 
-NUMBERS = Path(__file__).parents[2] / "data" / "fusion_parity.npz"
+REFERENCE = Path(__file__).parents[2] / "data" / "fusion_parity.npz"
 
 
 @pytest.fixture(scope="module")
-def numbers():
-    with np.load(NUMBERS) as file:
+def reference():
+    with np.load(REFERENCE) as file:
         return {name: torch.from_numpy(file[name]) for name in file.files}
 
 
 class Case:
-    """One case run through our network: only real tiles, and one key for all pads."""
+    """One reference case, computed by our network: without padded tiles, and with one key for all pads."""
 
-    def __init__(self, numbers, name):
-        self.expected = {key.removeprefix(f"{name}/"): value for key, value in numbers.items() if key.startswith(name)}
+    def __init__(self, reference, name):
+        self.expected = {
+            key.removeprefix(f"{name}/"): value for key, value in reference.items() if key.startswith(name)
+        }
         e = self.expected
         self.lengths = e["sample_range"].tolist()
         padded, width = e["x"].shape[1:]
         self.x = torch.cat([bag[:n] for bag, n in zip(e["x"], self.lengths, strict=True)]).requires_grad_()
         self.prompts = e["prompt"].clone().requires_grad_()
-        progress = e["patch_inds"] / e["patch_pub_cnt"][:, None]
-        real = torch.cat([p[:n] for p, n in zip(progress, self.lengths, strict=True)])
+        file_position = e["patch_inds"] / e["patch_pub_cnt"][:, None]
+        real = torch.cat([p[:n] for p, n in zip(file_position, self.lengths, strict=True)])
         pad_position = torch.tensor(self.lengths) / e["patch_pub_cnt"]
         self.positions = sequence_encoding(real, width)
         self.pads = Pads(sequence_encoding(pad_position, width), [padded - n for n in self.lengths])
@@ -49,26 +51,26 @@ class Case:
 
 
 @pytest.fixture(params=["padded", "sampled"])
-def case(request, numbers):
-    return Case(numbers, request.param)
+def case(request, reference):
+    return Case(reference, request.param)
 
 
-def test_bag_embeddings_are_those_of_the_published_network(case):
+def test_bag_embeddings_equal_those_of_the_published_network(case):
     torch.testing.assert_close(case.run(), case.expected["out"], atol=1e-5, rtol=1e-5)
 
 
-def test_tiles_after_self_attention_are_those_of_the_published_network(case):
+def test_tiles_after_self_attention_equal_those_of_the_published_network(case):
     mixed = case.fusion.mix(case.x, case.positions, case.lengths, case.pads)
     torch.testing.assert_close(mixed, case.real(case.expected["self_attn_out"]), atol=1e-5, rtol=1e-5)
 
 
-def test_gradients_of_inputs_are_those_of_the_published_network(case):
+def test_gradients_of_inputs_equal_those_of_the_published_network(case):
     case.run()
     torch.testing.assert_close(case.x.grad, case.real(case.expected["grad_x"]), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(case.prompts.grad, case.expected["grad_prompt"], atol=1e-4, rtol=1e-4)
 
 
-def test_gradients_of_weights_are_those_of_the_published_network(case):
+def test_gradients_of_weights_equal_those_of_the_published_network(case):
     case.run()
     ours = dict(case.fusion.named_parameters())
     expected = {key.removeprefix("grad/"): value for key, value in case.expected.items() if key.startswith("grad/")}
@@ -77,11 +79,11 @@ def test_gradients_of_weights_are_those_of_the_published_network(case):
         torch.testing.assert_close(ours[name].grad, gradient, atol=1e-4, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_every_weight_of_ours_is_compared(numbers):
-    compared = {key.removeprefix("sampled/grad/") for key in numbers if key.startswith("sampled/grad/")}
+def test_every_weight_is_compared(reference):
+    compared = {key.removeprefix("sampled/grad/") for key in reference if key.startswith("sampled/grad/")}
     assert compared == {name for name, _ in TileFusion(64, cross_residual=False, pad_key=True).named_parameters()}
 
 
-def test_the_sequence_encoding_is_that_of_the_published_network(numbers):
-    progress = numbers["positions/inds"][0] / numbers["positions/cnt"][0]
-    torch.testing.assert_close(sequence_encoding(progress, 512), numbers["positions/enc"][0], atol=1e-6, rtol=0)
+def test_the_sequence_encoding_equals_that_of_the_published_network(reference):
+    file_position = reference["positions/inds"][0] / reference["positions/cnt"][0]
+    torch.testing.assert_close(sequence_encoding(file_position, 512), reference["positions/enc"][0], atol=1e-6, rtol=0)

@@ -1,4 +1,4 @@
-"""Who trains, who chooses the epoch, who is only ever tested: drawn, read from files, taken over from a run."""
+"""Train, validation and test splits: drawn at random, read from files, or taken from an earlier run."""
 
 from pipelines.model.data.splits.patient_splits import make_splits
 from pipelines.model.data.splits.run_splits import run_splits

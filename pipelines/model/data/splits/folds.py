@@ -1,4 +1,4 @@
-"""Patients dealt into folds by a splitter of scikit-learn."""
+"""Assign patients to folds with a scikit-learn splitter."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def deal(splitter: Any, patients: Sequence[str], labels: Sequence[str], groups: Sequence[str] | None) -> dict[str, int]:
-    """Return patient -> fold, from 0, as ``splitter`` (a `StratifiedKFold` or a grouped one) deals them."""
+def assign_folds(
+    splitter: Any, patients: Sequence[str], labels: Sequence[str], groups: Sequence[str] | None
+) -> dict[str, int]:
+    """Return patient -> fold (from 0), assigned by a `StratifiedKFold` or `StratifiedGroupKFold`."""
     fold_of: dict[str, int] = {}
-    with warnings.catch_warnings():  # classes smaller than the number of folds are dealt out as far as they go
+    with warnings.catch_warnings():  # a class with fewer patients than folds is allowed
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        for fold, (_, tested) in enumerate(splitter.split(patients, labels, groups)):
-            fold_of.update({patients[row]: fold for row in tested})
+        for fold, (_, test_rows) in enumerate(splitter.split(patients, labels, groups)):
+            fold_of.update({patients[row]: fold for row in test_rows})
     return fold_of

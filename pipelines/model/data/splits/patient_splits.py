@@ -1,10 +1,9 @@
-"""Patient-level splits: who trains, who chooses the epoch, who is only ever tested.
+"""Split patients into train, validation and test.
 
-The unit is the patient, never the slide: all slides of a patient share one split. Random
-splits are stratified by label and depend on the seed and the patient ids only, not on the
-order of the rows. The stratum of a patient whose slides disagree is the label most of its
-slides bear (of equals the first in the alphabet); each slide keeps its own label. Patients
-without a label are a stratum of their own.
+All slides of a patient are in the same split. Random splits are stratified by label. They depend
+only on the seed and the patient ids, not on the order of the rows. If the slides of a patient have
+different labels, the patient's stratum is the most frequent one (the first in alphabetical order if
+tied), and each slide keeps its own label. Patients without a label form their own stratum.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import numpy as np
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
 from pipelines.core.settings import require
-from pipelines.model.data.splits.folds import deal
-from pipelines.model.data.splits.site_splits import site_folds, site_groups, site_share
+from pipelines.model.data.splits.folds import assign_folds
+from pipelines.model.data.splits.site_splits import draw_sites, site_folds, site_groups
 
 SPLIT_NAMES = ("train", "val", "test")
 _ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -35,32 +34,33 @@ def make_splits(
     seed: int,
     keep_sites: bool = True,
 ) -> list[dict[str, Any]]:
-    """Return one row of the `SPLITS` table for each slide, in the order of ``slides``.
+    """Return one row of the `SPLITS` table per slide, in the order of ``slides``.
 
-    A ``split`` column of the cohort is taken as it is. Otherwise, with ``folds``, the
-    patients of fold ``fold`` are the test part; without, a share of ``test_fraction`` is.
-    The validation part always comes out of the patients that are not tested.
+    If the cohort has a ``split`` column, it is used unchanged. Otherwise the test patients are
+    those of fold ``fold`` or, without folds, a random share of ``test_fraction``. Validation
+    patients are drawn from the patients outside the test split.
 
     Parameters
     ----------
     folds, fold
-        Number of cross-validation folds, and the one to test (from 0). The assignment of
-        patients to folds is the same whichever ``fold`` is asked for.
+        Number of cross-validation folds, and the fold to test (from 0). The assignment of
+        patients to folds does not depend on ``fold``.
     val_fraction
-        Share of the patients outside the test part that validate; 0 for none. Not used where
-        the cohort's column names a validation part.
+        Share of the patients outside the test split that are used for validation, 0 to 1 (1
+        excluded). Ignored if the cohort's split column has validation slides.
     test_fraction
-        Share of all patients that are tested; not used with ``folds``.
+        Share of all patients that are tested, 0 to 1 (1 excluded). Ignored with ``folds``.
     keep_sites
-        Where the cohort names sites, draw whole sites, so that each stands in one part.
+        If the cohort names sites, draw whole sites, so that no site is in two splits.
 
     Raises
     ------
     CohortError
-        A patient stands in two splits, a split is unknown or missing, a part that was asked
-        for comes out empty, or only one of several classes is left for training.
+        A patient is in two splits, a slide's split is unknown or missing, a requested split
+        would be empty, or only one of several classes is left for training.
     SettingsError
-        A fraction or fold out of range, or folds asked for beside a split column.
+        A fraction or fold is out of range, or folds are requested for a cohort with a split
+        column.
     """
     _check_settings(folds, fold, val_fraction, test_fraction)
     strata = _patient_strata(slides)
@@ -69,38 +69,38 @@ def make_splits(
     if any(slide.split for slide in slides):
         require(
             folds is None,
-            f"folds: {folds} asked for, but the cohort has a split column",
-            hint="leave out the folds, or take the split column out of the cohort",
+            f"folds: {folds} requested, but the cohort has a split column",
+            hint="leave out the folds, or remove the split column from the cohort table",
         )
         split_of = _splits_of_column(slides)
     else:
         if folds is not None:
-            fold_of = site_folds(strata, sites, folds, seed) if sites else _folds(strata, folds, seed)
+            fold_of = site_folds(strata, sites, folds, seed) if sites else _stratified_folds(strata, folds, seed)
             tested = [patient for patient in fold_of if fold_of[patient] == fold]
         else:
-            tested = _drawn(strata, sites, test_fraction, [seed, 0], "test")
+            tested = _draw_patients(strata, sites, test_fraction, [seed, 0], "test")
         split_of = {patient: "train" for patient in strata} | {patient: "test" for patient in tested}
     if "val" not in split_of.values():
         training = {patient: strata[patient] for patient in strata if split_of.get(patient) == "train"}
-        validating = _drawn(training, sites, val_fraction, [seed, 1, fold or 0], "val")
+        validating = _draw_patients(training, sites, val_fraction, [seed, 1, fold or 0], "val")
         split_of.update(dict.fromkeys(validating, "val"))
     rows = split_rows(slides, split_of, fold_of)
     _check_rows(rows)
     return rows
 
 
-def _drawn(
-    strata: Mapping[str, str], sites: Mapping[str, str] | None, fraction: float, seed: Sequence[int], part: str
+def _draw_patients(
+    strata: Mapping[str, str], sites: Mapping[str, str] | None, fraction: float, seed: Sequence[int], split: str
 ) -> list[str]:
-    """Draw a stratified share of the patients, of whole sites where ``sites`` are given."""
+    """Draw a stratified share of the patients; with ``sites``, all patients of the drawn sites."""
     rng = np.random.default_rng(seed)
     if sites is None:
-        return _share(strata, fraction, rng, part)
-    return site_share(strata, sites, fraction, int(rng.integers(2**31)), part)
+        return _draw_stratified(strata, fraction, rng, split)
+    return draw_sites(strata, sites, fraction, int(rng.integers(2**31)), split)
 
 
 def _patient_strata(slides: Sequence[CohortSlide]) -> dict[str, str]:
-    """Return patient -> label for stratification, sorted by patient; '' without a label."""
+    """Return patient -> label used for stratification, sorted by patient; '' without a label."""
     labels: dict[str, Counter[str]] = defaultdict(Counter)
     for slide in slides:
         labels[slide.patient].update([slide.label] if slide.label else [])
@@ -111,12 +111,12 @@ def _patient_strata(slides: Sequence[CohortSlide]) -> dict[str, str]:
 
 
 def _check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a patient in two splits, a run without training slides, and one-class training.
+    """Check that no patient is in two splits and that training has slides of more than one class.
 
     Raises
     ------
     CohortError
-        Naming the patient or the class, with a remedy.
+        A check fails; the message names the patient or the class.
     """
     seen: dict[str, str] = {}
     for row in rows:
@@ -127,13 +127,13 @@ def _check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
                 hint="give all slides of a patient the same split",
             )
     if "train" not in seen.values():
-        raise CohortError("no slide is left to train on", hint="make the test part smaller, or add patients")
+        raise CohortError("no slide is left for training", hint="make the test split smaller, or add patients")
     classes = {row["label"] for row in rows if row["label"]}
-    trained = {row["label"] for row in rows if row["label"] and row["split"] == "train"}
-    if len(classes) > 1 and len(trained) == 1:
+    train_classes = {row["label"] for row in rows if row["label"] and row["split"] == "train"}
+    if len(classes) > 1 and len(train_classes) == 1:
         raise CohortError(
-            f"every training slide with a label is {trained.pop()!r}, of {len(classes)} classes in the cohort",
-            hint="add patients of the other classes, or use fewer folds or a smaller test part",
+            f"every labelled training slide is of class {train_classes.pop()!r}; the cohort has {len(classes)} classes",
+            hint="add patients of the other classes, or use fewer folds or a smaller test split",
         )
 
 
@@ -143,7 +143,7 @@ def _check_settings(folds: int | None, fold: int | None, val_fraction: float, te
     require(folds is None or folds >= 2, f"folds: {folds} is less than 2")
     require(
         (folds is None) == (fold is None),
-        f"folds: {folds} and fold: {fold} go together",
+        f"folds: {folds} and fold: {fold}: set both or neither",
         hint="for example folds 5 and fold 0",
     )
     if folds is not None and fold is not None:
@@ -157,7 +157,7 @@ def _splits_of_column(slides: Sequence[CohortSlide]) -> dict[str, str]:
         if split is None:
             raise CohortError(
                 f"slide {slide.slide_id!r}: split {slide.split!r} is not one of {', '.join(SPLIT_NAMES)}",
-                hint="fill the cohort's split column for every slide, or take the column out",
+                hint="fill the cohort's split column for every slide, or remove the column",
             )
         if split_of.setdefault(slide.patient, split) != split:
             raise CohortError(
@@ -167,25 +167,25 @@ def _splits_of_column(slides: Sequence[CohortSlide]) -> dict[str, str]:
     return split_of
 
 
-def _folds(strata: Mapping[str, str], folds: int, seed: int) -> dict[str, int]:
+def _stratified_folds(strata: Mapping[str, str], folds: int, seed: int) -> dict[str, int]:
     from sklearn.model_selection import StratifiedKFold
 
     patients, labels = list(strata), list(strata.values())
-    common = max(Counter(labels).values(), default=0)
-    if common < folds:
+    largest = max(Counter(labels).values(), default=0)
+    if largest < folds:
         raise CohortError(
-            f"{folds} folds of {len(patients)} patients: the largest class has only {common} patients",
+            f"cannot make {folds} folds of {len(patients)} patients: the largest class has only {largest} patients",
             hint="use fewer folds, or add patients",
         )
-    return deal(StratifiedKFold(folds, shuffle=True, random_state=seed), patients, labels, None)
+    return assign_folds(StratifiedKFold(folds, shuffle=True, random_state=seed), patients, labels, None)
 
 
-def _share(strata: Mapping[str, str], fraction: float, rng: np.random.Generator, part: str) -> list[str]:
-    """Draw a stratified share of the patients, but never all of a stratum.
+def _draw_stratified(strata: Mapping[str, str], fraction: float, rng: np.random.Generator, split: str) -> list[str]:
+    """Draw a stratified share of the patients, but never a whole stratum.
 
-    Each stratum gives its proportional number rounded down; what is missing to the total
-    comes from the strata with the largest remainders. (scikit-learn's stratified split
-    refuses classes of one patient and parts smaller than the number of classes.)
+    Each stratum gives its proportional number, rounded down. The rest comes from the strata with
+    the largest remainders. (scikit-learn's stratified split refuses classes with one patient, and
+    splits smaller than the number of classes.)
     """
     members: dict[str, list[str]] = defaultdict(list)
     for patient in sorted(strata):
@@ -198,8 +198,8 @@ def _share(strata: Mapping[str, str], fraction: float, rng: np.random.Generator,
             taken[label] += 1
     if fraction and not any(taken.values()):
         raise CohortError(
-            f"no patient can be spared for the {part} part: {len(strata)} left, at least one of each class must train",
-            hint=f"add patients, or set the fraction of the {part} part to 0",
+            f"the {split} split would be empty: each class needs a training patient, and only {len(strata)} are left",
+            hint=f"add patients, or set the fraction of the {split} split to 0",
         )
     return [str(patient) for label in sorted(members) for patient in rng.permutation(members[label])[: taken[label]]]
 
@@ -207,7 +207,7 @@ def _share(strata: Mapping[str, str], fraction: float, rng: np.random.Generator,
 def split_rows(
     slides: Sequence[CohortSlide], split_of: Mapping[str, str], fold_of: Mapping[str, int | None]
 ) -> list[dict[str, Any]]:
-    """Return the rows of the `SPLITS` table of ``slides``, given the split and the fold (if any) of each patient."""
+    """Return rows of the `SPLITS` table for ``slides``, given patient -> split and patient -> fold (if any)."""
     return [
         {
             "slide_id": slide.slide_id,

@@ -1,4 +1,4 @@
-"""The splits of a run: from a file, from the run that it starts from, or made anew."""
+"""Get the splits of a run: from a file, from the run that it starts from, or newly drawn."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ from pipelines.model.data.splits.split_files import read_splits
 def run_splits(
     slides: Sequence[CohortSlide], settings: TrainSettings, *, given: Path | None, init: Path | None
 ) -> list[dict[str, Any]]:
-    """Return rows of SPLITS for ``slides``.
+    """Return rows of the `SPLITS` table for ``slides``.
 
     Parameters
     ----------
     given
-        A split file to be used again.
+        Split file to use; see `read_splits` for the formats.
     init
-        The run that training starts from: its splits are kept where no file is given.
+        Folder of the run that training starts from. Its splits are used if no file is given.
 
     Raises
     ------
     CohortError
-        The parts break a rule of `make_splits`, or a patient that ``init`` was trained with is held out.
+        The splits break a rule of `make_splits`, a test patient was in the training or validation split of
+        ``init``, or no training patient of ``init`` has features.
+    SettingsError
+        The settings ask for a fold other than the one that the file or ``init`` holds out.
     """
     if given is not None:
-        if given.suffix != ".json":  # of STAMP, which holds several folds
+        if given.suffix != ".json":  # a STAMP file has several folds
             _refuse_folds(settings, given, folds=None, fold=None)
         rows = read_splits(
             given,
@@ -60,15 +63,15 @@ def run_splits(
 
 
 def _splits_of_init(slides: Sequence[CohortSlide], path: Path, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Return the slides of the patients in ``path``, each in the split of its patient there."""
-    taken = {row["patient_id"]: row for row in SPLITS.read_rows(path)}
-    folds = {row["fold"] for row in taken.values()} - {None}
-    tested = next((row["fold"] for row in taken.values() if row["split"] == "test"), None)
-    _refuse_folds(settings, path, folds=len(folds) or None, fold=tested)
+    """Return rows for the slides whose patients are in ``path``, with the splits of that file."""
+    row_of = {row["patient_id"]: row for row in SPLITS.read_rows(path)}
+    folds = {row["fold"] for row in row_of.values()} - {None}
+    test_fold = next((row["fold"] for row in row_of.values() if row["split"] == "test"), None)
+    _refuse_folds(settings, path, folds=len(folds) or None, fold=test_fold)
     rows = split_rows(
-        [slide for slide in slides if slide.patient in taken],
-        {patient: row["split"] for patient, row in taken.items()},
-        {patient: row["fold"] for patient, row in taken.items()},
+        [slide for slide in slides if slide.patient in row_of],
+        {patient: row["split"] for patient, row in row_of.items()},
+        {patient: row["fold"] for patient, row in row_of.items()},
     )
     if not any(row["split"] == "train" for row in rows):
         raise CohortError(f"{path}: none of its training patients has features here")
@@ -76,20 +79,21 @@ def _splits_of_init(slides: Sequence[CohortSlide], path: Path, settings: TrainSe
 
 
 def _refuse_folds(settings: TrainSettings, path: Path, *, folds: int | None, fold: int | None) -> None:
-    """Refuse to hold out another fold than ``path`` does, rather than to pass over what was asked for."""
+    """Raise a `SettingsError` if the settings ask for a fold that ``path`` does not hold out."""
     require(
         (settings.folds, settings.fold) in ((None, None), (folds, fold)),
-        f"fold {settings.fold} of {settings.folds} asked for, but the parts are those of {path}"
+        f"fold {settings.fold} of {settings.folds} requested, but the splits come from {path}"
         + (f", fold {fold} of {folds}" if folds else ""),
         hint="leave out --folds and --fold",
     )
 
 
 def _refuse_leak(rows: Sequence[Mapping[str, Any]], init: Path) -> None:
+    """Raise a `CohortError` if a test patient was used to train or validate ``init``."""
     seen = {row["patient_id"] for row in SPLITS.read_rows(init / "splits.parquet") if row["split"] != "test"}
     leaked = sorted({row["patient_id"] for row in rows if row["split"] == "test"} & seen)
     if leaked:
         raise CohortError(
-            f"patient {leaked[0]!r} ({len(leaked)} such) is held out here, but {init} was trained with it",
-            hint="leave --splits out: the splits of the first run are then used",
+            f"{len(leaked)} test patients, for example {leaked[0]!r}, were used to train {init}",
+            hint="leave out --splits to use the splits of that run",
         )

@@ -1,4 +1,4 @@
-"""Read split files: our own, CLAM's and STAMP's, so that results compare on the same splits."""
+"""Read split files of FiVE, CLAM and STAMP, so that results can be compared on the same splits."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ def read_splits(
 ) -> list[dict[str, Any]]:
     """Return rows of the `SPLITS` table for the slides that a split file names, in the order of ``slides``.
 
-    Understood are our ``splits.parquet``, CLAM's ``splits_<k>.csv`` (slide ids in the columns
-    train, val and test) and STAMP's ``splits.json`` (patients, several folds). Slides that
-    the file does not name are left out, since these files may be of a part of a cohort. The
-    file is held to the same rules as a split column of the cohort: see `make_splits`.
+    Three formats are supported: our ``splits.parquet``, CLAM's ``splits_<k>.csv`` (slide ids in the
+    columns train, val and test) and STAMP's ``splits.json`` (patient ids, several folds). Slides that
+    the file does not name are left out, because it may cover only a part of the cohort. The rules
+    of `make_splits` apply.
 
     Parameters
     ----------
     fold
-        Which fold of a STAMP file, from 0; not used for the others.
+        Fold of a STAMP file to test, from 0; ignored for the other formats.
     val_fraction, seed, keep_sites
-        Share of the training patients that validate where the file names none.
+        Used to draw validation patients from the training patients if the file has none; see `make_splits`.
 
     Raises
     ------
     CohortError
-        The file is none of these, names no slide of the cohort, names one twice, or puts a
-        patient in two splits.
+        The file has another format, names no slide of the cohort, or puts a slide or patient in
+        two splits.
     SettingsError
         ``fold`` is missing or out of range for a STAMP file.
     ArtifactError
-        A Parquet file that is not a splits table.
+        A Parquet file is not a splits table.
     """
     if path.suffix == ".parquet":
         split_of = {row["slide_id"]: row["split"] for row in SPLITS.read_rows(path)}
@@ -58,7 +58,7 @@ def read_splits(
     named = [replace(slide, split=split_of[slide.slide_id]) for slide in slides if slide.slide_id in split_of]
     if not named:
         raise CohortError(
-            f"{path}: names no slide of the cohort", hint="the ids in both must be the same, without file suffix"
+            f"{path}: names no slide of the cohort", hint="use the slide ids of the cohort table, without file suffix"
         )
     return make_splits(
         named, folds=None, fold=None, val_fraction=val_fraction, test_fraction=0, seed=seed, keep_sites=keep_sites
@@ -66,21 +66,21 @@ def read_splits(
 
 
 def _clam_slides(path: Path) -> dict[str, str]:
-    """Return slide id -> split; columns are padded with empty cells to the length of the longest."""
+    """Return slide id -> split; empty cells pad the shorter columns."""
     rows = read_rows(path)
     if not rows or not {"train", "test"} <= rows[0].keys():
-        raise CohortError(f"{path}: no columns train and test", hint="expected the splits_<k>.csv of CLAM")
+        raise CohortError(f"{path}: no columns train and test", hint="expected CLAM's splits_<k>.csv")
     if any(row[split] in ("True", "False") for row in rows for split in ("train", "test")):
         raise CohortError(
-            f"{path}: says True and False instead of naming slides",
-            hint="use splits_<k>.csv beside it, not its _bool form",
+            f"{path}: has True and False instead of slide ids",
+            hint="use the splits_<k>.csv in the same folder, not the _bool file",
         )
     named = [(row[split], split) for split in SPLIT_NAMES if split in rows[0] for row in rows]
     return _unique([(name.strip(), split) for name, split in named if name and name.strip()], path)
 
 
 def _stamp_patients(path: Path, fold: int | None) -> dict[str, str]:
-    """Return patient id -> split of one fold."""
+    """Return patient id -> split for one fold."""
     try:
         folds = json.loads(path.read_text(encoding="utf-8"))["splits"]
         parts = [(split["train_patients"], split["test_patients"]) for split in folds]
@@ -88,18 +88,19 @@ def _stamp_patients(path: Path, fold: int | None) -> dict[str, str]:
         raise CohortError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
         raise CohortError(
-            f"{path}: no list 'splits' of train_patients and test_patients", hint="expected the splits.json of STAMP"
+            f"{path}: no list 'splits' of train_patients and test_patients", hint="expected STAMP's splits.json"
         ) from error
     require(
         fold is not None and 0 <= fold < len(parts),
         f"fold: {fold} is not in 0..{len(parts) - 1}, the folds of {path}",
-        hint="say which fold of the file to test",
+        hint="pass the fold of the file to test",
     )
     train, test = parts[fold or 0]
     return _unique([(str(name), "train") for name in train] + [(str(name), "test") for name in test], path)
 
 
 def _unique(named: Sequence[tuple[str, str]], path: Path) -> dict[str, str]:
+    """Return name -> split; raise a `CohortError` if a name is in two splits."""
     split_of: dict[str, str] = {}
     for name, split in named:
         if split_of.setdefault(name, split) != split:

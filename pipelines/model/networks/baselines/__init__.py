@@ -1,1 +1,1 @@
-"""Multiple-instance baselines: what FiVE is measured against. They learn from labels alone."""
+"""Multiple-instance learning baselines to compare FiVE with. They learn from labels only."""

@@ -1,4 +1,4 @@
-"""What the baselines have in common: tiles of one slide in, a score for each class out."""
+"""Base class of the baselines: turn the tiles of one slide into one score per class."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 DROPOUT = 0.25
-"""After the first layer, as published with CLAM; the same for all, so that they differ in aggregation only."""
+"""Dropout after the first layer, as in CLAM. All baselines share it, so they differ only in aggregation."""
 
 
 class Aggregator(nn.Module, ABC):
-    """Tiles of a slide to scores of the classes.
+    """Turn the tiles of a slide into class scores.
 
-    N tiles, C channels of the image encoder, D of the model, K classes, P attention maps.
+    N tiles, C channels of the image encoder, D channels of the model, K classes, P attention maps.
     """
 
     def __init__(self, dim: int, width: int, n_classes: int) -> None:
@@ -23,15 +23,15 @@ class Aggregator(nn.Module, ABC):
         self.embed = nn.Sequential(nn.Linear(dim, width), nn.ReLU(), nn.Dropout(DROPOUT))
 
     def map_names(self, classes: list[str]) -> tuple[str, ...]:
-        """Return the names of the P attention maps; none if the model has none."""
+        """Return the names of the P attention maps; empty if the model has none."""
         return ()
 
     @abstractmethod
     def forward(self, tiles: Tensor) -> Tensor:
-        """Return the scores of the classes, (K,), of tiles (N, C)."""
+        """Return the class scores (logits), (K,), of one slide's tiles (N, C)."""
 
     def loss(self, tiles: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of one slide of class ``target``, a scalar: cross entropy unless a paper adds to it."""
+        """Return the loss of one slide of class ``target``, a scalar: cross entropy unless the paper adds a term."""
         return functional.cross_entropy(self(tiles), target)
 
     def attention(self, tiles: Tensor) -> Tensor:

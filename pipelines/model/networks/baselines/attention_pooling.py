@@ -1,4 +1,4 @@
-"""Gated attention pooling (ABMIL), and the same with clustering of instances (CLAM-SB)."""
+"""Gated attention pooling: ABMIL, and CLAM-SB, which adds an instance-level loss."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch.nn import functional
 
 from pipelines.model.networks.baselines.aggregator import Aggregator
 
-MOST_INSTANCES = 8
-"""Tiles that CLAM labels at either end of the attention."""
+MAX_INSTANCES = 8
+"""Maximum number of tiles with the highest, and with the lowest, attention that CLAM labels."""
 BAG_WEIGHT = 0.7
-"""Weight of the slide's loss in CLAM; the instances' has the rest."""
+"""Weight of the slide loss in CLAM; the instance loss has the rest."""
 MARGIN = 1.0
-"""Of the instances' smooth support-vector loss, at temperature 1."""
+"""Margin of the smooth SVM loss of the instances, at temperature 1."""
 
 
 class GatedAttention(nn.Module):
@@ -26,7 +26,7 @@ class GatedAttention(nn.Module):
         self.score = nn.Linear(hidden, 1)
 
     def forward(self, tiles: Tensor) -> Tensor:
-        """Return a score for each of the tiles (N, D), (N,)."""
+        """Return one attention score per tile, (N,), for tiles (N, D)."""
         scores: Tensor = self.score(self.value(tiles).tanh() * self.gate(tiles).sigmoid())
         return scores[:, 0]
 
@@ -44,26 +44,26 @@ class Abmil(Aggregator):
         return ("attention",)
 
     def forward(self, tiles: Tensor) -> Tensor:
-        """Return the scores of the classes, (K,), of tiles (N, C)."""
+        """Return the class scores (logits), (K,), of one slide's tiles (N, C)."""
         embedded = self.embed(tiles)
-        return self._scores(embedded, self.gated(embedded))
+        return self._class_scores(embedded, self.gated(embedded))
 
     def attention(self, tiles: Tensor) -> Tensor:
-        """Return the weights of the tiles in the slide's embedding, (1, N)."""
+        """Return the weights of the tiles in the slide embedding, (1, N); they sum to 1."""
         weights: Tensor = self.gated(self.embed(tiles)).softmax(dim=0)
         return weights[None]
 
-    def _scores(self, embedded: Tensor, ranks: Tensor) -> Tensor:
-        scores: Tensor = self.classify(ranks.softmax(dim=0) @ embedded)
+    def _class_scores(self, embedded: Tensor, attention: Tensor) -> Tensor:
+        scores: Tensor = self.classify(attention.softmax(dim=0) @ embedded)
         return scores
 
 
 class ClamSb(Abmil):
     """CLAM with a single attention branch, Lu et al., Nature Biomedical Engineering 2021 (arXiv 2004.09666).
 
-    In training the tiles of highest and lowest attention are taken as examples for and against
-    the class of the slide; and, as the classes exclude one another, those of highest attention
-    as examples against every other class.
+    In training, the tiles with the highest attention are positive examples of the slide's class, and
+    those with the lowest attention are negative examples. Because the classes are mutually exclusive,
+    the tiles with the highest attention are also negative examples of every other class.
     """
 
     def __init__(self, dim: int, width: int, n_classes: int) -> None:
@@ -71,34 +71,36 @@ class ClamSb(Abmil):
         self.instances = nn.ModuleList(nn.Linear(width, 2) for _ in range(n_classes))
 
     def loss(self, tiles: Tensor, target: Tensor) -> Tensor:
-        """Return 0.7 of the cross entropy of the slide and 0.3 of the loss of its instances."""
+        """Return 0.7 times the cross entropy of the slide plus 0.3 times its instance loss."""
         embedded = self.embed(tiles)
-        ranks = self.gated(embedded)
-        of_slide = functional.cross_entropy(self._scores(embedded, ranks), target)
-        return BAG_WEIGHT * of_slide + (1 - BAG_WEIGHT) * self.instance_loss(embedded, ranks, int(target))
+        attention = self.gated(embedded)
+        slide_loss = functional.cross_entropy(self._class_scores(embedded, attention), target)
+        return BAG_WEIGHT * slide_loss + (1 - BAG_WEIGHT) * self.instance_loss(embedded, attention, int(target))
 
-    def instance_loss(self, embedded: Tensor, ranks: Tensor, target: int) -> Tensor:
-        """Return the mean over the classes of the loss of their instances, a scalar.
+    def instance_loss(self, embedded: Tensor, attention: Tensor, target: int) -> Tensor:
+        """Return the instance loss, averaged over the classes, a scalar.
 
-        At most 8 tiles of the (N, D) stand for each end of the attention (N,); the ends do not
-        overlap, so that of a slide of a few tiles fewer are taken.
+        The 8 tiles of ``embedded`` (N, D) with the highest attention scores (N,) and the 8 with the
+        lowest are labelled. A slide with fewer than 16 tiles uses half of them for each, so the
+        two sets do not overlap.
         """
-        count = min(MOST_INSTANCES, len(ranks) // 2)
+        count = min(MAX_INSTANCES, len(attention) // 2)
         if count == 0:
-            return ranks.new_zeros(())
-        order = ranks.argsort(descending=True)
+            return attention.new_zeros(())
+        order = attention.argsort(descending=True)
         top, bottom = embedded[order[:count]], embedded[order[-count:]]
         losses = []
         for number, classify in enumerate(self.instances):
-            against = smooth_svm(classify(bottom if number == target else top), 0)
-            pro = [smooth_svm(classify(top), 1)] if number == target else []
-            losses.append(torch.cat([*pro, against]).mean())
+            negative = smooth_svm(classify(bottom if number == target else top), 0)
+            positive = [smooth_svm(classify(top), 1)] if number == target else []
+            losses.append(torch.cat([*positive, negative]).mean())
         return torch.stack(losses).mean()
 
 
-def smooth_svm(scores: Tensor, right: int) -> Tensor:
-    """Return the smooth top-1 support-vector loss of two classes at temperature 1, (N,) of scores (N, 2).
+def smooth_svm(scores: Tensor, label: int) -> Tensor:
+    """Return the smooth top-1 SVM loss of each instance, (N,), for two-class scores (N, 2) at temperature 1.
 
-    ``log(1 + exp(margin + wrong score - right score))``: Berrada, Zisserman and Kumar, ICLR 2018, for two classes.
+    For two classes, the loss of Berrada, Zisserman and Kumar (ICLR 2018) is
+    ``log(1 + exp(margin + score of the other class - score of the label))``.
     """
-    return functional.softplus(MARGIN + scores[:, 1 - right] - scores[:, right])
+    return functional.softplus(MARGIN + scores[:, 1 - label] - scores[:, label])

@@ -1,4 +1,4 @@
-"""A baseline as a model of `five train`: same tiles, splits, loop, checkpoint and prediction as FiVE."""
+"""Use a baseline in `five train`, with the same tiles, splits, training loop and prediction as FiVE."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ AGGREGATORS: Mapping[str, type[Aggregator]] = {
     "transmil": TransMil,
     "dsmil": Dsmil,
 }
+"""Value of ``--model`` -> network."""
 
 
 class BaselineModel(BagModel):
-    """Scores of the classes of the training, from tiles alone.
+    """Predict the classes of the training labels from tiles only.
 
-    The vector of a bag is its scores, and a class's the unit vector of its place among them, so
-    that their product is the class's score.
+    B bags, N tiles per bag, P attention maps, K classes. The vector of a bag holds its class
+    scores, and the vector of a class is a one-hot vector, so their product is the class score.
     """
 
     def __init__(self, settings: ModelSettings, spec: ModelSpec) -> None:
@@ -44,43 +45,45 @@ class BaselineModel(BagModel):
 
     @property
     def vector_width(self) -> int:
-        """Number of classes."""
+        """K, number of classes."""
         return len(self.spec.classes)
 
     @property
     def text_fingerprint(self) -> str:
-        """Empty: no text model."""
+        """Empty, because there is no text model."""
         return ""
 
     @property
     def scale(self) -> Tensor:
-        """One."""
+        """1: class scores are not scaled."""
         return torch.ones((), device=self.device)
 
     def count_truncated(self, texts: Sequence[str]) -> int:
-        """Return 0: no text is read."""
+        """Return 0, because texts are not used."""
         return 0
 
     def encode_prompts(self, kept: Sequence[int] | None = None) -> Tensor:
-        """Return no prompts."""
+        """Return an empty tensor, (0, K): there are no prompts."""
         return torch.empty(0, self.vector_width, device=self.device)
 
     def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
-        """Return a unit vector a class, (K, K); the texts of the classes are not read."""
+        """Return one one-hot vector per class, (K, K); the class texts are not used."""
         return torch.eye(self.vector_width, device=self.device)[self.class_places(classes)]
 
     def encode_bags(self, bags: Sequence[TileBag], prompts: Tensor) -> Tensor:
-        """Return the scores of the classes of each bag, (B, K)."""
-        return torch.stack([self.network(tiles) for tiles in self._by_bag(bags)])
+        """Return the class scores of each bag, (B, K)."""
+        return torch.stack([self.network(tiles) for tiles in self._scaled_features(bags)])
 
     def class_losses(self, bags: Sequence[TileBag], targets: Tensor, classes: Mapping[str, Sequence[str]]) -> Tensor:
-        """Return the baseline's own loss of each bag, (B,); ``targets`` (B,) are places in ``classes``."""
-        places = self.encode_classes(classes).argmax(dim=1)[targets]
-        return torch.stack([self.network.loss(*one) for one in zip(self._by_bag(bags), places, strict=True)])
+        """Return the baseline's own loss of each bag, (B,); ``targets`` (B,) are indices into ``classes``."""
+        class_indices = self.encode_classes(classes).argmax(dim=1)[targets]
+        return torch.stack(
+            [self.network.loss(*pair) for pair in zip(self._scaled_features(bags), class_indices, strict=True)]
+        )
 
     def attend(self, bag: TileBag, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scores of the classes, (1, K), and the attention maps, (P, N); rows sum to 1."""
-        return self.encode_bags([bag], prompts), self.network.attention(*self._by_bag([bag]))
+        """Return the class scores of one bag, (1, K), and its attention maps, (P, N); rows sum to 1."""
+        return self.encode_bags([bag], prompts), self.network.attention(*self._scaled_features([bag]))
 
-    def _by_bag(self, bags: Sequence[TileBag]) -> list[Tensor]:
+    def _scaled_features(self, bags: Sequence[TileBag]) -> list[Tensor]:
         return [self.scaled(bag.features.to(self.device)) for bag in bags]

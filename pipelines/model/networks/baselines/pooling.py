@@ -1,4 +1,4 @@
-"""Mean and max pooling: a slide is the mean, or the largest value of each channel, of its embedded tiles."""
+"""Mean and max pooling of embedded tiles."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pipelines.model.networks.baselines.aggregator import Aggregator
 
 
 class MeanPooling(Aggregator):
-    """Every tile counts the same."""
+    """Classify the mean of the embedded tiles."""
 
     def __init__(self, dim: int, width: int, n_classes: int) -> None:
         super().__init__(dim, width, n_classes)
         self.classify = nn.Linear(width, n_classes)
 
     def forward(self, tiles: Tensor) -> Tensor:
-        """Return the scores of the classes, (K,), of tiles (N, C)."""
+        """Return the class scores (logits), (K,), of one slide's tiles (N, C)."""
         scores: Tensor = self.classify(self.embed(tiles).mean(dim=0))
         return scores
 
 
 class MaxPooling(MeanPooling):
-    """In each channel the tile with the largest value counts."""
+    """Classify the maximum over the embedded tiles, channel by channel."""
 
     def forward(self, tiles: Tensor) -> Tensor:
-        """Return the scores of the classes, (K,), of tiles (N, C)."""
+        """Return the class scores (logits), (K,), of one slide's tiles (N, C)."""
         scores: Tensor = self.classify(self.embed(tiles).amax(dim=0))
         return scores

@@ -1,4 +1,4 @@
-"""TransMIL: self-attention of linear cost among tiles, and convolutions that tell it where they stand."""
+"""TransMIL: linear-cost self-attention among tiles, with convolutions as position encoding."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pipelines.model.networks.baselines.aggregator import Aggregator
 from pipelines.model.networks.baselines.nystrom import NystromAttention
 
 KERNELS = (7, 5, 3)
-"""Edges of the convolutions of the position encoding."""
+"""Kernel sizes of the convolutions in the position encoding."""
 
 
 class TransMil(Aggregator):
     """Transformer-based correlated multiple-instance learning, Shao et al., NeurIPS 2021 (arXiv 2106.00908).
 
-    The tiles, in the order of the feature file, fill a square row by row; where they do not, the
-    first ones stand in again. The paper's order matters: it is the one baseline that sees it.
+    The tiles, in the order of the feature file, fill a square row by row. The first tiles are
+    repeated to fill its last places. This is the only baseline that depends on the order of the tiles.
     """
 
     def __init__(self, dim: int, width: int, n_classes: int) -> None:
@@ -31,24 +31,24 @@ class TransMil(Aggregator):
         self.classify = nn.Linear(width, n_classes)
 
     def forward(self, tiles: Tensor) -> Tensor:
-        """Return the scores of the classes, (K,), of tiles (N, C)."""
+        """Return the class scores (logits), (K,), of one slide's tiles (N, C)."""
         side = math.ceil(math.sqrt(len(tiles)))
-        embedded = squared(self.embed(tiles), side)
+        embedded = fill_square(self.embed(tiles), side)
         hidden = torch.cat([self.class_token, embedded])
         hidden = hidden + self.first(self.first_norm(hidden))
-        hidden = torch.cat([hidden[:1], self.placed(hidden[1:], side)])
+        hidden = torch.cat([hidden[:1], self.encode_positions(hidden[1:], side)])
         hidden = hidden + self.second(self.second_norm(hidden))
         scores: Tensor = self.classify(self.norm(hidden[0]))
         return scores
 
-    def placed(self, tiles: Tensor, side: int) -> Tensor:
-        """Add to each of side * side tiles (., D) depth-wise convolutions over its neighbours in the square."""
+    def encode_positions(self, tiles: Tensor, side: int) -> Tensor:
+        """Add depth-wise convolutions over the square to its tiles, (side * side, D)."""
         square = tiles.T.reshape(1, -1, side, side)
         mixed: Tensor = square + sum(convolve(square) for convolve in self.place)
-        placed: Tensor = mixed.flatten(2)[0].T
-        return placed
+        encoded: Tensor = mixed.flatten(2)[0].T
+        return encoded
 
 
-def squared(tiles: Tensor, side: int) -> Tensor:
-    """Return side * side rows: the tiles (N, D), then the first ones again."""
+def fill_square(tiles: Tensor, side: int) -> Tensor:
+    """Return (side * side, D): the tiles (N, D), then the first tiles again."""
     return torch.cat([tiles, tiles[: side * side - len(tiles)]])
