@@ -1,4 +1,4 @@
-"""Backend ``rules`` with the lung questions: sentences written for this test, in lower and upper case, within other text."""
+"""Backend ``rules`` with the lung questions, on sentences within other text, in lower and upper case."""
 
 import pytest
 
