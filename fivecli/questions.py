@@ -59,15 +59,15 @@ def show(source: Source, *, as_json: Json = False) -> None:
 
     Example: five questions show lung
     """
-    from pipelines.core.questions import load_questions
-    from pipelines.question_sets import told_to_a_model
+    from pipelines.core.question_files import load_questions
+    from pipelines.question_sets import model_instructions
 
     questions = load_questions(source)
     if as_json:
         typer.echo(json.dumps(questions.model_dump(mode="json")))
         return
     typer.echo(f"{questions.title}\n{questions.about}".rstrip())
-    typer.echo(f"\nInstructions for the language model, before the report\n\n{told_to_a_model(questions)}\n")
+    typer.echo(f"\nInstructions for the language model, before the report\n\n{model_instructions(questions)}\n")
     rows = []
     for question in questions.questions:
         phrases = [value.phrase for value in question.values.values()] or ["words of the report"]

@@ -16,19 +16,20 @@ from pipelines.core.files import file_fingerprint
 from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.locks import LEASE_SECONDS, item_lock
 from pipelines.core.provenance import Provenance
-from pipelines.core.questions import QuestionSet, load_questions, write_questions
+from pipelines.core.question_files import load_questions, write_questions
+from pipelines.core.questions import QuestionSet
 from pipelines.core.resources import DescribeReportsResources
 from pipelines.core.selection import EVERYTHING, Selection, Shard
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.findings.descriptions_report import FIRST_PAGE, write_descriptions_report
-from pipelines.reports.asking import ask
+from pipelines.reports.ask_backend import ask_backend
 from pipelines.reports.backends import open_backend
-from pipelines.reports.case import Case
 from pipelines.reports.estimate import Prices, estimate
 from pipelines.reports.instructions import messages
 from pipelines.reports.journal import Journal
-from pipelines.reports.records import Record, Recorder, figures, write_tables
+from pipelines.reports.report_records import Record, Recorder, run_totals, write_tables
 from pipelines.reports.report_table import Report
+from pipelines.reports.report_task import ReportTask
 from pipelines.reports.selection import read_selected, select
 
 __all__ = ["DescribeReportsInputs", "DescribeReportsResources", "DescribeReportsSettings", "describe_reports", "plan"]
@@ -86,15 +87,15 @@ def describe_reports(
             if todo:
                 backend = open_backend(run.questions, settings, resources)
                 run.start(backend.model)
-                for case in ask(todo, backend, run.questions, settings):
+                for task in ask_backend(todo, backend, run.questions, settings):
                     run.claim(stack, overwrite=selection.overwrite)
-                    run.close(case)
+                    run.record(task)
             run.claim(stack, overwrite=selection.overwrite)
         finally:
             if run.claimed:
                 run.write_tables(every)
     asked = [record for name, record in run.records.items() if run.outcomes[name] in (Outcome.DONE, Outcome.FAILED)]
-    facts = figures(run.records.values(), run.questions.ids, asked)
+    facts = run_totals(run.records.values(), run.questions.ids, asked)
     if html or (out / FIRST_PAGE).exists():
         texts = {report.report_id: report.text for report in every}
         facts["page"] = str(write_descriptions_report(out, texts, run.questions)[0])
@@ -164,7 +165,7 @@ class _Run:
         """Record the reports that are kept or empty; return the others."""
         todo = []
         for report in reports:
-            record = self.journal.current(report.report_id, self.recorder.work(report))
+            record = self.journal.current(report.report_id, self.recorder.work_fingerprint(report))
             if report.is_empty:
                 self._settle(record or self.recorder.empty(report), Outcome.EMPTY)
             elif record is not None and record["status"] == "ok":
@@ -201,14 +202,14 @@ class _Run:
                 self.journal.append(record)
         self.claimed = True
 
-    def close(self, case: Case) -> None:
-        """Record the report of a case whose conversations have ended."""
+    def record(self, task: ReportTask) -> None:
+        """Record a report whose conversations have ended."""
         now = time.perf_counter()
         wall, self._last = now - self._last, now
         try:
-            record = self.recorder.described(case, case.settle(self.settings.ungrounded), wall)
+            record = self.recorder.described(task, task.final_answers(self.settings.ungrounded), wall)
         except ReportError as error:
-            record = self.recorder.failed(case, error, wall)
+            record = self.recorder.failed(task, error, wall)
         self.journal.append(record)
         self._settle(record, Outcome.DONE if record["status"] == "ok" else Outcome.FAILED)
 
@@ -224,7 +225,7 @@ class _Run:
             if not mine:
                 raise ArtifactError(f"{self.out}: another process keeps the tables locked", hint="run again")
             self.journal.reload()
-            found = (self.journal.current(report.report_id, self.recorder.work(report)) for report in every)
+            found = (self.journal.current(report.report_id, self.recorder.work_fingerprint(report)) for report in every)
             write_tables(self.out, [record for record in found if record], self.provenance)
 
     def results(self, reports: Sequence[Report]) -> tuple[Result, ...]:

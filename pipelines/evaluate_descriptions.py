@@ -13,7 +13,8 @@ from pipelines.core.errors import CohortError, SettingsError
 from pipelines.core.files import replacing
 from pipelines.core.metrics.agreement import Agreement, compare
 from pipelines.core.patient_answers import answers_by_patient
-from pipelines.core.questions import UNKNOWN, Question, load_questions
+from pipelines.core.question_files import load_questions
+from pipelines.core.questions import UNKNOWN, Question
 from pipelines.core.schemas import ANSWERS
 from pipelines.core.settings import EvaluateDescriptionsSettings
 from pipelines.reports.report_table import ALIASES, read_table

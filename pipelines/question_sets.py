@@ -1,4 +1,4 @@
-"""Stage: look at a question set: is it sound, what is a language model told, what does the text encoder see."""
+"""Check question sets, and show the instructions that a language model gets for them."""
 
 from __future__ import annotations
 
@@ -6,64 +6,65 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.core.questions import Question, QuestionSet, load_questions, shipped_sets
+from pipelines.core.question_files import load_questions, shipped_sets
+from pipelines.core.questions import Question, QuestionSet
 from pipelines.reports.backends.rules import RulesBackend
 from pipelines.reports.instructions import system_message
 
 
 @dataclass(frozen=True)
 class CheckedSet:
-    """A question set that can be used, and what its author may want to know."""
+    """A valid question set, with notes for its author."""
 
     questions: QuestionSet
     notes: tuple[str, ...]
-    """What is allowed but probably not meant."""
+    """Things that are allowed but probably a mistake."""
 
 
 def check_questions(source: str | Path) -> CheckedSet:
-    """Load a question set and look for what is allowed but probably not meant.
+    """Load a question set and note what is allowed but probably a mistake.
 
     Raises
     ------
     SettingsError
-        The set cannot be used; names file, question and key.
+        The set is not valid; the message names the file, the question and the key.
     """
     questions = load_questions(source)
     notes = [note for question in questions.questions for note in _notes(question)]
-    return CheckedSet(questions, (*notes, *_examples_misread(questions)))
+    return CheckedSet(questions, (*notes, *_misread_examples(questions)))
 
 
 def shipped_titles() -> dict[str, str]:
-    """Return name -> title of the question sets that come with the program."""
+    """Return name -> title of the question sets that are installed with the program."""
     return {name: load_questions(name).title for name in shipped_sets()}
 
 
-def told_to_a_model(questions: QuestionSet) -> str:
-    """Return what a language model is told before it gets a report."""
+def model_instructions(questions: QuestionSet) -> str:
+    """Return the instructions that a language model gets before the report."""
     return system_message(questions)
 
 
 def _notes(question: Question) -> Iterator[str]:
-    phrases = [value.phrase for value in question.values.values()]
+    phrases = [allowed.phrase for allowed in question.values.values()]
     if len(set(phrases)) < len(phrases):
-        yield f"{question.id}: two values have the same phrase, so training cannot tell them apart"
+        yield f"{question.id}: two values have the same phrase, so training cannot distinguish them"
     if not question.examples:
-        yield f"{question.id}: no examples; language models answer better with one for each value"
-    for name, value in question.values.items():
+        yield f"{question.id}: no examples; language models answer better with one example per value"
+    for value, allowed in question.values.items():
         implied = {*question.rules.negated.values(), question.rules.several}
         if question.kind == "presence":
             implied.add("absent")
-        if not value.terms and not value.decisive and name not in implied:
-            yield f"{question.id}.values.{name}: no terms, so the backend rules never gives this answer"
+        if not allowed.terms and not allowed.decisive and value not in implied:
+            yield f"{question.id}.values.{value}: no terms, so the backend rules never gives this answer"
     if question.kind == "phrase" and not question.rules.about:
         yield f"{question.id}: no rules.about, so the backend rules never finds a phrase"
 
 
-def _examples_misread(questions: QuestionSet) -> Iterator[str]:
-    """Yield the worked examples that the backend ``rules`` reads otherwise than their author."""
+def _misread_examples(questions: QuestionSet) -> Iterator[str]:
+    """Yield a note for each example that the backend ``rules`` answers differently."""
     rules = RulesBackend(questions)
     for question in questions.questions:
         for number, example in enumerate(question.examples, start=1):
-            given = rules.answer(example.report)[question.id]["answer"]
-            if question.answers and given != example.answer:
-                yield f"{question.id}: the backend rules reads example {number} as {given}, not {example.answer}"
+            answer = rules.answer(example.report)[question.id]["answer"]
+            if question.answers and answer != example.answer:
+                yield f"{question.id}: the backend rules reads example {number} as {answer}, not {example.answer}"

@@ -14,7 +14,7 @@ from pipelines.core.classes import write_classes
 from pipelines.core.files import fingerprint
 from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.provenance import Provenance
-from pipelines.core.questions import write_questions
+from pipelines.core.question_files import write_questions
 from pipelines.core.resources import Resources
 from pipelines.core.schemas import METRICS, SPLITS
 from pipelines.core.selection import EVERYTHING, Selection

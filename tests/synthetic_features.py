@@ -8,7 +8,8 @@ import numpy as np
 
 from pipelines.core.feature_file import CoordsAttributes, FeatureInfo, feature_writer
 from pipelines.core.provenance import Provenance
-from pipelines.core.questions import Question, QuestionSet, write_questions
+from pipelines.core.question_files import write_questions
+from pipelines.core.questions import Question, QuestionSet
 from pipelines.core.schemas import ANSWERS, EMBEDDED_SLIDES
 
 PROVENANCE = Provenance({})

@@ -1,10 +1,10 @@
-"""The stage: reports in, answers with quotes out; what is done stays, what failed is tried again."""
+"""The stage: answers have quotes, finished reports are kept, and failed ones are retried."""
 
 import pytest
 
 from pipelines.core.errors import ArtifactError, BackendError, ChangedSettingsError, CohortError
 from pipelines.core.locks import item_lock
-from pipelines.core.questions import load_questions
+from pipelines.core.question_files import load_questions
 from pipelines.core.resources import DescribeReportsResources
 from pipelines.core.schemas import DESCRIBED_REPORTS
 from pipelines.core.selection import Selection, Shard
@@ -21,11 +21,11 @@ def table(tmp_path):
 
 def test_every_report_and_question_gets_a_row_with_a_located_quote(table, tmp_path):
     describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
-    found = answers(tmp_path / "out")
-    assert len(found) == 4 * 6
-    assert found["r1", "pleural_invasion"]["description"] == "pleural invasion present"
-    assert found["r2", "pleural_invasion"]["description"] == "no pleural invasion"
-    for (report_id, _), row in found.items():
+    rows = answers(tmp_path / "out")
+    assert len(rows) == 4 * 6
+    assert rows["r1", "pleural_invasion"]["description"] == "pleural invasion present"
+    assert rows["r2", "pleural_invasion"]["description"] == "no pleural invasion"
+    for (report_id, _), row in rows.items():
         if row["status"] != "unknown":
             assert row["grounded"]
             assert TEXTS[report_id][row["evidence_start"] : row["evidence_end"]] == row["evidence"]
@@ -44,7 +44,7 @@ def test_an_empty_report_is_recorded_and_not_asked_about(table, tmp_path):
     assert (rows["r1"]["status"], rows["r1"]["backend"], rows["r1"]["model"]) == ("ok", "rules", "rules")
 
 
-def test_the_questions_used_lie_beside_the_answers(table, tmp_path):
+def test_the_questions_are_written_beside_the_answers(table, tmp_path):
     describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     assert load_questions(tmp_path / "out" / "questions.yaml") == load_questions("lung")
 
@@ -77,7 +77,7 @@ def test_changed_settings_are_refused_unless_overwritten(table, tmp_path):
     assert len(answers(tmp_path / "out")) == 4 * 7
 
 
-def test_a_changed_question_file_of_the_same_name_is_noticed(table, tmp_path):
+def test_a_change_in_the_question_file_is_detected(table, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("extends: lung\nname: mine\ntitle: Mine\nquestions: []\n")
     settings = DescribeReportsSettings(questions=str(path))
@@ -87,7 +87,7 @@ def test_a_changed_question_file_of_the_same_name_is_noticed(table, tmp_path):
         describe_reports(DescribeReportsInputs(table), tmp_path / "out", settings)
 
 
-def test_a_cohort_and_a_limit_choose_reports(table, tmp_path):
+def test_a_cohort_or_a_limit_selects_reports(table, tmp_path):
     cohort = tmp_path / "cohort.csv"
     cohort.write_text("slide_id,patient_id\ns2,p2\ns4,p4\n")
     of_cohort, first = Selection(cohort=cohort), Selection(limit=1)
@@ -108,14 +108,14 @@ def test_a_cohort_of_other_patients_is_an_error(table, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_summary_tells_unknown_and_ungrounded_rates(table, tmp_path):
-    figures = describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES).facts["questions"]
+def test_the_summary_has_unknown_and_ungrounded_rates(table, tmp_path):
+    rates_by_question = describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES).facts["questions"]
     rates = {"ungrounded_rate": 0.0, "conflict_rate": 0.0, "agreement": None}
-    assert figures["pleural_invasion"] == {"unknown_rate": 0.3333, **rates}
-    assert figures["air_spaces"] == {"unknown_rate": 1.0, **rates}
+    assert rates_by_question["pleural_invasion"] == {"unknown_rate": 0.3333, **rates}
+    assert rates_by_question["air_spaces"] == {"unknown_rate": 1.0, **rates}
 
 
-def test_a_server_answers_and_a_loose_quote_is_asked_for_once_more(table, tmp_path):
+def test_a_server_is_asked_again_after_an_ungrounded_quote(table, tmp_path):
     def answer(body):
         if len(body["messages"]) == 2:
             return 200, completion(lung_reply(margins={"answer": "clear", "evidence": "margins are all clear"}))
@@ -135,7 +135,7 @@ def test_a_server_answers_and_a_loose_quote_is_asked_for_once_more(table, tmp_pa
     assert (report["attempts"], report["prompt_tokens"], report["output_tokens"]) == (2, 2 * PROMPT_TOKENS, 40)
 
 
-def test_a_failed_report_does_not_stop_the_others_and_is_tried_again_by_the_next_run(table, tmp_path):
+def test_a_failed_report_does_not_stop_the_others_and_is_retried_by_the_next_run(table, tmp_path):
     broken = True
 
     def answer(body):
@@ -161,10 +161,10 @@ def test_a_failed_report_does_not_stop_the_others_and_is_tried_again_by_the_next
             resources=DescribeReportsResources(base_url=server.url),
         )
     assert outcomes(again) == {"r1": "kept", "r2": "done", "r3": "empty", "r4": "kept"}
-    assert again.facts["prompt_tokens"] == PROMPT_TOKENS  # of this run, not of the earlier one
+    assert again.facts["prompt_tokens"] == PROMPT_TOKENS  # of this run only
 
 
-def test_a_run_that_loses_its_server_keeps_what_it_has(table, tmp_path):
+def test_a_run_that_loses_its_server_keeps_its_answers(table, tmp_path):
     asked = []
 
     def answer(body):
@@ -190,7 +190,7 @@ def test_a_run_that_loses_its_server_keeps_what_it_has(table, tmp_path):
     assert outcomes(summary) == {"r1": "kept", "r2": "done", "r3": "empty", "r4": "done"}
 
 
-def test_a_backend_that_cannot_be_opened_or_asked_leaves_nothing_behind(table, tmp_path):
+def test_nothing_is_written_if_the_backend_cannot_be_opened_or_asked(table, tmp_path):
     with chat_server(lambda _: (401, {})) as server:
         for settings in (DescribeReportsSettings(backend="vllm"), SERVER):
             with pytest.raises(BackendError):
@@ -204,7 +204,7 @@ def test_a_backend_that_cannot_be_opened_or_asked_leaves_nothing_behind(table, t
     assert describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES).counts["done"] == 3
 
 
-def test_a_second_run_into_the_same_folder_is_refused_while_the_first_one_goes_on(table, tmp_path):
+def test_a_second_run_into_the_same_folder_is_refused_while_the_first_one_is_running(table, tmp_path):
     describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     with item_lock(tmp_path / "out" / ".locks" / "journal.jsonl.lock") as mine:
         assert mine
@@ -223,7 +223,7 @@ def test_other_settings_are_refused_before_a_model_is_loaded(table, tmp_path):
 
 
 class TestSelection:
-    def test_shards_share_a_folder_and_the_last_one_writes_all(self, table, tmp_path):
+    def test_shards_share_a_folder_and_the_last_one_writes_all_rows(self, table, tmp_path):
         for index in (1, 2, 3):
             describe_reports(
                 DescribeReportsInputs(table), tmp_path / "out", RULES, selection=Selection(shard=Shard(index, 3))
@@ -232,18 +232,18 @@ class TestSelection:
         assert answers(tmp_path / "out") == answers(tmp_path / "whole")
         assert [row["report_id"] for row in reports_of(tmp_path / "out")] == ["r1", "r2", "r3", "r4"]
 
-    def test_a_later_run_on_fewer_reports_keeps_the_rows_of_the_others(self, table, tmp_path):
+    def test_a_later_run_on_fewer_reports_keeps_the_other_rows(self, table, tmp_path):
         describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
         describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES, selection=Selection(limit=1))
         assert len(answers(tmp_path / "out")) == 4 * 6
 
-    def test_a_report_that_left_the_source_leaves_the_tables(self, table, tmp_path):
+    def test_a_report_removed_from_the_source_is_removed_from_the_tables(self, table, tmp_path):
         describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
         write_table(table, {"r2": TEXTS["r2"]})
         describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
         assert {name for name, _ in answers(tmp_path / "out")} == {"r2"}
 
-    def test_only_failed_reports_can_be_done(self, table, tmp_path):
+    def test_only_failed_reports_can_be_selected(self, table, tmp_path):
         broken = True
 
         def answer(body):

@@ -1,4 +1,4 @@
-"""The command: figures, dry runs, pages, exit codes."""
+"""The command: dry runs, JSON and tables, pages, exit codes."""
 
 import json
 
@@ -22,13 +22,13 @@ def table(tmp_path):
 
 
 class TestPlan:
-    def test_it_counts_without_asking_or_writing(self, table, tmp_path):
-        figures = plan(DescribeReportsInputs(table), tmp_path / "out", SERVER)
-        assert (figures["reports"], figures["empty_reports"], figures["reports_to_ask_about"]) == (4, 1, 3)
-        assert figures["most_output_tokens"] == 3 * 1024
-        assert figures["prompt_tokens"] > 3 * 500
-        assert figures["prompt_tokens_from"] == "4 characters a token"
-        assert figures["output_tokens"] is figures["seconds"] is None
+    def test_it_counts_without_requests_and_without_writing(self, table, tmp_path):
+        facts = plan(DescribeReportsInputs(table), tmp_path / "out", SERVER)
+        assert (facts["reports"], facts["empty_reports"], facts["reports_to_ask_about"]) == (4, 1, 3)
+        assert facts["most_output_tokens"] == 3 * 1024
+        assert facts["prompt_tokens"] > 3 * 500
+        assert facts["prompt_tokens_from"] == "4 characters per token"
+        assert facts["output_tokens"] is facts["seconds"] is None
         assert not (tmp_path / "out").exists()
 
     def test_rules_need_no_tokens(self, table, tmp_path):
@@ -40,7 +40,7 @@ class TestPlan:
         thrice = plan(DescribeReportsInputs(table), tmp_path / "out", settings)
         assert thrice["prompt_tokens"] == pytest.approx(3 * once["prompt_tokens"], abs=2)
 
-    def test_what_was_done_is_measured_and_left_out(self, table, tmp_path):
+    def test_described_reports_are_measured_and_left_out(self, table, tmp_path):
         with chat_server(lambda _: (200, completion(REPLY))) as server:
             describe_reports(
                 DescribeReportsInputs(table),
@@ -49,16 +49,16 @@ class TestPlan:
                 selection=Selection(limit=1),
                 resources=DescribeReportsResources(base_url=server.url),
             )
-        figures = plan(DescribeReportsInputs(table), tmp_path / "out", SERVER, prices=Prices(2.0, 5.0))
-        assert (figures["kept_reports"], figures["reports_to_ask_about"]) == (1, 2)
+        facts = plan(DescribeReportsInputs(table), tmp_path / "out", SERVER, prices=Prices(2.0, 5.0))
+        assert (facts["kept_reports"], facts["reports_to_ask_about"]) == (1, 2)
         # three prompts of about the same length, PROMPT_TOKENS each
-        assert figures["prompt_tokens"] == pytest.approx(2 * PROMPT_TOKENS, rel=0.02)
-        assert figures["output_tokens"] == 2 * 20
-        assert figures["cost"] == pytest.approx((2.0 * figures["prompt_tokens"] + 5.0 * 40) / 1e6, abs=1e-4)
-        assert figures["seconds"] is not None
-        assert "over 1 reports" in figures["seconds_from"]
+        assert facts["prompt_tokens"] == pytest.approx(2 * PROMPT_TOKENS, rel=0.02)
+        assert facts["output_tokens"] == 2 * 20
+        assert facts["cost"] == pytest.approx((2.0 * facts["prompt_tokens"] + 5.0 * 40) / 1e6, abs=1e-4)
+        assert facts["seconds"] is not None
+        assert "over 1 reports" in facts["seconds_from"]
 
-    def test_repeated_requests_are_part_of_what_was_measured(self, table, tmp_path):
+    def test_repeated_requests_are_measured_too(self, table, tmp_path):
         loose = lung_reply(margins={"answer": "clear", "evidence": "made up"})
         with chat_server(lambda _: (200, completion(loose))) as server:
             describe_reports(
@@ -68,9 +68,9 @@ class TestPlan:
                 selection=Selection(limit=1),
                 resources=DescribeReportsResources(base_url=server.url),
             )
-        figures = plan(DescribeReportsInputs(table), tmp_path / "out", SERVER)
-        assert figures["prompt_tokens"] == pytest.approx(2 * 2 * PROMPT_TOKENS, rel=0.02)
-        assert figures["output_tokens"] == 2 * 2 * 20
+        facts = plan(DescribeReportsInputs(table), tmp_path / "out", SERVER)
+        assert facts["prompt_tokens"] == pytest.approx(2 * 2 * PROMPT_TOKENS, rel=0.02)
+        assert facts["output_tokens"] == 2 * 2 * 20
 
 
 def run(*arguments):
@@ -104,11 +104,11 @@ def test_failed_reports_give_exit_code_3_and_no_report_text_is_shown(table, tmp_
         result = run(table, "-o", tmp_path / "out", "--backend", "openai", "--model", "m", "--base-url", server.url)
     assert result.exit_code == 3
     assert "r1: the reply is not JSON" in result.stderr
-    assert "margins" not in result.stdout  # no rates where nothing was described
+    assert "margins" not in result.stdout  # no rates if nothing was described
     assert SECRET not in result.output
 
 
-def test_a_missing_engine_is_one_clear_line(table, tmp_path):
+def test_a_missing_model_is_an_error_with_a_hint(table, tmp_path):
     pytest.importorskip("openai")
     result = run(table, "-o", tmp_path / "out", "--backend", "vllm")
     assert isinstance(result.exception, BackendError)
@@ -124,7 +124,7 @@ def test_pages_with_the_reports_are_written_only_on_request(table, tmp_path):
     assert "<script>alert" not in page
 
 
-def test_pages_written_once_never_disagree_with_the_tables(table, tmp_path):
+def test_existing_pages_are_updated_with_the_tables(table, tmp_path):
     run(table, "-o", tmp_path / "out", "--html")
     write_table(table, {"r1": "The pleura is not invaded."})
     assert run(table, "-o", tmp_path / "out").exit_code == 0
@@ -134,24 +134,25 @@ def test_pages_written_once_never_disagree_with_the_tables(table, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "expected"),
     [
         (["--votes", "3"], "backend rules"),
         (["--votes", "3", "--temperature", "1", "--backend", "local"], "backend local"),
         (["--votes", "3", "--backend", "openai", "--model", "m"], "temperature 0"),
     ],
 )
-def test_samples_that_would_be_the_same_are_refused(table, tmp_path, options, said):
+def test_samples_that_would_be_identical_are_refused(table, tmp_path, options, expected):
     result = run(table, "-o", tmp_path / "out", *options)
     assert isinstance(result.exception, SettingsError)
-    assert said in result.exception.message
+    assert expected in result.exception.message
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [(["--model", "m"], "uses no model"), (["--base-url", "http://127.0.0.1:9/v1"], "no server")]
+    ("options", "expected"),
+    [(["--model", "m"], "uses no model"), (["--base-url", "http://127.0.0.1:9/v1"], "no server")],
 )
-def test_an_option_for_a_language_model_without_its_backend_is_refused(table, tmp_path, options, said):
+def test_an_option_for_a_language_model_without_its_backend_is_refused(table, tmp_path, options, expected):
     result = run(table, "-o", tmp_path / "out", *options)
     assert isinstance(result.exception, FiveError)
-    assert said in result.exception.message
+    assert expected in result.exception.message
     assert not (tmp_path / "out").exists()

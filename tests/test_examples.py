@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.core.classes import load_classes
-from pipelines.core.questions import load_questions
+from pipelines.core.question_files import load_questions
 from pipelines.synthetic.patients import LABELS
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"

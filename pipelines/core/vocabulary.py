@@ -1,4 +1,4 @@
-"""The words of a question file by which the ``rules`` backend reads reports."""
+"""The words in a question file that the ``rules`` backend uses to read reports."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
-def _checked(term: str) -> str:
+def _checked_term(term: str) -> str:
     if len(term) > 2 and term.startswith("/") and term.endswith("/"):
         try:
             re.compile(term[1:-1])
         except re.error as error:
-            raise ValueError(f"{term} is not a regular expression: {error}") from None
+            raise ValueError(f"{term} is not a valid regular expression: {error}") from None
     return term
 
 
-Term = Annotated[str, Field(min_length=1), AfterValidator(_checked)]
-"""Words to look for: spaces match any white space, ``*`` the rest of a word, ``/.../`` is a regular expression."""
+Term = Annotated[str, Field(min_length=1), AfterValidator(_checked_term)]
+"""Words to search for. A space matches any white space, ``*`` the rest of a word; ``/.../`` is a regular expression."""
 
 
-class Part(BaseModel):
-    """Base of the parts of a question file: frozen, unknown keys refused."""
+class StrictModel(BaseModel):
+    """Base class of the parts of a question file: immutable, unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Rules(Part):
+class Rules(StrictModel):
     """How the ``rules`` backend finds the answer without a language model."""
 
     about: tuple[Term, ...] = ()
-    """Words of the subject; a clause without one is passed over. Empty: the values' terms are enough."""
+    """Words for the subject; clauses without one are skipped. If empty, the terms of the values suffice."""
     ignore: tuple[Term, ...] = ()
-    """Words that make a clause speak of something else, for example ``lymph node``."""
+    """Words for other subjects, for example ``lymph node``; the piece between commas that has one is ignored."""
     skip: tuple[Term, ...] = ()
-    """Words that void a whole clause; ``ignore`` voids only the piece between commas."""
+    """Words that exclude a whole clause; ``ignore`` excludes only the piece between commas."""
     negated: dict[str, str] = Field(default_factory=dict)
-    """What a value becomes under a negation, for example ``involved: clear``."""
+    """The value that a negated value turns into, for example ``involved: clear``."""
     several: str | None = None
-    """Value of a clause that names more than one value, for example ``mixed``."""
+    """Value for a clause that names several values, for example ``mixed``."""
     prefer: tuple[str, ...] = ()
-    """Values that win over the ones after them when clauses of equal weight differ."""
+    """Values in order of priority, for clauses of equal weight that contradict each other."""
 
 
-class Language(Part):
-    """Words of the reports' language that negate, affirm or doubt; English unless the file says otherwise."""
+class Language(StrictModel):
+    """Words that negate, affirm or express doubt in the language of the reports; English by default."""
 
     negation: tuple[Term, ...] = (
         *("no", "not", "without", "free of", "free from", "clear of", "negative for", "absence of", "lack of"),
         *("neither", "nor", "cannot", "fails to", "failed to", "devoid of", "rule out", "uninvolved by"),
     )
-    """Stand before what they deny."""
+    """Words before what they negate."""
     denied_after: tuple[Term, ...] = (
         *(
             "absent",
@@ -68,33 +68,33 @@ class Language(Part):
             "unremarkable",
         ),
     )
-    """Stand after what they deny: ``pleural invasion is not identified``."""
+    """Words after what they negate: ``pleural invasion is not identified``."""
     affirmed_after: tuple[Term, ...] = ("present",)
-    """Stand after what they affirm, and keep a later denial from it: ``lymphatic - present. perineural - absent``."""
+    """Words after what they affirm. They stop a later negation: ``lymphatic - present. perineural - absent``."""
     scope_end: tuple[Term, ...] = ("but", "however", "although", "except", "though", "whereas", "while", "with")
-    """End what a negation reaches over."""
+    """Words that end the scope of a negation."""
     alternatives: tuple[Term, ...] = ("or", "nor")
-    """Carry a negation over the commas of a list: ``no vascular, lymphatic or perineural invasion``."""
+    """Words that extend a negation across the commas of a list: ``no vascular, lymphatic or perineural invasion``."""
     denial: tuple[Term, ...] = ("no", "none", "not *", "absent", "negative*", "neg", "nil", "free", "uninvolved", "(-)")
-    """A bare no after a label: ``Pleural invasion: absent``."""
+    """A no after a label: ``Pleural invasion: absent``."""
     affirmation: tuple[Term, ...] = (
         *("yes", "present", "positive", "identified", "seen", "focal*", "extensive*", "+", "(+)", "probable"),
     )
-    """A bare yes after a label."""
+    """A yes after a label."""
     uncertain: tuple[Term, ...] = (
         *("cannot be assessed", "cannot be determined", "cannot be excluded", "cannot exclude", "indeterminate"),
         *("not applicable", "n/a", "difficult to assess", "not assessed", "not evaluated", "cannot be evaluated"),
         *("not specified", "not stated", "not provided", "not reported", "not known", "not sampled", "will be *"),
         *("may invade", "may involve", "suspected", "cannot rule out", "cannot be ruled out"),
     )
-    """A clause with one of these gives no answer."""
+    """Words that express doubt; a clause with one of these gives no answer."""
     boilerplate: tuple[Term, ...] = (
         *("any of the following", "tumor of any size", "in greatest dimension surrounded by", "bronchoscopic evidence"),
         *("metastasis in ipsilateral", "superficial spreading tumor"),
     )
-    """A clause with one of these quotes a staging manual."""
+    """Phrases of staging manuals; a clause with one of these is skipped."""
     gross: tuple[Term, ...] = (
         *("gross*", "macroscopic*", "on sectioning", "cut section", "cut surface", "serially section*", "sectioned"),
         *("submitted", "received", "inked", "cassette*", "block summary", "representative sections", "labeled"),
     )
-    """A clause with one of these describes what the naked eye saw and yields to microscopy."""
+    """Words of the gross description; a clause with one of these counts less than microscopy."""

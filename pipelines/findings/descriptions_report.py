@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import __version__
+from pipelines.core.answer_rates import answer_rates
 from pipelines.core.files import replacing
-from pipelines.core.questions import UNKNOWN, QuestionSet
+from pipelines.core.questions import QuestionSet
 from pipelines.core.schemas import ANSWERS, DESCRIBED_REPORTS
 
 FIRST_PAGE = "report.html"
@@ -120,15 +121,14 @@ def _quote(answer: Row) -> str:
 
 def _rates(question: str, answers: Iterable[Row]) -> dict[str, Any]:
     rows = [a for a in answers if a["question_id"] == question]
-    n = max(len(rows), 1)
-    agreements = [a["agreement"] for a in rows if a["agreement"] is not None]
+    rates = answer_rates(rows)
     return {
         "question": question,
         "n": len(rows),
-        "unknown": sum(a["status"] == UNKNOWN for a in rows) / n,
-        "ungrounded": sum(not a["grounded"] for a in rows) / n,
-        "conflict": sum(a["conflict"] is not None for a in rows) / n,
-        "agreement": sum(agreements) / len(agreements) if agreements else None,
+        "unknown": rates.unknown or 0.0,
+        "ungrounded": rates.ungrounded or 0.0,
+        "conflict": rates.conflict or 0.0,
+        "agreement": rates.agreement,
         "answers": Counter(_word(a) for a in rows).most_common(),
     }
 

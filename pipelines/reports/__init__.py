@@ -1,1 +1,1 @@
-"""Pathology reports in, answers to clinical questions out, with quotes."""
+"""Answer clinical questions about pathology reports, each answer with a quote from the report."""

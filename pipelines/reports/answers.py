@@ -1,4 +1,4 @@
-"""What comes back from a backend: validated, grounded in the report, turned into table rows."""
+"""Validate the reply of a backend, locate its quotes in the report, and turn it into rows of the answers table."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipelines.reports.grounding import locate
 from pipelines.reports.injection import addresses_a_model
 
 
-class Given(BaseModel):
-    """One answer as the backend gave it."""
+class BackendAnswer(BaseModel):
+    """One answer as the backend returned it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,11 +41,11 @@ class Answer:
     agreement: float | None = None
     """Share of the repeated samples that gave this answer, None with one sample."""
     conflict: str | None = None
-    """Other answers that quotes in other parts of the report speak for."""
+    """Other answers that have a quote in another part of the report."""
 
     @property
-    def word(self) -> str:
-        """The answer in one word, or as a phrase in lower case: equal answers have equal words."""
+    def category(self) -> str:
+        """The value, the status or the lower-case phrase; two answers agree if their categories are equal."""
         if self.status != "value":
             return self.status
         return self.value or self.description.lower()
@@ -55,14 +55,14 @@ class Answer:
         return asdict(self)
 
 
-def parse_reply(text: str, questions: QuestionSet) -> dict[str, Given]:
-    """Return the answer to each question in ``text``, one JSON object.
+def parse_reply(text: str, questions: QuestionSet) -> dict[str, BackendAnswer]:
+    """Return question id -> answer from ``text``, which must be one JSON object.
 
     Raises
     ------
     ReportError
-        Saying what is wrong by question id. What the backend wrote is never repeated: it
-        quotes the report.
+        The reply is not valid. The message names the question and never repeats the reply,
+        because replies quote the report.
     """
     try:
         data = json.loads(text)
@@ -73,36 +73,38 @@ def parse_reply(text: str, questions: QuestionSet) -> dict[str, Given]:
     unexpected = len(data.keys() - set(questions.ids))
     if unexpected:
         raise ReportError(f"the reply has {unexpected} entries that were not asked for")
-    return {question.id: _given(data, question) for question in questions.questions}
+    return {question.id: _parse_entry(data, question) for question in questions.questions}
 
 
-def _given(data: Mapping[str, Any], question: Question) -> Given:
+def _parse_entry(data: Mapping[str, Any], question: Question) -> BackendAnswer:
     if question.id not in data:
         raise ReportError(f"the reply has no entry for {question.id}")
     try:
-        given = Given.model_validate(data[question.id])
+        given = BackendAnswer.model_validate(data[question.id])
     except ValidationError:
         raise ReportError(f"the entry for {question.id} is not an answer with evidence") from None
     if question.answers and given.answer not in question.answers:
         raise ReportError(f"the answer to {question.id} is not one of {', '.join(question.answers)}")
     if question.kind == "phrase" and given.answer.strip().lower() in ("", UNKNOWN):
-        return Given(answer=UNKNOWN, evidence="")
+        return BackendAnswer(answer=UNKNOWN, evidence="")
     return given
 
 
-def ground(question: Question, given: Given, report_text: str, *, start: int = 0, end: int | None = None) -> Answer:
+def ground(
+    question: Question, given: BackendAnswer, report_text: str, *, start: int = 0, end: int | None = None
+) -> Answer:
     """Return the answer with its quote located in the report.
 
-    ``grounded`` is False where the quote is not there, or where it is no finding but speaks to
-    a language model.
+    ``grounded`` is False if the report does not contain the quote, or if the quote is an
+    instruction to a language model.
 
     Parameters
     ----------
     start, end
-        The part of the report that was asked about; offsets are those of the whole report.
+        The part of the report to search. The offsets returned refer to the whole report.
     """
     if given.answer == UNKNOWN:
-        return unknown(question)
+        return unknown_answer(question)
     span = None if addresses_a_model(given.evidence) else locate(given.evidence, report_text[start:end])
     if span:
         span = (span[0] + start, span[1] + start)
@@ -119,17 +121,19 @@ def ground(question: Question, given: Given, report_text: str, *, start: int = 0
     )
 
 
-def unknown(question: Question, *, dropped: Answer | None = None) -> Answer:
-    """Return the answer of a report that is silent on ``question``.
+def unknown_answer(question: Question, *, replaced: Answer | None = None) -> Answer:
+    """Return the answer ``unknown``.
 
-    With ``dropped``, an answer without a quote in the report, it stands in for that one and is
-    marked as not grounded.
+    Parameters
+    ----------
+    replaced
+        An ungrounded answer to replace. The new answer is marked as not grounded too.
     """
-    if dropped is None:
+    if replaced is None:
         return Answer(question.id, UNKNOWN, None, UNKNOWN_PHRASE)
-    return Answer(question.id, UNKNOWN, None, UNKNOWN_PHRASE, grounded=False, agreement=dropped.agreement)
+    return Answer(question.id, UNKNOWN, None, UNKNOWN_PHRASE, grounded=False, agreement=replaced.agreement)
 
 
-def failed(question: Question) -> Answer:
-    """Return the answer of a report that could not be described."""
+def failed_answer(question: Question) -> Answer:
+    """Return the answer for a report that could not be described."""
     return Answer(question.id, "failed", None, UNKNOWN_PHRASE, grounded=False)

@@ -1,10 +1,10 @@
-"""Notice text that speaks to a language model instead of about a patient."""
+"""Detect text that gives instructions to a language model (prompt injection)."""
 
 from __future__ import annotations
 
 import re
 
-_ORDER = re.compile(
+_INSTRUCTION = re.compile(
     r"\b(?:ignore|disregard|forget|override)\b.{0,40}\b(?:above|previous|prior|earlier|instructions?|rules|prompts?"
     r"|questions?|everything)\b"
     r"|\b(?:answer|reply|respond|output|return)\b.{0,30}\b(?:present|absent|unknown|json|yes|no|(?:all|every|each)"
@@ -15,8 +15,8 @@ _ORDER = re.compile(
 
 
 def addresses_a_model(text: str) -> bool:
-    """Tell whether ``text`` holds words such as "ignore the above" or "answer present".
+    """Tell whether ``text`` contains instructions such as "ignore the above" or "answer present".
 
-    A sentence that merely claims a finding cannot be told from one.
+    A false finding that is written like a true one cannot be detected.
     """
-    return _ORDER.search(text) is not None
+    return _INSTRUCTION.search(text) is not None

@@ -1,4 +1,4 @@
-"""What the language model is told: the rules, the questions, worked examples, one report as data."""
+"""The messages sent to the language model: rules, questions, examples, and one report as data."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PART = "\nThis is a part of a longer report. Answer from this part alone."
 
 
 def messages(questions: QuestionSet, report_text: str, *, is_part: bool = False) -> Messages:
-    """Return the conversation that asks ``questions`` of one report, or of a part of a long one.
+    """Return the messages that ask ``questions`` about one report, or about a part of a long one.
 
     The first message is the same for every report, so that servers with a prefix cache
-    read it once. The report stands between marks that its text cannot contain by chance.
+    process it once. The report is enclosed in marks that its text cannot contain by chance.
     """
     mark = hashlib.sha256(report_text.encode("utf-8", "replace")).hexdigest()[:12]
     report = f"Report {mark} begins.\n{report_text}\nReport {mark} ends.{_PART if is_part else ''}"
@@ -36,17 +36,17 @@ def messages(questions: QuestionSet, report_text: str, *, is_part: bool = False)
 
 
 def correction(problem: str) -> Messages:
-    """Return the message that asks once more after an answer that cannot be used."""
+    """Return the message that asks again after a reply with a problem."""
     return [{"role": "user", "content": f"That reply cannot be used: {problem}. Reply again for the same report."}]
 
 
 def system_message(questions: QuestionSet) -> str:
-    """Return the part of the conversation that is the same for every report."""
+    """Return the first message, which is the same for every report."""
     return "\n\n".join([_RULES, *(_question_text(question) for question in questions.questions)])
 
 
 def prompt_fingerprint(questions: QuestionSet) -> str:
-    """Return 16 hexadecimal digits that differ when what the model is told differs."""
+    """Return 16 hexadecimal digits that change when the messages to the model change."""
     return fingerprint(messages(questions, ""))
 
 

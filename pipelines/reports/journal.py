@@ -1,4 +1,4 @@
-"""The journal of a run: one JSON line per report, so that a killed run can go on and shards share a folder."""
+"""The journal of a run: one JSON line per report, so that a stopped run can resume and shards can share a folder."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pipelines.core.files import canonical_json
 
 
 class Journal:
-    """Appends records by report and reads back what earlier and concurrent runs appended.
+    """Appends one record per report, and reads the records of earlier and concurrent runs.
 
-    Every shard appends to a file of its own and reads the files of all. A line cut off by a
-    crash is ignored; everything before it counts. Nothing is written before the first record.
+    Every shard appends to its own file and reads the files of all shards. A line that was cut
+    off by a crash is ignored. No file is created before the first record.
     """
 
     def __init__(self, folder: Path, shard: str = "") -> None:
@@ -26,37 +26,37 @@ class Journal:
         self.reload()
 
     def reload(self) -> None:
-        """Read what all shards have appended by now."""
+        """Read the records that all shards have appended so far."""
         for path in sorted(self.path.parent.glob("journal*.jsonl")):
             for line in path.read_bytes().decode("utf-8", "replace").split("\n"):
                 try:
-                    self._take(json.loads(line))
+                    self._add(json.loads(line))
                 except (ValueError, KeyError, TypeError):
                     continue
 
-    def _take(self, record: Mapping[str, Any]) -> None:
-        """Keep a record in the place of an earlier one by the same work, but no failure in the place of a success."""
+    def _add(self, record: Mapping[str, Any]) -> None:
+        """Add a record. It replaces an earlier one of the same work, except that a failure never replaces a success."""
         key = (str(record["report_id"]), str(record["work"]))
         if record["status"] != "failed" or self._records.get(key, record)["status"] == "failed":
             self._records[key] = record
 
     def current(self, report_id: str, work: str) -> Mapping[str, Any] | None:
-        """Return the record of a report made by the same ``work`` (a fingerprint), failures included."""
+        """Return the record of a report with the fingerprint ``work``, even if it failed; None if there is none."""
         return self._records.get((report_id, work))
 
     @property
     def records(self) -> list[Mapping[str, Any]]:
-        """All records, of whatever work, in the order of first appearance."""
+        """All records, whatever their ``work``, in the order of first appearance."""
         return list(self._records.values())
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add the record of one report; it is on the disk when this returns."""
+        """Write the record of one report to disk."""
         if self._stream is None:
             self._stream = self._open()
         self._stream.write(canonical_json(record) + "\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
-        self._take(record)
+        self._add(record)
 
     def _open(self) -> TextIO:
         self.path.parent.mkdir(parents=True, exist_ok=True)

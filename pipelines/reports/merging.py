@@ -1,4 +1,4 @@
-"""Several answers to one question become one: of the parts of a long report, and of repeated samples."""
+"""Merge the answers to one question: from the parts of a long report, and from repeated samples."""
 
 from __future__ import annotations
 
@@ -8,42 +8,46 @@ from dataclasses import replace
 
 from pipelines.core.questions import UNKNOWN
 from pipelines.reports.answers import Answer
-from pipelines.reports.sections import RANK, Sections
+from pipelines.reports.sections import SECTION_PRIORITY, Sections
 
 
-def merged_parts(answers: Sequence[Answer], sections: Sections) -> Answer:
-    """Return the answer of a report from those of its parts.
+def merge_parts(answers: Sequence[Answer], sections: Sections) -> Answer:
+    """Return the answer for a report from the answers for its parts.
 
-    Of the answers whose quote was found, the one counts whose quote stands in the section that
-    ranks first in `RANK`: the final diagnosis and the microscopy win over the gross
-    description, as the language model is told within a part. Of equals the first in the report
-    counts; without any the first whose quote was not found; else unknown. Other answers that
-    quotes speak for are recorded as ``conflict``.
+    The first of these that exists is returned:
+
+    1. the grounded answer whose quote is in the section that comes first in `SECTION_PRIORITY`,
+       and first in the report within that section. So the final diagnosis and the microscopy
+       win over the gross description, as the instructions say for a single part;
+    2. the first ungrounded answer;
+    3. unknown.
+
+    Grounded answers that differ from it are listed in ``conflict``.
     """
-    said = [answer for answer in answers if answer.status != UNKNOWN]
-    found = [answer for answer in said if answer.grounded]
-    if not found:
-        return (said or list(answers))[0]
+    known = [answer for answer in answers if answer.status != UNKNOWN]
+    grounded = [answer for answer in known if answer.grounded]
+    if not grounded:
+        return (known or list(answers))[0]
 
-    def order(answer: Answer) -> tuple[int, int]:
+    def priority(answer: Answer) -> tuple[int, int]:
         start = answer.evidence_start or 0
-        return RANK.index(sections.at(start)), start
+        return SECTION_PRIORITY.index(sections.at(start)), start
 
-    best = min(found, key=order)
-    others = sorted({answer.word for answer in found} - {best.word})
+    best = min(grounded, key=priority)
+    others = sorted({answer.category for answer in grounded} - {best.category})
     return replace(best, conflict=", ".join(others) or None)
 
 
-def majority(votes: Sequence[Answer], n_asked: int) -> Answer:
-    """Return the answer that most samples gave; of equally many the one that was given first.
+def majority_answer(votes: Sequence[Answer], n_samples: int) -> Answer:
+    """Return the most frequent answer; of equally frequent ones, the one that was given first.
 
-    ``agreement`` is its share of ``n_asked``: a sample that could not be used agrees with
-    nobody. With one sample there is no agreement to tell. The quote is the first one found.
+    Its quote is the first grounded one. ``agreement`` is its share of ``n_samples``, in which
+    samples without a usable reply count as disagreement; None with one sample.
     """
-    if n_asked == 1:
+    if n_samples == 1:
         return votes[0]
-    counts = Counter(vote.word for vote in votes)  # keeps the order of first appearance among equals
-    word, n = counts.most_common(1)[0]
-    given = [vote for vote in votes if vote.word == word]
-    shown = next((vote for vote in given if vote.grounded), given[0])
-    return replace(shown, agreement=n / n_asked)
+    counts = Counter(vote.category for vote in votes)  # in order of first appearance, also among equals
+    category, n = counts.most_common(1)[0]
+    winners = [vote for vote in votes if vote.category == category]
+    winner = next((vote for vote in winners if vote.grounded), winners[0])
+    return replace(winner, agreement=n / n_samples)

@@ -1,4 +1,4 @@
-"""Find the words of a report on a subject, for phrase questions of the ``rules`` backend."""
+"""Find the words of a report about a subject, for phrase questions of the ``rules`` backend."""
 
 from __future__ import annotations
 
@@ -8,56 +8,51 @@ from dataclasses import dataclass
 
 from pipelines.core.questions import Question
 from pipelines.core.vocabulary import Language
-from pipelines.reports.sentences import Clause
-from pipelines.reports.terms import compile_terms, spans
+from pipelines.reports.clauses import Clause, Span, comma_piece
+from pipelines.reports.term_patterns import contains_any, find_terms
 
 MAX_WORDS = 30
-"""Words of a phrase; what stands beyond them is left out."""
+"""Maximum number of words in a phrase; the rest is left out."""
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """Words of a report as they stand, and as a line of plain text."""
+    """Words of a report, verbatim and as a line of plain text."""
 
     evidence: str
     text: str
 
 
-def find_phrase(question: Question, language: Language, report_clauses: Sequence[Clause]) -> Phrase | None:
-    """Return the piece of the report that names most of the question's words, or None.
+def find_phrase(question: Question, language: Language, clauses: Sequence[Clause]) -> Phrase | None:
+    """Return the piece of the report with the largest number of different ``about`` terms, or None.
 
-    Clauses of the naked-eye description and of other subjects are passed over; of clauses
-    that name equally many words the first wins.
+    Clauses that are negated, or that belong to the gross description, to the clinical section or
+    to another subject, are skipped. Of equal clauses the first one is returned.
     """
-    best: tuple[int, Clause, list[tuple[int, int]]] | None = None
-    for clause in report_clauses:
-        found = spans(question.rules.about, clause.text)
-        if not found or clause.section != "micro" or _is_void(question, language, clause.text):
+    best: tuple[int, Clause, list[Span]] | None = None
+    for clause in clauses:
+        spans = find_terms(question.rules.about, clause.text)
+        excluded = (language.boilerplate, language.gross, language.negation, question.rules.skip)
+        if not spans or clause.section != "micro" or contains_any(clause.text, *excluded):
             continue
-        named = {clause.text[start:end].lower() for start, end in found}
-        if best is None or len(named) > best[0]:
-            best = (len(named), clause, found)
+        terms = {clause.text[start:end].lower() for start, end in spans}
+        if best is None or len(terms) > best[0]:
+            best = (len(terms), clause, spans)
     if best is None:
         return None
-    evidence = _piece(best[1].text, best[2])
+    evidence = _around(best[1].text, best[2])
     return Phrase(evidence, plain(evidence))
 
 
-def _is_void(question: Question, language: Language, text: str) -> bool:
-    voiding = (language.boilerplate, language.gross, language.negation, question.rules.skip)
-    return any(compile_terms(words).search(text) for words in voiding)
-
-
-def _piece(text: str, found: Sequence[tuple[int, int]]) -> str:
-    """Return the comma-separated pieces from the first word found to the last, `MAX_WORDS` at most."""
-    start = max(text.rfind(mark, 0, found[0][0]) for mark in ",;:") + 1
-    end = min((i for i in (text.find(mark, found[-1][1]) for mark in ",;") if i >= 0), default=len(text))
+def _around(text: str, spans: Sequence[Span]) -> str:
+    """Return the comma-separated pieces from the first span to the last, at most `MAX_WORDS` words."""
+    start, end = comma_piece(text, spans[0][0], spans[-1][1], end_marks=",;")
     words = list(re.finditer(r"\S+", text[start:end]))[:MAX_WORDS]
     return text[start + words[0].start() : start + words[-1].end()].rstrip(" .,;:-")
 
 
 def plain(text: str) -> str:
-    """Return ``text`` on one line, without the full stops that OCR leaves at line ends, capitals lowered.
+    """Return ``text`` on one line, in lower case if it is all capitals, without OCR's full stops at line ends.
 
     >>> plain("SOLID NESTS WITH. KERATIN PEARLS")
     'solid nests with keratin pearls'

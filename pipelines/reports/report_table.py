@@ -1,4 +1,4 @@
-"""The reports to describe: one row each, out of a table or a folder of text files."""
+"""Read pathology reports from a table or from a folder of text files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "patient_id": ("patient_id", "case_id", "patient"),
     "text": ("text", "report", "report_text", "body"),
 }
-"""Column names that are understood, lower-cased; the first is ours."""
+"""Accepted column names in lower case; the first is our own."""
 
-_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
-"""What JSON may hold and no file can."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair, which JSON can hold but UTF-8 cannot."""
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -42,7 +42,7 @@ class Report:
 
     @property
     def is_empty(self) -> bool:
-        """True where the text holds fewer than three words, such as redaction bars only."""
+        """True if the text has fewer than three words, for example only redaction bars."""
         words = (match for match in _WORD.findall(self.text) if match.upper() != "REDACTED")
         return sum(1 for _ in words) < 3
 
@@ -50,16 +50,17 @@ class Report:
 def read_reports(source: Path) -> list[Report]:
     """Read reports from CSV, Parquet or JSON Lines (``report_id``, ``patient_id``, ``text``) or a folder of ``.txt``.
 
-    Without a column ``patient_id`` each report is a patient of its own. Text that is neither
-    UTF-8 nor marked as UTF-16 is read as Windows-1252; bytes without a meaning become U+FFFD.
+    Without a column ``patient_id``, each report counts as its own patient. Text is decoded as
+    UTF-16 if it has a byte order mark, else as UTF-8, else as Windows-1252 (undefined bytes
+    become U+FFFD).
 
     Raises
     ------
     CohortError
-        The source is missing or unreadable, has no text or no id column, or repeats an id.
+        The source is missing or unreadable, has no text or id column, or an id appears twice.
     """
     if source.is_dir():
-        visible = source.rglob("[!.]*")  # hidden ones are what macOS notes on other files
+        visible = source.rglob("[!.]*")  # macOS writes hidden files such as ._report.txt
         reports = [_file_report(path, source) for path in sorted(visible) if path.suffix.lower() == ".txt"]
     else:
         rows = read_table(source)
@@ -67,24 +68,24 @@ def read_reports(source: Path) -> list[Report]:
             raise CohortError(f"{source}: no reports found", hint="give a .csv, .parquet or .jsonl table with rows")
         names = canonical_columns(rows[0].keys(), ALIASES)
         if "text" not in names or not names.keys() & {"report_id", "patient_id"}:
-            raise CohortError(  # without the names found: the first line may be a report
-                f"{source}: none of its {len(rows[0])} columns is named as the report text, or none as its id",
-                hint="start the table with a line report_id,patient_id,text",
+            raise CohortError(  # column names are not shown: the first line may be a report
+                f"{source}: no column with the report text, or none with its id, among {len(rows[0])} columns",
+                hint="start the table with the header report_id,patient_id,text",
             )
         reports = [_row_report(row, names, source, number) for number, row in enumerate(rows, start=1)]
     if not reports:
-        raise CohortError(f"{source}: no reports found", hint="give a table, or a folder that holds .txt files")
-    _refuse_repeats(reports, source)
+        raise CohortError(f"{source}: no reports found", hint="give a table, or a folder with .txt files")
+    _refuse_duplicates(reports, source)
     return reports
 
 
 def read_table(source: Path) -> list[dict[str, Any]]:
-    """Read a CSV, Parquet or JSON Lines table as mappings; values of CSV stay text.
+    """Return the rows of a CSV, Parquet or JSON Lines table as mappings; CSV values stay text.
 
     Raises
     ------
     CohortError
-        The file is missing or not such a table.
+        The file is missing, or it is not a valid table of its type.
     """
     if source.suffix == ".parquet" or not source.is_file():
         return read_rows(source)
@@ -95,17 +96,17 @@ def read_table(source: Path) -> list[dict[str, Any]]:
 
 
 def _csv_rows(text: str, source: Path) -> list[dict[str, Any]]:
-    """Read CSV; a row that does not fit the header is refused, as text would be lost or taken for an id.
+    """Return the rows of CSV text; the separator is the most frequent of ``,``, ``;`` and tab in the header.
 
-    Columns are separated by what the header has most of, as programs write semicolons in many languages.
+    A row with more or fewer fields than the header is an error: otherwise text could be lost or read as an id.
     """
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default of 128 KiB is less than a 200-page report
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a 200-page report exceeds the default of 128 KiB
     first_line = text.partition("\n")[0]
     separator = max(",;\t", key=first_line.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[dict[str, Any]] = []
-    name = {",": "commas", ";": "semicolons", "\t": "tabs"}[separator]
-    hint = f"put text with {name}, quotes or line ends between quotes, and write quotes in it twice"
+    plural = {",": "commas", ";": "semicolons", "\t": "tabs"}[separator]
+    hint = f"put text with {plural}, quotes or line ends between quotes, and double the quotes inside"
     try:
         header = next(reader, [])
         for fields in reader:
@@ -123,7 +124,7 @@ def _csv_rows(text: str, source: Path) -> list[dict[str, Any]]:
 
 
 def decode(data: bytes) -> str:
-    """Return text from UTF-8 or marked UTF-16, else from Windows-1252; NUL bytes are left out."""
+    """Decode UTF-8, UTF-16 with a byte order mark, or else Windows-1252; NUL characters are removed."""
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         text = data.decode(encoding)
@@ -142,7 +143,7 @@ def _json_lines(text: str, source: Path) -> list[dict[str, Any]]:
         except ValueError:
             row = None
         if not isinstance(row, dict):
-            raise CohortError(f"{source}: line {number} is not a JSON object", hint="write one object a line")
+            raise CohortError(f"{source}: line {number} is not a JSON object", hint="write one JSON object per line")
         rows.append(row)
     return rows
 
@@ -154,24 +155,24 @@ def _file_report(path: Path, folder: Path) -> Report:
 
 def _row_report(row: Mapping[str, Any], names: Mapping[str, str], source: Path, number: int) -> Report:
     def value(name: str) -> str:
-        found = row.get(names[name]) if name in names else None
-        if isinstance(found, (list, dict)):
-            raise CohortError(f"{source}: report {number}: its {names[name]} is not text", hint="write one string")
-        return "" if found is None else _HALF_A_CHARACTER.sub("\ufffd", str(found))
+        cell = row.get(names[name]) if name in names else None
+        if isinstance(cell, (list, dict)):
+            raise CohortError(f"{source}: report {number}: column {names[name]} is not text", hint="write one string")
+        return "" if cell is None else _SURROGATE.sub("\ufffd", str(cell))
 
     patient_id = value("patient_id").strip()
     report_id = value("report_id").strip() or patient_id
     if not report_id:
-        raise CohortError(f"{source}: report {number} has no id", hint="fill the column report_id")
+        raise CohortError(f"{source}: report {number} has no id", hint="fill in the column report_id")
     return Report(report_id, patient_id or report_id, value("text"))
 
 
-def _refuse_repeats(reports: Iterable[Report], source: Path) -> None:
+def _refuse_duplicates(reports: Iterable[Report], source: Path) -> None:
     seen: set[str] = set()
     for report in reports:
         if report.report_id in seen:
             raise CohortError(
-                f"{source}: report_id {report.report_id!r} stands twice",
-                hint="give each report a report_id of its own; reports of one patient share the patient_id",
+                f"{source}: report_id {report.report_id!r} appears twice",
+                hint="give each report a unique report_id; reports of one patient share the patient_id",
             )
         seen.add(report.report_id)

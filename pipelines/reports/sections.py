@@ -1,17 +1,17 @@
-"""The sections of a report by their headings, wherever OCR has left them in the text."""
+"""Find the sections of a report by their headings, which OCR may leave within a line."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
 
-RANK = ("diagnosis", "microscopic", "synoptic", "addendum", "gross", "clinical")
-"""Sections by what they are worth where they contradict each other, the best first."""
+SECTION_PRIORITY = ("diagnosis", "microscopic", "synoptic", "addendum", "gross", "clinical")
+"""Sections in order of priority, for answers that contradict each other."""
 
-FIRST = "diagnosis"
-"""The section of text before any heading: reports without headings are mostly diagnoses."""
+DEFAULT_SECTION = "diagnosis"
+"""Section of text before the first heading; reports without headings are mostly diagnoses."""
 
-# begins with a capital, and no sentence goes on behind it without a colon
+# starts with a capital, and no sentence continues after it without a colon
 _HEADING = re.compile(
     r"\b(?=(?-i:[A-Z]))(?:(?P<gross>(?:gross|macroscop(?:ic|y))(?:\s+(?:pathology\s+)?(?:description|examination|findings))?\s*[:.]"
     r"|gross\s+description|macroscopic\s+description|specimens?\s+received|tissue\s+description)"
@@ -27,17 +27,17 @@ _HEADING = re.compile(
 
 
 def section_starts(report: str) -> list[tuple[int, str]]:
-    """Return where each section starts and what it is, one of `RANK`; text before the first is `FIRST`."""
-    return [(match.start(), match.lastgroup or FIRST) for match in _HEADING.finditer(report)]
+    """Return the start and the name (one of `SECTION_PRIORITY`) of each section; `DEFAULT_SECTION` comes before."""
+    return [(match.start(), match.lastgroup or DEFAULT_SECTION) for match in _HEADING.finditer(report)]
 
 
 class Sections:
-    """Tells in which section of a report a character stands."""
+    """Maps positions in a report to sections."""
 
     def __init__(self, report: str) -> None:
-        found = section_starts(report)
-        self._starts = [start for start, _ in found]
-        self._names = [FIRST, *(name for _, name in found)]
+        starts = section_starts(report)
+        self._starts = [start for start, _ in starts]
+        self._names = [DEFAULT_SECTION, *(name for _, name in starts)]
 
     def at(self, position: int) -> str:
         """Return the section of the character at ``position``."""

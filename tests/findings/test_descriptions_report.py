@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from pipelines.core.provenance import Provenance
-from pipelines.core.questions import load_questions
+from pipelines.core.question_files import load_questions
 from pipelines.core.schemas import ANSWERS, DESCRIBED_REPORTS
 from pipelines.findings import descriptions_report
 from pipelines.findings.descriptions_report import write_descriptions_report

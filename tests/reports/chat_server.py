@@ -1,4 +1,4 @@
-"""A server on loopback that speaks the OpenAI chat protocol and answers what a test tells it to."""
+"""A local server with the OpenAI chat protocol that gives the replies a test defines."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 NO_PAUSE = {"retry-after-ms": "1"}
-"""Header that makes the client try again at once."""
+"""Header that makes the client retry at once."""
 
 PROMPT_TOKENS = 2000
-"""Tokens that every request is said to have: about what the questions of the lung set have."""
+"""Token count returned for every request: about the length of the questions of the lung set."""
 
 Answer = Callable[[dict[str, Any]], tuple[int, Any]]
 
@@ -31,7 +31,7 @@ def completion(text: str, **choice: Any) -> dict[str, Any]:
 
 
 class ChatServer:
-    """Keeps the bodies and headers of the requests it got."""
+    """Records the bodies and headers of its requests."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -44,7 +44,7 @@ class ChatServer:
 
 @contextmanager
 def chat_server(answer: Answer):
-    """Run a server that answers each request body by ``answer(body) -> (status, reply)``."""
+    """Run a server that replies to each request with ``answer(body) -> (status, reply)``."""
     state = ChatServer(answer)
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Snippets of reports, written for these tests, and what a reader finds in them: set -> question -> text -> answer."""
+"""Snippets of reports written for these tests, with their answers: set -> question -> text -> answer."""
 
 SNIPPETS = {
     "breast": {

@@ -8,7 +8,7 @@ REPORT = "There is NO pleural. inva-\nsion. Margins   free (R0)."
 WORDS = st.lists(st.text(alphabet="abcXYZ019äß", min_size=2, max_size=6), min_size=1, max_size=8)
 
 
-def found(quote, report=REPORT):
+def located_text(quote, report=REPORT):
     span = locate(quote, report)
     return None if span is None else report[slice(*span)]
 
@@ -23,16 +23,16 @@ def found(quote, report=REPORT):
         ("  R0  ", "R0"),
     ],
 )
-def test_a_quote_is_found_across_case_spaces_and_line_ends(quote, expected):
-    assert found(quote) == expected
+def test_a_quote_is_found_despite_differences_in_case_spaces_and_line_ends(quote, expected):
+    assert located_text(quote) == expected
 
 
 @pytest.mark.parametrize("quote", ["", " ", ".", "0", "pleural invasion present", "pleur", "argins free", "is NO pl"])
-def test_what_is_not_a_quote_of_whole_words_is_not_found(quote):
-    assert found(quote) is None
+def test_text_that_is_not_a_quote_of_whole_words_is_not_found(quote):
+    assert located_text(quote) is None
 
 
-def test_an_exact_match_wins_over_an_earlier_tolerant_one():
+def test_an_exact_match_is_preferred_to_an_earlier_inexact_one():
     assert locate("free margin", "FREE MARGIN and free margin") == (16, 27)
 
 
@@ -41,7 +41,7 @@ def test_the_first_of_equal_matches_is_taken():
 
 
 @given(WORDS, st.data())
-def test_every_run_of_whole_words_is_found_and_is_that_run(words, data):
+def test_every_sequence_of_whole_words_is_found(words, data):
     report = " ".join(words)
     first = data.draw(st.integers(0, len(words) - 1))
     last = data.draw(st.integers(first, len(words) - 1))
@@ -51,14 +51,14 @@ def test_every_run_of_whole_words_is_found_and_is_that_run(words, data):
 
 
 @given(WORDS, st.sampled_from(["\n", ". ", "-\n", "  ", ",\t"]))
-def test_a_quote_is_found_whatever_stands_between_its_words(words, gap):
+def test_a_quote_is_found_whatever_is_between_its_words(words, gap):
     report = gap.join(words).upper()
     assume(len(report) == len(gap.join(words)))
     assert locate(" ".join(words), report) == (0, len(report))
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_what_is_found_has_the_letters_of_the_quote(quote, report):
+def test_the_span_found_has_the_letters_of_the_quote(quote, report):
     span = locate(quote, report)
     if span is not None:
         letters = [c.lower() for c in report[slice(*span)] if c.isalnum()]
@@ -66,5 +66,5 @@ def test_what_is_found_has_the_letters_of_the_quote(quote, report):
 
 
 @pytest.mark.parametrize("quote", ["█████", "[REDACTED]", "REDACTED REDACTED"])
-def test_what_was_blackened_proves_nothing(quote):
+def test_redacted_text_is_not_a_quote(quote):
     assert locate(quote, f"Pleura: {quote} end") is None

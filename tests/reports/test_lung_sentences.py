@@ -1,8 +1,8 @@
-"""The rules backend on sentences written for this test, in both cases of letters, among other sentences."""
+"""Backend ``rules`` with the lung questions, on sentences within other text, in lower and upper case."""
 
 import pytest
 
-from pipelines.core.questions import load_questions
+from pipelines.core.question_files import load_questions
 from pipelines.reports.backends.rules import RulesBackend
 
 RULES = RulesBackend(load_questions("lung"))

@@ -1,4 +1,4 @@
-"""The openai backend against a real server on loopback that fails in the ways servers fail."""
+"""Backend ``openai`` with a real local server that fails in the ways servers do."""
 
 import logging
 import threading
@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.core.errors import BackendError
-from pipelines.core.questions import load_questions
+from pipelines.core.question_files import load_questions
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.reports.backends.base import Request, Sampling
 from pipelines.reports.backends.openai import OpenAIBackend
@@ -38,7 +38,7 @@ def in_turn(*replies):
     return lambda _: waiting.pop(0)
 
 
-def test_the_pause_that_a_busy_server_asks_for_is_kept():
+def test_the_client_waits_as_long_as_a_busy_server_asks():
     times = []
 
     def answer(_):
@@ -49,7 +49,7 @@ def test_the_pause_that_a_busy_server_asks_for_is_kept():
         server.pause = {"Retry-After": "0.9"}
         ((_, reply),) = backend(server.url).complete([REQUEST])
     assert reply.text == "{}"
-    assert times[1] - times[0] >= 0.9  # without the header the client waits half a second at most
+    assert times[1] - times[0] >= 0.9  # without the header the client waits at most half a second
 
 
 def test_a_password_in_the_url_is_not_shown(monkeypatch):
@@ -60,13 +60,13 @@ def test_a_password_in_the_url_is_not_shown(monkeypatch):
 
 
 @pytest.mark.parametrize("url", ["localhost:8000/v1", "http://[bad", "http://", "ftp://host/v1", "/v1"])
-def test_what_is_no_url_is_told_before_anything_is_sent(url):
+def test_an_invalid_url_is_an_error_before_anything_is_sent(url):
     with pytest.raises(BackendError, match="not the URL of a server") as caught:
         backend(url)
     assert "http://127.0.0.1:8000/v1" in caught.value.hint
 
 
-def test_reports_for_this_machine_do_not_go_through_a_proxy(monkeypatch):
+def test_reports_for_a_local_server_do_not_go_through_a_proxy(monkeypatch):
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with chat_server(lambda _: (502, {})) as proxy:
@@ -87,54 +87,54 @@ def test_the_server_gets_the_conversation_and_the_schema():
     assert body["response_format"]["json_schema"]["schema"]["required"] == list(LUNG.ids)
 
 
-def test_a_request_may_bring_its_own_sampling():
+def test_a_request_can_have_its_own_sampling():
     with chat_server(lambda _: (200, completion("{}"))) as server:
         list(backend(server.url).complete([replace(REQUEST, sampling=Sampling(0.7, seed=3))]))
     assert [(body["temperature"], body["seed"]) for body in server.bodies] == [(0.7, 3)]
 
 
-@pytest.mark.parametrize("said", [{"max_model_len": 8192}, {}, {"max_model_len": "long"}])
-def test_the_context_is_what_the_server_states(said):
+@pytest.mark.parametrize("listed", [{"max_model_len": 8192}, {}, {"max_model_len": "long"}])
+def test_the_context_is_the_one_that_the_server_lists(listed):
     with chat_server(lambda _: (200, {})) as server:
-        server.model.update(said)
+        server.model.update(listed)
         context = backend(server.url).context
-    assert context == (8192 if said == {"max_model_len": 8192} else None)
+    assert context == (8192 if listed == {"max_model_len": 8192} else None)
 
 
-def test_a_server_that_lists_no_models_has_no_known_context():
+def test_the_context_is_unknown_without_a_model_list():
     with chat_server(lambda _: (200, {})) as server:
         gone = server.url
     assert backend(gone).context is None
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_passing_failure_is_tried_again(status):
+def test_a_temporary_failure_is_retried(status):
     reply, server = ask(in_turn((status, {}), (status, {}), (200, completion("{}"))))
     assert reply.text == "{}"
     assert len(server.bodies) == 3
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(429, "too busy"), (500, "HTTP 500"), (400, "longer than the model accepts")]
+    ("status", "expected"), [(429, "too busy"), (500, "HTTP 500"), (400, "longer than the model accepts")]
 )
-def test_a_lasting_failure_becomes_an_error_without_the_words_of_the_server(status, said):
+def test_a_permanent_failure_becomes_an_error_without_the_message_of_the_server(status, expected):
     reply, _ = ask(lambda _: (status, {"error": {"message": SECRET}}))
-    assert said in reply.error
+    assert expected in reply.error
 
 
-def test_a_refusal_is_told_by_the_names_that_the_server_gives():
+def test_the_error_of_a_rejected_request_has_the_code_and_parameter_of_the_server():
     error = {"message": SECRET, "code": "unsupported_value", "param": "temperature"}
     assert ask(lambda _: (400, {"error": error}))[0].error.endswith("(HTTP 400): unsupported_value temperature")
     assert "longer" in ask(lambda _: (400, {"error": {"message": SECRET, "code": SECRET}}))[0].error
 
 
-def test_a_server_that_calls_the_limit_of_tokens_otherwise_gets_it_so():
+def test_the_other_name_of_the_token_limit_is_used_if_the_server_requires_it():
     error = {"message": "Use 'max_completion_tokens'.", "code": "unsupported_parameter", "param": "max_tokens"}
     together = threading.Barrier(4)
 
     def answer(body):
         if "max_tokens" in body:
-            together.wait(timeout=10)  # all four are on their way under the old name
+            together.wait(timeout=10)  # until all four have been sent with the old name
             return 400, {"error": error}
         return 200, completion("{}")
 
@@ -145,7 +145,7 @@ def test_a_server_that_calls_the_limit_of_tokens_otherwise_gets_it_so():
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         (completion('{"differ', finish_reason="length"), "cut off"),
         (completion("", finish_reason="content_filter"), "refused"),
@@ -154,13 +154,13 @@ def test_a_server_that_calls_the_limit_of_tokens_otherwise_gets_it_so():
     ],
     ids=["truncated", "filtered", "refused", "empty"],
 )
-def test_a_reply_without_an_answer_becomes_an_error(body, said):
+def test_a_reply_without_an_answer_becomes_an_error(body, expected):
     reply, _ = ask(lambda _: (200, body))
-    assert said in reply.error
+    assert expected in reply.error
     assert reply.text == ""
 
 
-def test_a_server_that_counts_no_tokens_is_good_enough():
+def test_a_server_that_does_not_count_tokens_is_accepted():
     body = completion("{}")
     del body["usage"]
     reply, _ = ask(lambda _: (200, body))
@@ -201,18 +201,18 @@ def test_the_key_comes_from_the_environment(monkeypatch):
     assert server.headers[0]["authorization"] == "Bearer sk-secret-key"
 
 
-def test_a_server_that_is_not_there_stops_the_run():
+def test_an_unreachable_server_stops_the_run():
     with chat_server(lambda _: (200, {})) as server:
         gone = server.url
     with pytest.raises(BackendError, match="no connection"):
         list(backend(gone, max_retries=0).complete([REQUEST]))
 
 
-def test_several_requests_are_on_their_way_at_a_time():
+def test_requests_are_sent_concurrently():
     together = threading.Barrier(4)
 
     def answer(_):
-        together.wait(timeout=10)  # passes only when four requests have come
+        together.wait(timeout=10)  # passes only when four requests have arrived
         return 200, completion("{}")
 
     with chat_server(answer) as server:
@@ -227,11 +227,13 @@ def test_requests_are_not_logged_even_in_debug_mode(caplog):
     assert "Example" not in caplog.text
 
 
-@pytest.mark.parametrize(("url", "model", "said"), [(None, "m", "--base-url"), ("http://127.0.0.1:1", "", "--model")])
-def test_server_and_model_must_be_named(url, model, said):
+@pytest.mark.parametrize(
+    ("url", "model", "expected"), [(None, "m", "--base-url"), ("http://127.0.0.1:1", "", "--model")]
+)
+def test_server_and_model_must_be_named(url, model, expected):
     with pytest.raises(BackendError) as caught:
         OpenAIBackend(LUNG, DescribeReportsSettings(backend="openai", model=model), base_url=url)
-    assert said in caught.value.hint
+    assert expected in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -244,7 +246,7 @@ def test_server_and_model_must_be_named(url, model, said):
     ],
     ids=["vLLM", "llama.cpp", "code", "other"],
 )
-def test_a_conversation_too_long_for_the_model_is_told_apart_from_other_refusals(body):
+def test_a_conversation_too_long_for_the_model_is_distinguished_from_other_errors(body):
     reply, _ = ask(lambda _: (400, body))
     assert reply.too_long
     reply, _ = ask(lambda _: (400, {"error": {"message": "response_format is not supported"}}))

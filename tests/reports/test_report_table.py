@@ -28,7 +28,7 @@ def test_json_lines(tmp_path):
     assert read_reports(path) == EXPECTED
 
 
-def test_half_a_character_is_replaced_as_no_file_could_hold_it(tmp_path):
+def test_a_lone_surrogate_is_replaced(tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_text('{"report_id": "1", "text": "Margin \\ud800free."}')
     assert read_reports(path)[0].text == "Margin \ufffdfree."
@@ -38,25 +38,25 @@ def test_a_folder_of_text_files(tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "a.txt").write_text("Margin free.")
     (tmp_path / "B.TXT").write_text("Margin involved.")
-    (tmp_path / "._B.TXT").write_text("what macOS notes on B.TXT")
+    (tmp_path / "._B.TXT").write_text("hidden file of macOS")
     (tmp_path / "notes.md").write_text("not a report")
     assert read_reports(tmp_path) == [Report("B", "B", "Margin involved."), Report("site/a", "site/a", "Margin free.")]
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
-def test_other_separators_are_told_by_the_header(tmp_path, separator):
+def test_the_separator_is_recognized_by_the_header(tmp_path, separator):
     path = tmp_path / "r.csv"
     path.write_text(separator.join(["report_id", "text"]) + "\n" + separator.join(["1", '"Margins, all: ""free"""']))
     assert read_reports(path) == [Report("1", "1", 'Margins, all: "free"')]
 
 
-def test_utf16_is_told_by_its_mark(tmp_path):
+def test_utf16_is_recognized_by_its_byte_order_mark(tmp_path):
     path = tmp_path / "r.csv"
     path.write_bytes("report_id,text\n1,Résection complète.\n".encode("utf-16"))
     assert read_reports(path) == [Report("1", "1", "Résection complète.")]
 
 
-def test_other_column_names_are_understood(tmp_path):
+def test_other_column_names_are_accepted(tmp_path):
     path = tmp_path / "r.csv"
     path.write_text("CASE_ID,Report\nP1,Margin free.\n")
     assert read_reports(path) == [Report("P1", "P1", "Margin free.")]
@@ -68,13 +68,13 @@ def test_bytes_that_are_not_utf8_are_read_as_windows_1252(tmp_path):
     assert read_reports(path)[0].text == "café and \ufffd tumor"
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path):
     path = tmp_path / "r.csv"
     path.write_bytes(b"\xef\xbb\xbfreport_id,text\n1,Margin free.\n")
     assert read_reports(path)[0].report_id == "1"
 
 
-def test_a_report_of_two_hundred_pages_is_read_whole(tmp_path):
+def test_a_report_of_two_hundred_pages_is_read_completely(tmp_path):
     text = "The pleura is free of tumor. " * 20_000
     path = tmp_path / "r.csv"
     path.write_text(f"report_id,text\n1,{text}\n")
@@ -82,9 +82,9 @@ def test_a_report_of_two_hundred_pages_is_read_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "expected"),
     [
-        ("r.csv", "report_id,text\n1,a\n1,b\n", "'1' stands twice"),
+        ("r.csv", "report_id,text\n1,a\n1,b\n", "'1' appears twice"),
         ("r.csv", "report_id,patient\n1,a\n", "report text"),
         ("r.csv", "1,secret words\n2,secret words\n", "report text"),
         ("r.csv", "report_id;text\n1;a tumor; secret words\n", "line 2: 3 fields, but the header has 2"),
@@ -95,12 +95,12 @@ def test_a_report_of_two_hundred_pages_is_read_whole(tmp_path):
         ("r.csv", "report_id,text\n", "no reports"),
         ("r.csv", "report_id,text\n,secret words\n", "report 1 has no id"),
         ("r.jsonl", '{"report_id": 1, "text": "a"}\nsecret words\n', "line 2 is not"),
-        ("r.jsonl", '{"report_id": 1, "text": ["secret words"]}\n', "report 1: its text is not text"),
+        ("r.jsonl", '{"report_id": 1, "text": ["secret words"]}\n', "report 1: column text is not text"),
     ],
 )
-def test_what_cannot_be_used_is_named_and_no_text_repeated(tmp_path, name, content, said):
+def test_an_invalid_table_is_named_in_an_error_that_repeats_no_text(tmp_path, name, content, expected):
     (tmp_path / name).write_text(content)
-    with pytest.raises(CohortError, match=said) as caught:
+    with pytest.raises(CohortError, match=expected) as caught:
         read_reports(tmp_path / name)
     assert name in caught.value.message
     assert "secret" not in str(caught.value) + caught.value.hint

@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.reports.sections import RANK, Sections
+from pipelines.reports.sections import SECTION_PRIORITY, Sections
 
 REPORT = (
     "LUNG, LOBECTOMY: carcinoma. Clinical history: cough. GROSS DESCRIPTION: a mass. "
@@ -24,11 +24,16 @@ def test_text_belongs_to_the_heading_before_it(word, section):
     assert Sections(REPORT).at(REPORT.index(word)) == section
 
 
-def test_what_a_report_says_under_the_microscope_ranks_before_what_the_naked_eye_saw():
-    assert RANK.index("diagnosis") < RANK.index("microscopic") < RANK.index("gross") < RANK.index("clinical")
+def test_microscopy_has_priority_over_the_gross_description():
+    assert (
+        SECTION_PRIORITY.index("diagnosis")
+        < SECTION_PRIORITY.index("microscopic")
+        < SECTION_PRIORITY.index("gross")
+        < SECTION_PRIORITY.index("clinical")
+    )
 
 
-def test_words_in_a_sentence_are_no_heading():
+def test_words_within_a_sentence_are_not_a_heading():
     report = "Final diagnosis: carcinoma. Frozen section diagnosis is confirmed. No microscopic invasion is seen."
     assert Sections(report).at(report.index("invasion")) == "diagnosis"
 

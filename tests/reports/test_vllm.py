@@ -1,4 +1,4 @@
-"""The vllm backend with a stand-in for the engine; the engine itself is checked by `make check-backends`."""
+"""Backend ``vllm`` with a fake engine; `make check-backends` tests the real one."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -6,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from pipelines.core.errors import BackendError
-from pipelines.core.questions import load_questions
+from pipelines.core.question_files import load_questions
 from pipelines.core.resources import DescribeReportsResources
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.reports.backends.base import Request, Sampling
@@ -18,7 +18,7 @@ SETTINGS = DescribeReportsSettings(backend="vllm", model="folder", max_tokens=50
 
 
 class FakeEngine:
-    """Counts a token for every word; answers with the number of the conversation."""
+    """Counts one token per word; replies with the index of the conversation."""
 
     def __init__(self, **options):
         self.options = options
@@ -56,7 +56,7 @@ def request(text, sampling=None):
     return Request(text, messages(LUNG, text), sampling)
 
 
-def test_the_engine_is_laid_out_as_asked_and_reads_the_questions_once():
+def test_the_engine_gets_the_resources_and_caches_the_questions():
     options = VLLMBackend(
         LUNG, SETTINGS, DescribeReportsResources(gpus=4, gpu_memory=0.5, context=8192)
     )._engine.options
@@ -69,7 +69,7 @@ def test_the_engine_is_laid_out_as_asked_and_reads_the_questions_once():
     assert options["structured_outputs_config"]["disable_any_whitespace"] is True
 
 
-def test_a_batch_goes_to_the_engine_at_once_each_with_its_sampling_and_the_schema():
+def test_a_batch_is_one_call_with_sampling_and_schema_per_request():
     backend = VLLMBackend(LUNG, SETTINGS, DescribeReportsResources())
     replies = dict(backend.complete([request("one"), request("two", Sampling(0.9, 7))]))
     assert [replies[index].text for index in (0, 1)] == ["0", "1"]
@@ -78,11 +78,11 @@ def test_a_batch_goes_to_the_engine_at_once_each_with_its_sampling_and_the_schem
     assert parameters[0].structured_outputs.json["required"] == list(LUNG.ids)
 
 
-def test_a_report_longer_than_the_model_is_told_and_the_others_are_answered():
+def test_a_report_too_long_for_the_model_is_an_error_and_the_others_are_answered():
     backend = VLLMBackend(LUNG, SETTINGS, DescribeReportsResources(context=2000))
     replies = dict(backend.complete([request("word " * 3000), request("short")]))
     assert replies[0].too_long
-    assert "the model takes 1950" in replies[0].error
+    assert "the model accepts 1950" in replies[0].error
     assert replies[1].text == "0"
 
 
@@ -92,7 +92,7 @@ def test_a_reply_cut_off_is_an_error():
     assert reply.text == ""
 
 
-def test_without_the_package_the_remedy_is_named(monkeypatch):
+def test_a_missing_package_is_named_in_the_hint(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(BackendError) as caught:
         VLLMBackend(LUNG, SETTINGS, DescribeReportsResources())

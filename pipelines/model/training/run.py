@@ -11,7 +11,8 @@ from pipelines.core.classes import load_classes
 from pipelines.core.errors import ArtifactError, SettingsError
 from pipelines.core.files import file_fingerprint, fingerprint
 from pipelines.core.folder import difference
-from pipelines.core.questions import QuestionSet, load_questions
+from pipelines.core.question_files import load_questions
+from pipelines.core.questions import QuestionSet
 from pipelines.core.schemas import ANSWERS
 from pipelines.core.settings.model import BASELINES, ModelSettings
 from pipelines.core.settings.train import TrainSettings

@@ -1,4 +1,4 @@
-"""Ways to answer the questions: rules without a model, a local model, a server, an in-process engine."""
+"""Backends that answer the questions: rules, a local model, a server, or vLLM in this process."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def open_backend(
     Raises
     ------
     BackendError
-        Its package is missing, its model is not named or cannot be loaded, or a server is named for
-        a backend that asks none.
+        Its package is missing, no model is named or it cannot be loaded, or a server is named for
+        a backend that uses none.
     """
     if resources.base_url and settings.backend != "openai":
         raise BackendError(
-            f"backend {settings.backend}: asks no server, but one is named",
+            f"backend {settings.backend}: uses no server, but one is named",
             hint="add --backend openai, or leave --base-url out",
         )
     if settings.backend == "openai":
@@ -38,9 +38,9 @@ def open_backend(
 
         return VLLMBackend(questions, settings, resources)
     if settings.backend == "local" and not settings.model:
-        from pipelines.reports.backends.nearest import NearestBackend
+        from pipelines.reports.backends.nearest_wording import NearestWordingBackend
 
-        return NearestBackend(questions, device=resources.device)
+        return NearestWordingBackend(questions, device=resources.device)
     if settings.backend == "local":
         from pipelines.reports.backends.local import LocalBackend
 

@@ -1,4 +1,4 @@
-"""What every backend is: a thing that completes requests, in whatever order and number at a time."""
+"""The interface of backends: they answer requests, in any order and any number at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pipelines.reports.instructions import Messages
 
-CUT_OFF = "the reply was cut off at the limit of tokens; raise --max-tokens"
+CUT_OFF = "the reply was cut off at the token limit; raise --max-tokens"
 
 
 @dataclass(frozen=True)
@@ -16,20 +16,20 @@ class Sampling:
     """How a language model picks its tokens."""
 
     temperature: float = 0.0
-    """0 takes the likeliest token every time."""
+    """0 always takes the most likely token."""
     seed: int = 0
-    """The same seed gives the same sample, as far as the server keeps its word."""
+    """The same seed gives the same sample, if the server supports it."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One report to answer the questions about."""
+    """A request to answer all questions about one report, or a part of one."""
 
     report_text: str
     messages: Messages
     """The conversation for a language model."""
     sampling: Sampling | None = None
-    """None takes that of the settings."""
+    """None uses the sampling of the settings."""
 
     def __repr__(self) -> str:
         """Leave out the text, which is confidential."""
@@ -38,52 +38,52 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back for one request: JSON text, or the reason why there is none."""
+    """The reply to one request: JSON text, or an error."""
 
     text: str = ""
     error: str = ""
-    """Why there is no usable text, in words that hold nothing of the report."""
+    """Why there is no usable text; contains no words of the report."""
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     seconds: float = 0.0
     too_long: bool = False
-    """True where the model does not take so much text; less of it may do."""
+    """True if the text is too long for the model; a part of it may fit."""
 
     def __repr__(self) -> str:
         """Leave out the text, which quotes the report."""
         return f"Reply({len(self.text)} characters, error={self.error!r})"
 
 
-def too_long(tokens: int, room: int) -> Reply:
-    """Return the reply to a request that the model cannot take; it is never cut silently."""
-    return Reply(error=f"{tokens} tokens, but the model takes {room} beside the reply", too_long=True)
+def too_long_reply(tokens: int, room: int) -> Reply:
+    """Return the reply to a request that is too long for the model; text is never cut silently."""
+    return Reply(error=f"{tokens} tokens, but the model accepts {room} besides the reply", too_long=True)
 
 
 class Backend(Protocol):
     """Answers the questions about reports."""
 
     model: str
-    """Name of the model for the record."""
-    repeatable: bool
-    """True where asking again changes nothing, so that a second attempt is useless."""
+    """Name of the model, recorded with the answers."""
+    deterministic: bool
+    """True if the same text always gets the same answers, so that a second request is useless."""
     batch_size: int
-    """Requests worth giving at a time."""
+    """Number of reports per batch."""
 
     @property
     def context(self) -> int | None:
-        """Most tokens of a conversation and its reply; None without a model, or where only the server knows."""
+        """Maximum number of tokens of a conversation with its reply; None without a model or if not known."""
         ...
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
-        """Yield the position of each request and its reply, as they are ready.
+        """Yield the index of each request with its reply, as soon as it is ready.
 
         Raises
         ------
         BackendError
-            The backend cannot be used at all; requests not yet yielded are lost.
+            The backend cannot be used at all; requests not yet yielded get no reply.
         """
         ...
 
     def count_tokens(self, request: Request) -> int | None:
-        """Return the length of a request in tokens, or None where only the server knows."""
+        """Return the number of tokens of a request, or None if only the server can count them."""
         ...

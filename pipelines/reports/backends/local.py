@@ -1,7 +1,7 @@
-"""The backend ``local`` with a language model named: through transformers, output held to the schema.
+"""Backend ``local`` with ``--model``: a language model in this process, whose output must follow the schema.
 
-Meant for trying the path of a language model without a server or a GPU. The packaged model
-has 135 million parameters and answers worse than the ``rules`` backend.
+It runs through transformers and serves to try out the language-model path without a server or a
+GPU. The packaged model has 135 million parameters and answers worse than the ``rules`` backend.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pipelines.core.devices import pick_device
 from pipelines.core.errors import BackendError
 from pipelines.core.questions import QuestionSet
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.backends.base import CUT_OFF, Reply, Request, Sampling, too_long
-from pipelines.reports.backends.packaged_model import NAME as PACKAGED
-from pipelines.reports.backends.packaged_model import packaged_model
-from pipelines.reports.schema import answer_schema
+from pipelines.reports.backends.base import CUT_OFF, Reply, Request, Sampling, too_long_reply
+from pipelines.reports.backends.smollm2 import NAME as PACKAGED
+from pipelines.reports.backends.smollm2 import packaged_folder
+from pipelines.reports.reply_schema import reply_schema
 
 COMPACT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
-"""JSON without white space: fewer tokens to generate."""
+"""JSON without white space, to save tokens."""
 
 
 class LocalBackend:
-    """Answers one report at a time with a causal language model in this process."""
+    """Answers one report at a time with a causal language model."""
 
-    repeatable = False
+    deterministic = False
     batch_size = 1
 
     def __init__(self, questions: QuestionSet, settings: DescribeReportsSettings, *, device: str = "auto") -> None:
@@ -39,11 +39,11 @@ class LocalBackend:
 
         logging.disable_progress_bar()
         guidance = _llguidance()
-        folder = packaged_model() if settings.model == PACKAGED else Path(settings.model)
+        folder = packaged_folder() if settings.model == PACKAGED else Path(settings.model)
         if not (folder / "config.json").is_file():
             raise BackendError(
-                f"{folder}: no language model here",
-                hint=f"give a folder in Hugging Face format that holds config.json, or {PACKAGED}, the packaged one",
+                f"{folder}: no language model in this folder",
+                hint=f"give a folder in Hugging Face format with config.json, or {PACKAGED} for the packaged model",
             )
         self.model = settings.model
         self.max_tokens = settings.max_tokens
@@ -52,7 +52,7 @@ class LocalBackend:
         self._device = pick_device(device)
         self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(self._device).eval()
         self.context = int(self._model.config.max_position_embeddings)
-        schema = {**answer_schema(questions), "x-guidance": COMPACT}
+        schema = {**reply_schema(questions), "x-guidance": COMPACT}
         self._grammar = guidance.LLMatcher.grammar_from_json_schema(json.dumps(schema))
         self._vocabulary = guidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._model.config.vocab_size)
 
@@ -62,14 +62,14 @@ class LocalBackend:
             yield index, self._ask(request)
 
     def count_tokens(self, request: Request) -> int:
-        """Return the length of the conversation in tokens of the model."""
+        """Return the number of tokens of the conversation."""
         return len(self._encode(request))
 
     def _encode(self, request: Request) -> list[int]:
-        found: list[int] = self._tokenizer.apply_chat_template(
+        tokens: list[int] = self._tokenizer.apply_chat_template(
             request.messages, add_generation_prompt=True, return_dict=False
         )
-        return found
+        return tokens
 
     def _ask(self, request: Request) -> Reply:
         import torch
@@ -79,10 +79,10 @@ class LocalBackend:
         prompt = self._encode(request)
         room = self.context - self.max_tokens
         if len(prompt) > room:
-            return too_long(len(prompt), room)
+            return too_long_reply(len(prompt), room)
         ids = torch.tensor([prompt], device=self._device)
         sampling = request.sampling or self.sampling
-        drawn = {"do_sample": True, "temperature": sampling.temperature} if sampling.temperature else {}
+        randomness = {"do_sample": True, "temperature": sampling.temperature} if sampling.temperature else {}
         torch.manual_seed(sampling.seed)
         with torch.inference_mode():
             output = self._model.generate(
@@ -91,7 +91,7 @@ class LocalBackend:
                 max_new_tokens=self.max_tokens,
                 pad_token_id=self._tokenizer.eos_token_id,
                 logits_processor=LogitsProcessorList([_Constraint(self._vocabulary, self._grammar, len(prompt))]),
-                **{"do_sample": False, **drawn},
+                **{"do_sample": False, **randomness},
             )
         generated = output[0, len(prompt) :].tolist()
         reply = Reply(prompt_tokens=len(prompt), output_tokens=len(generated), seconds=time.perf_counter() - started)
@@ -101,7 +101,7 @@ class LocalBackend:
 
 
 class _Constraint:
-    """A logits processor that leaves only tokens the grammar allows next."""
+    """A logits processor that allows only the next tokens of the grammar."""
 
     def __init__(self, vocabulary: Any, grammar: str, prompt_length: int) -> None:
         import llguidance
@@ -109,13 +109,13 @@ class _Constraint:
 
         self._masks = llguidance.torch
         self._matcher = llguidance.LLMatcher(vocabulary, grammar)
-        self._seen = prompt_length
+        self._n_consumed = prompt_length
         self._mask = self._masks.allocate_token_bitmask(1, vocabulary.vocab_size)
 
     def __call__(self, ids: Any, logits: Any) -> Any:
-        for token in ids[0, self._seen :].tolist():
+        for token in ids[0, self._n_consumed :].tolist():
             self._matcher.consume_token(token)
-        self._seen = ids.shape[1]
+        self._n_consumed = ids.shape[1]
         self._masks.fill_next_token_bitmask(self._matcher, self._mask, 0)
         self._masks.apply_token_bitmask_inplace(logits, self._mask.to(logits.device))
         return logits

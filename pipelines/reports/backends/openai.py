@@ -1,4 +1,4 @@
-"""The backend for any server that speaks the OpenAI chat protocol: vLLM, llama.cpp, Ollama, hosted services."""
+"""Backend ``openai``: any server with the OpenAI chat protocol, such as vLLM, llama.cpp, Ollama or a hosted service."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from pipelines.core.errors import BackendError
 from pipelines.core.questions import QuestionSet
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.reports.backends.base import CUT_OFF, Reply, Request, Sampling
-from pipelines.reports.schema import answer_schema
+from pipelines.reports.reply_schema import reply_schema
 
 KEY_VARIABLE = "OPENAI_API_KEY"
-"""Where the API key comes from; servers of your own mostly need none."""
+"""Environment variable with the API key; local servers usually need none."""
 MAX_RETRIES = 4
-"""Repeats by the official client after 429, 5xx and lost connections, with growing pauses."""
+"""Retries by the official client after HTTP 429, 5xx and lost connections, with growing pauses."""
 OLD_LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
-"""Names of the most tokens of a reply: what all servers understand, and what reasoning models of OpenAI insist on."""
+"""Names of the token limit for replies: the one all servers accept, and the one OpenAI's reasoning models require."""
 
 TOO_LONG = re.compile(r"context.{0,20}(length|size|window|exceed)|exceed\w*.{0,20}context|too (long|many tokens)", re.I)
-"""In the words of vLLM, llama.cpp, Ollama and hosted services: the conversation does not fit the model."""
+"""How vLLM, llama.cpp, Ollama and hosted services say that the conversation is too long for the model."""
 
 
 class OpenAIBackend:
-    """Sends each report to a server, several at a time."""
+    """Sends reports to a server, several at a time."""
 
-    repeatable = False
+    deterministic = False
 
     def __init__(
         self,
@@ -51,26 +51,26 @@ class OpenAIBackend:
                 "backend openai: no server named", hint="pass --base-url, for example http://127.0.0.1:8000/v1"
             )
         if not settings.model:
-            raise BackendError("backend openai: no model named", hint="pass --model with the name the server knows")
+            raise BackendError("backend openai: no model named", hint="pass --model with the name that the server uses")
         host = _host(base_url)
         openai = _openai()
-        logging.getLogger("openai").setLevel(logging.WARNING)  # below that it logs whole requests
+        logging.getLogger("openai").setLevel(logging.WARNING)  # at lower levels it logs whole requests
         self.model = settings.model
         self.max_tokens = settings.max_tokens
-        self._limit = OLD_LIMIT
+        self._limit_name = OLD_LIMIT
         self.sampling = Sampling(settings.temperature, settings.seed)
         self.workers = workers
         self.batch_size = max(64, 16 * workers)
-        self._schema = answer_schema(questions, bounded=False)
-        self._server = re.sub(r"//[^/@]*@", "//", base_url)  # as shown, without a password
+        self._schema = reply_schema(questions, bounded=False)
+        self._server = re.sub(r"//[^/@]*@", "//", base_url)  # for messages, without a password
         key = os.environ.get(KEY_VARIABLE) or "none"
-        network = openai.DefaultHttpxClient(trust_env=not _is_this_machine(host), timeout=timeout)
+        http_client = openai.DefaultHttpxClient(trust_env=not _is_this_machine(host), timeout=timeout)
         self._client = openai.OpenAI(
-            api_key=key, base_url=base_url, timeout=timeout, max_retries=max_retries, http_client=network
+            api_key=key, base_url=base_url, timeout=timeout, max_retries=max_retries, http_client=http_client
         )
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
-        """Yield replies as the server gives them; one that fails is a reply with an error."""
+        """Yield the replies as they arrive; a request that fails gets a reply with an error."""
         with ThreadPoolExecutor(self.workers) as pool:
             running = {pool.submit(self._ask, request): index for index, request in enumerate(requests)}
             try:
@@ -82,7 +82,7 @@ class OpenAIBackend:
 
     @cached_property
     def context(self) -> int | None:
-        """The length that the server states for the model, as vLLM does; None where it states none."""
+        """Maximum number of tokens that the server lists for the model (vLLM does), else None."""
         try:
             listed = self._client.with_options(max_retries=0).models.list().data or []
         except (_openai().APIError, ValueError):
@@ -92,32 +92,21 @@ class OpenAIBackend:
         return length if isinstance(length, int) and length > 0 else None
 
     def count_tokens(self, request: Request) -> int | None:
-        """Return None: only the server knows its tokenizer."""
+        """Return None, because only the server has the tokenizer."""
         return None
 
     def _ask(self, request: Request) -> Reply:
         openai = _openai()
-        sampling = request.sampling or self.sampling
-        limit = self._limit
+        limit_name = self._limit_name
         started = time.perf_counter()
         try:
-            completion = self._client.chat.completions.create(
-                model=self.model,
-                messages=request.messages,
-                temperature=sampling.temperature,
-                seed=sampling.seed,
-                **{limit: self.max_tokens},
-                response_format={
-                    "type": "json_schema",
-                    "json_schema": {"name": "findings", "strict": True, "schema": self._schema},
-                },
-            )
+            completion = self._send(request, limit_name)
         except openai.APITimeoutError:
             return Reply(error="the server did not answer in time", seconds=time.perf_counter() - started)
         except openai.APIConnectionError as error:
             raise BackendError(
                 f"{self._server}: no connection ({type(error).__name__})",
-                hint="is the server running? check --base-url; a rerun goes on where this one stopped",
+                hint="check that the server is running, and --base-url; then run the same command again to resume",
             ) from None
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise BackendError(
@@ -125,20 +114,27 @@ class OpenAIBackend:
                 hint=f"check --model, --base-url (most end in /v1) and the key in {KEY_VARIABLE}",
             ) from None
         except openai.APIStatusError as error:
-            if error.code == "unsupported_parameter" and error.param == OLD_LIMIT == limit:
-                self._limit = NEW_LIMIT
+            if error.code == "unsupported_parameter" and error.param == OLD_LIMIT == limit_name:
+                self._limit_name = NEW_LIMIT
                 return self._ask(request)
-            # its message may repeat the report, so only number and names are kept
-            return Reply(
-                error=_status_sentence(error),
-                seconds=time.perf_counter() - started,
-                too_long=error.status_code in (400, 413) and bool(TOO_LONG.search(f"{error.code} {error}"[:400])),
-            )
-        except (openai.APIError, ValueError):  # a body that is not JSON surfaces as a ValueError of the json module
-            return Reply(
-                error="the server sent something else than a completion", seconds=time.perf_counter() - started
-            )
+            return _failure(error, time.perf_counter() - started)
+        except (openai.APIError, ValueError):  # the json module raises ValueError if the body is not JSON
+            return Reply(error="the server did not send a chat completion", seconds=time.perf_counter() - started)
         return _reply(completion, time.perf_counter() - started)
+
+    def _send(self, request: Request, limit_name: str) -> Any:
+        sampling = request.sampling or self.sampling
+        return self._client.chat.completions.create(
+            model=self.model,
+            messages=request.messages,
+            temperature=sampling.temperature,
+            seed=sampling.seed,
+            **{limit_name: self.max_tokens},
+            response_format={
+                "type": "json_schema",
+                "json_schema": {"name": "findings", "strict": True, "schema": self._schema},
+            },
+        )
 
 
 def _host(url: str) -> str:
@@ -149,12 +145,12 @@ def _host(url: str) -> str:
     except ValueError:
         pass
     raise BackendError(
-        "backend openai: --base-url is not the URL of a server", hint="write it like http://127.0.0.1:8000/v1"
+        "backend openai: --base-url is not the URL of a server", hint="for example http://127.0.0.1:8000/v1"
     )
 
 
 def _is_this_machine(host: str) -> bool:
-    """Tell whether a server is on loopback, where a proxy of the environment would carry reports away."""
+    """Tell whether a server runs on this machine; a proxy would then send the reports to another one."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -162,7 +158,7 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _reply(completion: Any, seconds: float) -> Reply:
-    """Return the text of a completion, or why it has none; servers are not trusted to send all fields."""
+    """Return the text of a completion or an error; fields that the server leaves out are tolerated."""
     usage = getattr(completion, "usage", None)
     reply = Reply(
         prompt_tokens=getattr(usage, "prompt_tokens", None),
@@ -180,15 +176,17 @@ def _reply(completion: Any, seconds: float) -> Reply:
     return replace(reply, text=choice.message.content or "")
 
 
-def _status_sentence(error: Any) -> str:
+def _failure(error: Any, seconds: float) -> Reply:
+    """Return the reply for an HTTP error, without the server's message, which may repeat the report."""
     status = error.status_code
+    too_long = status in (400, 413) and bool(TOO_LONG.search(f"{error.code} {error}"[:400]))
     if status == 400:
         names = [name for name in (error.code, error.param) if re.fullmatch(r"[a-z][a-z_]{2,39}", str(name))]
-        why = f": {' '.join(names)}" if names else "; the report may be longer than the model accepts"
-        return f"the server rejected the request (HTTP 400){why}"
+        reason = f": {' '.join(names)}" if names else "; the report may be longer than the model accepts"
+        return Reply(error=f"the server rejected the request (HTTP 400){reason}", seconds=seconds, too_long=too_long)
     if status == 429:
-        return "the server stayed too busy (HTTP 429); try fewer --workers"
-    return f"the server failed (HTTP {status})"
+        return Reply(error="the server stayed too busy (HTTP 429); try fewer --workers", seconds=seconds)
+    return Reply(error=f"the server failed (HTTP {status})", seconds=seconds, too_long=too_long)
 
 
 def _openai() -> Any:

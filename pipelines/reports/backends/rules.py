@@ -1,7 +1,7 @@
-"""The backend without a model: sentences on the subject, words of the question file, negation.
+"""Backend ``rules``: finds answers by the words of the question file and by negation, without a model.
 
-The baseline of every evaluation, and the default where there is no GPU and no server. Its
-evidence is the clause that decided, so every answer is grounded by construction.
+It is the default, and the baseline of every evaluation. Its evidence is the clause that decided,
+so that every answer is grounded.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from pipelines.core.questions import UNKNOWN, Question, QuestionSet
 from pipelines.core.vocabulary import Language
-from pipelines.reports.backends.reader import ReportReader
+from pipelines.reports.backends.report_reader import ReportReader
 from pipelines.reports.clause_reader import ClauseReader
+from pipelines.reports.clauses import Clause, split_clauses
 from pipelines.reports.phrase_finder import find_phrase
-from pipelines.reports.sentences import Clause, clauses
 
 
 class RulesBackend(ReportReader):
@@ -26,23 +26,23 @@ class RulesBackend(ReportReader):
         self.readers = {q.id: ClauseReader(q, questions.language) for q in questions.questions}
 
     def answer(self, report_text: str) -> dict[str, dict[str, str]]:
-        """Return answer and evidence by question id."""
-        found = clauses(report_text)
-        return {question.id: self._entry(question, found) for question in self.questions.questions}
+        """Return question id -> ``answer`` and ``evidence``."""
+        clauses = split_clauses(report_text)
+        return {question.id: self._entry(question, clauses) for question in self.questions.questions}
 
-    def _entry(self, question: Question, found: Sequence[Clause]) -> dict[str, str]:
+    def _entry(self, question: Question, clauses: Sequence[Clause]) -> dict[str, str]:
         if question.kind == "phrase":
-            return phrase_entry(question, self.questions.language, found)
-        best = self.readers[question.id].best(found)
-        return {"evidence": best.clause.text, "answer": best.answer} if best else silent()
+            return phrase_entry(question, self.questions.language, clauses)
+        best = self.readers[question.id].best(clauses)
+        return {"evidence": best.clause.text, "answer": best.answer} if best else unknown_entry()
 
 
-def phrase_entry(question: Question, language: Language, found: Sequence[Clause]) -> dict[str, str]:
-    """Return answer and evidence to a phrase question."""
-    phrase = find_phrase(question, language, found)
-    return {"evidence": phrase.evidence, "answer": phrase.text} if phrase else silent()
+def phrase_entry(question: Question, language: Language, clauses: Sequence[Clause]) -> dict[str, str]:
+    """Return ``answer`` and ``evidence`` for a phrase question."""
+    phrase = find_phrase(question, language, clauses)
+    return {"evidence": phrase.evidence, "answer": phrase.text} if phrase else unknown_entry()
 
 
-def silent() -> dict[str, str]:
-    """Return the answer to a question on which the report is silent."""
+def unknown_entry() -> dict[str, str]:
+    """Return the entry of a question that the report does not answer."""
     return {"evidence": "", "answer": UNKNOWN}

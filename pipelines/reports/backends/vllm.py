@@ -1,4 +1,4 @@
-"""The backend that runs vLLM inside this process: batches, prefix cache, output held to the schema."""
+"""Backend ``vllm``: vLLM in this process, with batches, a prefix cache, and output that follows the schema."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pipelines.core.errors import BackendError
 from pipelines.core.questions import QuestionSet
 from pipelines.core.resources import DescribeReportsResources
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.backends.base import CUT_OFF, Reply, Request, Sampling, too_long
-from pipelines.reports.schema import answer_schema
+from pipelines.reports.backends.base import CUT_OFF, Reply, Request, Sampling, too_long_reply
+from pipelines.reports.reply_schema import reply_schema
 
 
 class VLLMBackend:
-    """Gives whole batches of reports to an offline engine."""
+    """Passes whole batches of reports to vLLM's offline engine."""
 
-    repeatable = False
+    deterministic = False
     batch_size = 256
 
     def __init__(
         self, questions: QuestionSet, settings: DescribeReportsSettings, resources: DescribeReportsResources
     ) -> None:
         if not settings.model:
-            raise BackendError("backend vllm: no model named", hint="pass --model with a folder or a hub name")
+            raise BackendError("backend vllm: no model named", hint="pass --model with a folder or a Hugging Face name")
         vllm = _vllm()
         self.model = settings.model
         self._engine = vllm.LLM(
@@ -37,16 +37,16 @@ class VLLMBackend:
             enable_prefix_caching=True,  # the questions are the same for every report
             enforce_eager=vllm.platforms.current_platform.is_cpu(),  # compiling for a CPU gains little
             seed=settings.seed,
-            # xgrammar's default allows endless white space, which runs replies to the limit of tokens
+            # xgrammar by default allows endless white space, which fills replies up to the token limit
             structured_outputs_config={"backend": "guidance", "disable_any_whitespace": True},
         )
         self.max_tokens = settings.max_tokens
         self.sampling = Sampling(settings.temperature, settings.seed)
         self.context = int(self._engine.llm_engine.model_config.max_model_len)
-        self._schema = vllm.sampling_params.StructuredOutputsParams(json=answer_schema(questions))
+        self._schema = vllm.sampling_params.StructuredOutputsParams(json=reply_schema(questions))
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
-        """Yield the replies of the batch; reports too long for the model are replies with an error."""
+        """Yield the replies of the batch; a report that is too long for the model gets a reply with an error."""
         room = self.context - self.max_tokens
         fitting = []
         for index, request in enumerate(requests):
@@ -54,19 +54,19 @@ class VLLMBackend:
             if tokens <= room:
                 fitting.append(index)
             else:
-                yield index, too_long(tokens, room)
+                yield index, too_long_reply(tokens, room)
         if not fitting:
             return
         started = time.perf_counter()
         conversations = [requests[index].messages for index in fitting]
         sampling = [self._parameters(requests[index]) for index in fitting]
         outputs = self._engine.chat(conversations, sampling, use_tqdm=False)
-        share = (time.perf_counter() - started) / len(fitting)
+        seconds = (time.perf_counter() - started) / len(fitting)
         for index, output in zip(fitting, outputs, strict=True):
-            yield index, _reply(output, share)
+            yield index, _reply(output, seconds)
 
     def count_tokens(self, request: Request) -> int:
-        """Return the length of the conversation in tokens of the model."""
+        """Return the number of tokens of the conversation."""
         tokenizer = self._engine.get_tokenizer()
         return len(tokenizer.apply_chat_template(request.messages, add_generation_prompt=True, return_dict=False))
 

@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.reports.terms import compile_terms, spans
+from pipelines.reports.term_patterns import compile_terms, find_terms
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ def test_a_term_finds_whole_words_only(term, text):
 
 
 def test_no_terms_find_nothing():
-    assert spans((), "anything") == []
+    assert find_terms((), "anything") == []
 
 
 def test_the_longest_term_wins():
-    assert spans(("not", "not involved"), "is not involved") == [(3, 15)]
+    assert find_terms(("not", "not involved"), "is not involved") == [(3, 15)]

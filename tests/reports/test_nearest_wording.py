@@ -1,13 +1,14 @@
-"""The local backend without a model named: rules find the clause, the packaged sentence encoder decides."""
+"""Backend ``local`` without a model: the rules find the clause, the packaged sentence encoder decides."""
 
 import json
 
 import pytest
 
-from pipelines.core.questions import load_questions
+from pipelines.core.question_files import load_questions
+from pipelines.core.resources import DescribeReportsResources
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.reports.backends import Request, open_backend
-from pipelines.reports.backends.nearest import NearestBackend, wordings
+from pipelines.reports.backends.nearest_wording import NearestWordingBackend, wordings
 from pipelines.reports.grounding import locate
 
 LUNG = load_questions("lung-histology")
@@ -15,9 +16,9 @@ LUNG = load_questions("lung-histology")
 
 @pytest.fixture(scope="module")
 def backend():
-    found = open_backend(LUNG, DescribeReportsSettings(backend="local"), device="cpu")
-    assert isinstance(found, NearestBackend)
-    return found
+    opened = open_backend(LUNG, DescribeReportsSettings(backend="local"), DescribeReportsResources(device="cpu"))
+    assert isinstance(opened, NearestWordingBackend)
+    return opened
 
 
 PLAIN = [
@@ -32,14 +33,14 @@ PLAIN = [
 ]
 
 
-def test_plain_sentences_are_quoted_and_most_are_understood(backend):
-    entries = [backend.answer(f"Lung, lobectomy. {said} The patient is well.")[name] for name, said, _ in PLAIN]
-    assert [entry["evidence"] for entry in entries] == [said for _, said, _ in PLAIN]
-    right = sum(entry["answer"] == answer for entry, (_, _, answer) in zip(entries, PLAIN, strict=True))
-    assert right >= 6  # by chance three or four
+def test_plain_sentences_are_quoted_and_mostly_answered_correctly(backend):
+    entries = [backend.answer(f"Lung, lobectomy. {sentence} The patient is well.")[name] for name, sentence, _ in PLAIN]
+    assert [entry["evidence"] for entry in entries] == [sentence for _, sentence, _ in PLAIN]
+    n_correct = sum(entry["answer"] == answer for entry, (_, _, answer) in zip(entries, PLAIN, strict=True))
+    assert n_correct >= 6  # by chance three or four
 
 
-def test_the_encoder_decides_whatever_the_rules_made_of_the_clause(backend, monkeypatch):
+def test_the_encoder_decides_and_not_the_rules(backend, monkeypatch):
     (presence,) = (question for question in LUNG.questions if question.id == "pleural_invasion")
     swapped = {"present": wordings(presence, "absent"), "absent": wordings(presence, "present")}
     vectors = {value: backend._encoder(texts) for value, texts in swapped.items()}
@@ -47,7 +48,7 @@ def test_the_encoder_decides_whatever_the_rules_made_of_the_clause(backend, monk
     assert backend.answer("Pleural invasion: not identified.")["pleural_invasion"]["answer"] == "present"
 
 
-def test_a_report_that_says_nothing_is_unknown(backend):
+def test_every_answer_to_an_irrelevant_report_is_unknown(backend):
     assert {entry["answer"] for entry in backend.answer("The patient coughs.").values()} == {"unknown"}
 
 
@@ -57,9 +58,9 @@ def test_a_phrase_is_quoted(backend):
     assert locate(entry["evidence"], report)
 
 
-def test_replies_come_in_order_and_asking_again_changes_nothing(backend):
+def test_replies_come_in_order_and_are_deterministic(backend):
     requests = [Request(text, []) for text in ("Pleural invasion: present.", "", "Margins are free of tumor.")]
-    first, again = (list(backend.complete(requests)) for _ in range(2))
+    first, second = (list(backend.complete(requests)) for _ in range(2))
     assert [index for index, _ in first] == [0, 1, 2]
-    assert [reply.text for _, reply in first] == [reply.text for _, reply in again]
+    assert [reply.text for _, reply in first] == [reply.text for _, reply in second]
     assert json.loads(first[0][1].text)["pleural_invasion"]["answer"] == "present"

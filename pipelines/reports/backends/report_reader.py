@@ -1,4 +1,4 @@
-"""What the backends without a language model have in common: they read the report, not a conversation."""
+"""Base class of the backends without a language model, which read the report instead of a conversation."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pipelines.reports.backends.base import Reply, Request
 
 
 class ReportReader(ABC):
-    """A `Backend` that answers all questions about a text at once, always in the same way."""
+    """A `Backend` that computes the answers to all questions from the text alone."""
 
-    repeatable = True
+    deterministic = True
     batch_size = 64
     context = None
 
     @abstractmethod
     def answer(self, report_text: str) -> dict[str, dict[str, str]]:
-        """Return answer and evidence by question id."""
+        """Return question id -> ``answer`` and ``evidence``."""
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
         """Yield the answers to each request in order."""
@@ -29,5 +29,5 @@ class ReportReader(ABC):
             yield index, Reply(text, seconds=time.perf_counter() - started)
 
     def count_tokens(self, request: Request) -> int | None:
-        """Return 0: nothing is sent to a language model."""
+        """Return 0, because nothing is sent to a language model."""
         return 0

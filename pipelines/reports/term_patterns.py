@@ -1,4 +1,4 @@
-"""Words to look for in a report, as question files write them, turned into regular expressions."""
+"""Search text for the terms of a question file."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _GAP = r"[\s.,]{0,2}[\s-]\s*(?:-\s*)?"
-"""What may stand where a term has a space: white space, a line end that OCR marked with a stop, a hyphen."""
+"""Matches the space in a term: white space, a hyphen, or a line end with the stop that OCR adds."""
 
 
 @lru_cache(maxsize=1024)
 def compile_terms(terms: tuple[str, ...]) -> re.Pattern[str]:
-    """Return one case-insensitive pattern that finds any of ``terms``, longest first."""
+    """Return one case-insensitive pattern that matches any of ``terms``, the longest first."""
     if not terms:
         return re.compile(r"(?!)")
     alternatives = "|".join(_pattern(term) for term in sorted(terms, key=len, reverse=True))
@@ -26,6 +26,11 @@ def _pattern(term: str) -> str:
     return rf"(?<!\w){_GAP.join(words)}(?!\w)"
 
 
-def spans(terms: Iterable[str], text: str) -> list[tuple[int, int]]:
-    """Return where any of ``terms`` stands in ``text``, in order, without overlap."""
+def find_terms(terms: Iterable[str], text: str) -> list[tuple[int, int]]:
+    """Return the spans of ``terms`` in ``text``, in order and without overlap."""
     return [match.span() for match in compile_terms(tuple(terms)).finditer(text)]
+
+
+def contains_any(text: str, *term_lists: tuple[str, ...]) -> bool:
+    """Tell whether ``text`` contains a term of any of the lists."""
+    return any(compile_terms(terms).search(text) for terms in term_lists)

@@ -1,4 +1,4 @@
-"""The JSON schema of a reply, one entry per question, the same for every backend."""
+"""The JSON schema of replies: one entry per question."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import Any
 
 from pipelines.core.questions import Question, QuestionSet
 
-MAX_EVIDENCE = 300
-"""Characters of a quote where the length is bounded."""
+MAX_STRING = 300
+"""Maximum number of characters of a quote or phrase, where the length is limited."""
 
 
-def answer_schema(questions: QuestionSet, *, bounded: bool = True) -> dict[str, Any]:
-    """Return the schema that replies must obey.
+def reply_schema(questions: QuestionSet, *, bounded: bool = True) -> dict[str, Any]:
+    """Return the schema that replies must follow.
 
-    ``evidence`` stands before ``answer``, so that a model finds the sentence first and
-    decides second.
+    ``evidence`` comes before ``answer``, so that a model finds the sentence before it decides.
 
     Parameters
     ----------
     bounded
-        Limit the length of strings, which keeps small models from running on. Some hosted
-        services refuse the keyword; there the limit of output tokens must do.
+        Limit the length of strings, so that small models do not generate without end. Some
+        hosted services reject the keyword ``maxLength``; with them only the limit of output
+        tokens applies.
     """
     return _object({question.id: _entry(question, bounded=bounded) for question in questions.questions})
 
 
 def _entry(question: Question, *, bounded: bool) -> dict[str, Any]:
-    text: dict[str, Any] = {"type": "string", **({"maxLength": MAX_EVIDENCE} if bounded else {})}
+    text: dict[str, Any] = {"type": "string", **({"maxLength": MAX_STRING} if bounded else {})}
     answer = text if question.kind == "phrase" else {"type": "string", "enum": list(question.answers)}
     return _object({"evidence": text, "answer": answer})
 

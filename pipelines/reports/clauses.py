@@ -1,7 +1,7 @@
-"""Split report text into clauses with character offsets, tolerant to what OCR leaves behind.
+"""Split report text into clauses with character offsets.
 
-Scanned reports carry full stops at line ends in the middle of sentences, text in capitals, and
-lists without punctuation; a plain sentence splitter cuts "no pleural. invasion" in two.
+Scanned reports have OCR errors: full stops at line ends within sentences, text in capitals, and
+lists without punctuation. A plain sentence splitter would cut "no pleural. invasion" in two.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipelines.reports.sections import section_starts
+
+Span = tuple[int, int]
 
 _END = re.compile(
     r"(?P<stop>[.;?!](?=\s))"
@@ -28,7 +30,7 @@ _CONNECTORS = frozenset(
         *("were", "which", "with", "within", "without"),
     )
 )
-"""Words a sentence does not end with: a full stop after one is a line end."""
+"""Words that do not end a sentence: a full stop after one of them is a line end."""
 
 _CONTINUATIONS = frozenset(
     (
@@ -37,35 +39,35 @@ _CONTINUATIONS = frozenset(
         *("with", "without"),
     )
 )
-"""Words a sentence does not start with: a full stop before one in capitals is a line end."""
+"""Words that do not start a sentence: a full stop before one of them in capitals is a line end."""
 
 _LABEL = re.compile(r"[A-Z0-9][\w /().-]{1,50}:")
-"""The beginning of a line of a synoptic report."""
+"""Start of a line in a synoptic report."""
 
-_OWN_NAME = ("gross", "clinical")
-"""Sections that count less; all others are ``micro``."""
+_LESSER_SECTIONS = ("gross", "clinical")
+"""Sections with less weight; all others are called ``micro``."""
 
 
 @dataclass(frozen=True)
 class Clause:
-    """A piece of a report that is read on its own."""
+    """A sentence, list item or line of a report."""
 
     text: str
     start: int
-    """First character in the report."""
+    """Position of its first character in the report."""
     section: str
-    """``gross``, ``clinical`` or ``micro``: the heading it stands under; ``micro`` before any heading."""
+    """``gross`` or ``clinical`` under such a heading, else ``micro``."""
 
     @property
     def end(self) -> int:
-        """The character after the clause in the report."""
+        """Position after its last character in the report."""
         return self.start + len(self.text)
 
 
-def clauses(report: str) -> list[Clause]:
-    """Return the clauses of a report in order; empty ones are left out."""
-    headings = [(start, name if name in _OWN_NAME else "micro") for start, name in section_starts(report)]
-    found = []
+def split_clauses(report: str) -> list[Clause]:
+    """Return the clauses of a report in order, without empty ones."""
+    headings = [(start, name if name in _LESSER_SECTIONS else "micro") for start, name in section_starts(report)]
+    clauses = []
     section, next_heading = "micro", 0
     for start, end in _spans(report):
         while next_heading < len(headings) and headings[next_heading][0] < end:
@@ -74,11 +76,24 @@ def clauses(report: str) -> list[Clause]:
         text = report[start:end].strip()
         if text:
             offset = start + len(report[start:end]) - len(report[start:end].lstrip())
-            found.append(Clause(text, offset, section))
-    return found
+            clauses.append(Clause(text, offset, section))
+    return clauses
 
 
-def _spans(report: str) -> Iterator[tuple[int, int]]:
+def comma_piece(text: str, start: int, end: int, *, end_marks: str = ",;:") -> Span:
+    """Return the piece of ``text`` between commas, semicolons or colons that contains the given span.
+
+    Parameters
+    ----------
+    end_marks
+        Characters that end the piece; it always starts after the last of ``,;:``.
+    """
+    left = max(text.rfind(mark, 0, start) for mark in ",;:") + 1
+    right = min((i for i in (text.find(mark, end) for mark in end_marks) if i >= 0), default=len(text))
+    return left, right
+
+
+def _spans(report: str) -> Iterator[Span]:
     start = 0
     for match in _END.finditer(report):
         if match.lastgroup == "stop" and not _is_sentence_end(report, match.start()):

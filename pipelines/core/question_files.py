@@ -1,0 +1,115 @@
+"""Read and write question sets as YAML files.
+
+The shipped sets are in ``question_sets/`` and are known by their file name, for example ``lung``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pipelines.core.errors import SettingsError
+from pipelines.core.files import replacing
+from pipelines.core.questions import AllowedAnswer, Example, Question, QuestionSet
+from pipelines.core.vocabulary import Language, Rules
+from pipelines.core.yaml_file import read_yaml
+
+MAX_ERRORS_SHOWN = 5
+"""Maximum number of errors of one file in a message."""
+
+
+def shipped_sets() -> dict[str, Path]:
+    """Return name -> file of the question sets that are installed with the program."""
+    folder = Path(str(files("pipelines.core"))) / "question_sets"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_questions(source: str | Path) -> QuestionSet:
+    """Load a shipped question set by its name, or a question set from a YAML file.
+
+    With ``extends: lung`` a file adds its questions to those of another set.
+
+    Raises
+    ------
+    SettingsError
+        The set does not exist or is not valid; the message names the file and the key.
+    """
+    path = _find(source)
+    data = read_yaml(path, expected="'name:', 'title:' and 'questions:'")
+    base = data.pop("extends", None)
+    if base is not None:
+        extended = load_questions(path.parent / base if str(base).endswith((".yaml", ".yml")) else str(base))
+        data = {**data, "questions": [*extended.model_dump(mode="json")["questions"], *data.get("questions", [])]}
+    try:
+        return QuestionSet.model_validate(data)
+    except ValidationError as error:
+        problems = [_location(details["loc"], data) + _problem(details) for details in error.errors()]
+        n_hidden = len(problems) - MAX_ERRORS_SHOWN
+        more = f"; and {n_hidden} more" if n_hidden > 0 else ""
+        raise SettingsError(
+            f"{path}: " + "; ".join(problems[:MAX_ERRORS_SHOWN]) + more,
+            hint="`five questions show lung` shows a valid set; docs/reports.md explains every key",
+        ) from None
+
+
+def write_questions(questions: QuestionSet, path: Path) -> None:
+    """Write a complete set to ``path``; `load_questions` reads back an equal one."""
+    with replacing(path) as part:
+        text = yaml.safe_dump(
+            questions.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True, width=120
+        )
+        part.write_text(text, encoding="utf-8")
+
+
+def _find(source: str | Path) -> Path:
+    shipped = shipped_sets()
+    if str(source) in shipped:
+        return shipped[str(source)]
+    path = Path(source)
+    if not path.is_file():
+        raise SettingsError(
+            f"{source}: no such question set", hint=f"give a YAML file, or one of {', '.join(shipped) or 'none'}"
+        )
+    return path
+
+
+_MESSAGES = {
+    "missing": "this key is missing",
+    "string_type": "not text; put yes, no, on, off and numbers between quotes",
+    "string_too_short": "must not be empty",
+    "tuple_type": "not a list; write [a, b] or one '- ' line each",
+    "dict_type": "not a mapping of 'name: value' lines",
+    "model_type": "not a mapping of 'name: value' lines",
+    "string_pattern_mismatch": "use lower-case letters and digits, starting with a letter "
+    "(_ between words; in the name of a set -)",
+}
+"""Message for each of pydantic's error types; other types keep pydantic's message."""
+
+
+def _problem(details: Mapping[str, Any]) -> str:
+    """Return what is wrong and, unless that is obvious, how to fix it."""
+    kind = details["type"]
+    if kind == "extra_forbidden":
+        models = (QuestionSet, Question, AllowedAnswer, Example, Rules, Language)
+        keys = {key for model in models for key in model.model_fields}
+        close = get_close_matches(str(details["loc"][-1]), sorted(keys), n=1)
+        return "no such key here" + (f"; did you mean {close[0]!r}?" if close else "")
+    if kind == "string_pattern_mismatch" and details["loc"][-1] == "[key]":
+        return f"the name of a value: {_MESSAGES[kind]}"
+    return str(_MESSAGES.get(kind) or details["msg"].removeprefix("Value error, "))
+
+
+def _location(path: tuple[int | str, ...], data: Mapping[str, Any]) -> str:
+    """Return the path to a key, such as ``questions.pleura.values: ``, with question ids instead of numbers."""
+    keys = [str(key) for key in path]
+    if len(path) > 1 and path[0] == "questions" and isinstance(path[1], int):
+        question = data["questions"][path[1]]
+        if isinstance(question, dict) and "id" in question:
+            keys[1] = str(question["id"])
+    return ".".join(keys) + ": " if keys else ""
