@@ -13,11 +13,6 @@ from pipelines.core.errors import EncoderError
 from pipelines.core.settings.model import ModelSettings
 from pipelines.core.text_models import PACKAGED, load_text_model, mean_of_tokens
 
-<<<<<<< HEAD
-PACKAGED = "minilm-l6"
-"""Name of the text model that is installed with this package."""
-=======
->>>>>>> reports
 LAYERS = (1, 2, -1)
 """Layers (first, second, last) whose hidden states are averaged, as in the published code."""
 BATCH_SIZE = 32
@@ -136,36 +131,17 @@ def _pool(states: Sequence[Tensor], mask: Tensor) -> Tensor:
 
 
 def _load(settings: ModelSettings) -> tuple[Any, Any]:
-<<<<<<< HEAD
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    source = _packaged_folder() if settings.text_model == PACKAGED else settings.text_model
-    dropout = settings.text_dropout
-    try:
-        config = AutoConfig.from_pretrained(source, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
-        model = AutoModel.from_pretrained(source, config=config)
-        tokenizer = AutoTokenizer.from_pretrained(source)
-=======
     try:
         model, tokenizer = load_text_model(settings.text_model, dropout=settings.text_dropout)
->>>>>>> reports
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"text model {settings.text_model!r}: cannot be loaded ({type(error).__name__})",
             hint=f"use {PACKAGED}, a folder with config.json, weights and tokenizer, or a Hugging Face model name",
         ) from error
-<<<<<<< HEAD
-    if config.num_hidden_layers < len(LAYERS) - 1:
+    if model.config.num_hidden_layers < len(LAYERS) - 1:
         raise EncoderError(
             f"text model {settings.text_model!r}: has fewer than two layers", hint="use a text model with at least two"
         )
-=======
-    if model.config.num_hidden_layers < len(LAYERS) - 1:
-        raise EncoderError(f"text model {settings.text_model!r}: fewer than two layers")
->>>>>>> reports
     if hasattr(model, "pooler"):
         model.pooler = None  # its output is unused, so an adapter on it would get no gradient
     return model, tokenizer
