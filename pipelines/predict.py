@@ -111,7 +111,7 @@ def plan(
         "slides": len(slides),
         "current": len(slides) - len(todo),
         "to_do": len(todo),
-        "tiles_to_do": sum(min(job.found.bags[slide.slide_id].n_tiles, settings.max_tiles) for slide in todo),
+        "tiles_to_do": sum(min(job.cohort.bags[slide.slide_id].n_tiles, settings.max_tiles) for slide in todo),
         "model": job.model,
         "classes": ", ".join(job.texts),
         **job.left_out(),
@@ -151,7 +151,7 @@ class _SlidePrediction:
             self.classes = model.encode_classes(job.texts)
 
     def __call__(self, slide: CohortSlide, /) -> Result:
-        bag = self.reader.evaluation(self.job.found.bags[slide.slide_id], self.job.settings.max_tiles)
+        bag = self.reader.evaluation(self.job.cohort.bags[slide.slide_id], self.job.settings.max_tiles)
         with torch.inference_mode():
             if self.job.settings.attention and self.model.prompt_names:
                 vector, weights = self.model.attend(bag, self.prompts)
@@ -184,7 +184,7 @@ class _SlidePrediction:
 
     def _draw(self, attention: AttentionMaps, slide: CohortSlide) -> None:
         """Draw the mean map of the questions, and one map per question; all maps if there are no questions."""
-        features = self.job.found.bags[slide.slide_id].path
+        features = self.job.cohort.bags[slide.slide_id].path
         n_shown = len(self.model.spec.questions) or len(attention.prompts)
         shown, names = attention.weights[:n_shown], list(attention.prompts[:n_shown])
         if n_shown > 1:

@@ -1,4 +1,4 @@
-"""Stage: features and descriptions (or labels) -> run/, a trained model and how it came about."""
+"""Stage: features and descriptions (or labels) -> run/, a trained model with its splits and metrics."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ from pipelines.core.settings import TrainSettings
 from pipelines.findings.learning_curves import draw_learning_curves
 from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.networks.checkpoint import CONFIG, WEIGHTS, save_model
-from pipelines.model.networks.joint import JointFive
 from pipelines.model.training.accelerator import make_accelerator
-from pipelines.model.training.fitters import fit_model, trained_in_steps
+from pipelines.model.training.fitters import fitter_of
 from pipelines.model.training.footprint import Footprint, footprint
 from pipelines.model.training.optimizer import updates_per_epoch
 from pipelines.model.training.progress import Progress
-from pipelines.model.training.resume import STATE
+from pipelines.model.training.resume import STATE, ResumeFile
 from pipelines.model.training.run import TrainingRun, TrainInputs, prepare_run
 from pipelines.model.training.tensorboard import EventWriter
 
@@ -47,35 +46,34 @@ def train(
     tensorboard: bool = False,
     on_result: OnResult = lambda _: None,
 ) -> Summary:
-    """Train a model and write the run to ``out``; a result per epoch goes to ``on_result``.
+    """Train a model and write the run to ``out``; ``on_result`` gets one result per epoch.
 
-    A finished run with the same settings and inputs is kept; one that was interrupted goes on
-    from its last state and ends with the weights of an undisturbed one. Started by ``torchrun``
-    or ``accelerate launch``, the processes share the batches of an update and the first writes.
+    A finished run with the same settings and inputs is kept. An interrupted run resumes from its last saved state and
+    ends with the same weights as an uninterrupted one. Under ``torchrun`` or ``accelerate launch``, the processes
+    divide the batches of each update among them, and the first process writes the files.
 
     Parameters
     ----------
     tensorboard
-        Also write the figures of each epoch to ``out/tensorboard``; needs the extra ``tensorboard``.
+        Also write the metrics of each epoch to ``out/tensorboard``; needs the extra ``tensorboard``.
 
     Raises
     ------
     FiveError
-        An input is missing or does not fit, or the loss is not a number.
+        An input is missing or does not fit the others, or the loss is not finite.
     """
     selection.require_only(MADE_BY, "overwrite")
     run = prepare_run(inputs, settings)
     provenance = Provenance.of(run.settings, run.fingerprint())
     accelerator = make_accelerator(run.settings, resources.device)
     writes = accelerator.is_main_process
-    refuse_other_settings(
-        out, MADE_BY, provenance, overwrite=selection.overwrite
-    )  # in every process, so that none waits
+    # in every process, so that all stop together
+    refuse_other_settings(out, MADE_BY, provenance, overwrite=selection.overwrite)
     if METRICS.is_current(out / "metrics.parquet", provenance) and (out / WEIGHTS).exists():
         return Summary(out, (Result("run", Outcome.KEPT),))
     torch.manual_seed(settings.seed)
     model = run.make_model().to(accelerator.device)
-    accelerator.wait_for_everyone()  # until all have seen what is there
+    accelerator.wait_for_everyone()  # before any process changes the folder
     if writes:
         claim_folder(out, MADE_BY, provenance, overwrite=selection.overwrite)
         _remove_earlier_run(out)
@@ -84,30 +82,30 @@ def train(
     results: list[Result] = []
 
     def on_epoch(progress: Progress) -> None:
-        figures = progress.figures(progress.epoch)
+        metrics = progress.metrics(progress.epoch)
         losses = [
-            f"{part} loss {figures[f'{part}_loss']:.3f}" for part in ("train", "val") if f"{part}_loss" in figures
+            f"{split} loss {metrics[f'{split}_loss']:.3f}" for split in ("train", "val") if f"{split}_loss" in metrics
         ]
         note = ", ".join([*losses, f"best epoch {progress.best_epoch}"])
         results.append(Result(f"epoch {progress.epoch}", Outcome.DONE, note=note, total=settings.epochs))
         on_result(results[-1])
         if events:
-            events.write(progress.epoch, figures)
+            events.write(progress.epoch, metrics)
 
-    states = out / "checkpoints" / STATE
     run_id = fingerprint([provenance.settings_fingerprint, provenance.input_fingerprint])
-    progress = fit_model(model, run, states, run_id=run_id, accelerator=accelerator, on_epoch=on_epoch)
+    resume = ResumeFile(out / "checkpoints" / STATE, run_id)
+    progress = fitter_of(model).fit(model, run, resume, accelerator, on_epoch)
     if writes:
-        shutil.rmtree(states.parent, ignore_errors=True)
+        shutil.rmtree(resume.path.parent, ignore_errors=True)
         _write_run(out, model, run, progress, provenance)
     accelerator.wait_for_everyone()
-    return Summary(out, tuple(results), _figures(run, model, progress))
+    return Summary(out, tuple(results), _summary(run, model, progress))
 
 
 def plan(
     inputs: TrainInputs, out: Path, settings: TrainSettings, *, selection: Selection = EVERYTHING
 ) -> dict[str, Any]:
-    """Return what `train` would do, without training: patients and slides by part, steps, model size, memory.
+    """Return what `train` would do, without training: patients and slides by split, updates, parameters and memory.
 
     Raises
     ------
@@ -119,13 +117,13 @@ def plan(
     refuse_other_settings(out, MADE_BY, provenance, overwrite=selection.overwrite)
     torch.manual_seed(settings.seed)
     model = run.make_model()
-    figures = {**_parts(run), **_left_out(run, model)}
-    stepped = trained_in_steps(model)
-    if stepped is None:
-        return figures | {"frozen_parameters": sum(weight.numel() for weight in model.parameters())}
-    size: Footprint = footprint(stepped, run.task.objective, run.data, run.settings)
+    counts = {**_split_sizes(run), **_left_out(run, model)}
+    trained = fitter_of(model).trained_by_gradient(model)
+    if trained is None:
+        return counts | {"frozen_parameters": sum(weight.numel() for weight in model.parameters())}
+    size: Footprint = footprint(trained, run.task.objective, run.data, run.settings)
     updates = updates_per_epoch(len(run.data.train), run.settings)
-    return figures | {
+    return counts | {
         "trainable_parameters": size.trainable,
         "frozen_parameters": size.frozen,
         "updates_per_epoch": updates,
@@ -137,9 +135,9 @@ def plan(
 
 
 def _remove_earlier_run(out: Path) -> None:
-    """Remove a finished run of other settings, so that its model never stands beside the splits of this one.
+    """Remove a finished run with other settings, so that its model is never mixed with the splits of this run.
 
-    What an interrupted run of these settings left stays.
+    The files of an interrupted run with these settings stay.
     """
     names = (WEIGHTS, CONFIG, "metrics.parquet", "questions.yaml", "classes.yaml", "learning_curves.png")
     earlier = [out / name for name in names if (out / name).exists()]
@@ -156,12 +154,13 @@ def _write_run(out: Path, model: BagModel, run: TrainingRun, progress: Progress,
         write_classes(run.task.classes, out / "classes.yaml")
     save_model(model, out, settings=run.settings.as_dict())
     draw_learning_curves(progress.history, out / "learning_curves.png", best_epoch=progress.best_epoch)
-    METRICS.write(out / "metrics.parquet", progress.history, provenance)  # last: its presence says that all is there
+    METRICS.write(out / "metrics.parquet", progress.history, provenance)  # last: this file marks a complete run
 
 
-def _figures(run: TrainingRun, model: BagModel, progress: Progress) -> dict[str, Any]:
-    best = {name: round(value, 4) for name, value in progress.figures(progress.best_epoch).items()}
+def _summary(run: TrainingRun, model: BagModel, progress: Progress) -> dict[str, Any]:
+    best = {name: round(value, 4) for name, value in progress.metrics(progress.best_epoch).items()}
     best.pop("train_logit_scale", None)
+    weight = {} if model.network_weight is None else {"weight_of_the_network": round(model.network_weight, 2)}
     waited = {}
     if progress.seconds:
         waited["percent_of_the_time_spent_waiting_for_data"] = round(100 * progress.waited / progress.seconds, 2)
@@ -172,13 +171,13 @@ def _figures(run: TrainingRun, model: BagModel, progress: Progress) -> dict[str,
         **_left_out(run, model),
         "best_epoch": progress.best_epoch,
         **best,
-        **({"weight_of_the_network": round(float(model.heard), 2)} if isinstance(model, JointFive) else {}),
+        **weight,
         **waited,
     }
 
 
 def _left_out(run: TrainingRun, model: BagModel) -> dict[str, int]:
-    """Return how many slides or texts are not used as they are, by reason; reasons without any are left out."""
+    """Return the number of slides or texts that are left out or cut, by reason; counts of 0 are omitted."""
     counts = {
         "slides_without_features": len(run.cohort.missing),
         "slides_without_tiles": len(run.cohort.empty),
@@ -189,14 +188,14 @@ def _left_out(run: TrainingRun, model: BagModel) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _parts(run: TrainingRun) -> dict[str, str]:
-    """Return for each part its patients, of each class where there are classes, and its slides."""
-    used = {bag.slide_id for part in (run.data.train, run.data.val) for bag in part}
-    found = {}
-    for part in ("train", "val", "test"):
-        rows = [row for row in run.splits if row["split"] == part and (part == "test" or row["slide_id"] in used)]
+def _split_sizes(run: TrainingRun) -> dict[str, str]:
+    """Return the number of patients (per class, if there are classes) and slides of each split."""
+    used = {bag.slide_id for bags in (run.data.train, run.data.val) for bag in bags}
+    sizes = {}
+    for split in ("train", "val", "test"):
+        rows = [row for row in run.splits if row["split"] == split and (split == "test" or row["slide_id"] in used)]
         patients = {row["patient_id"]: row["label"] for row in rows}
         classes = Counter(label for label in patients.values() if label)
         by_class = ", ".join(f"{name} {count}" for name, count in sorted(classes.items()))
-        found[part] = f"{len(patients)} patients{f' ({by_class})' if by_class else ''}, {len(rows)} slides"
-    return found
+        sizes[split] = f"{len(patients)} patients{f' ({by_class})' if by_class else ''}, {len(rows)} slides"
+    return sizes

@@ -4,9 +4,8 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-import torch
+import yaml
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from fivecli.app import app
@@ -295,8 +294,9 @@ def test_a_patient_has_the_mean_probability_and_no_label_if_the_slides_disagree(
 @pytest.mark.parametrize(("weight", "said"), [(0.0, "0.00: its attention explains nothing here"), (0.5, "0.50<")])
 def test_the_report_says_how_much_the_network_counts(cohort, pretrained, tmp_path, weight, said):
     run = shutil.copytree(pretrained, tmp_path / "run")
-    weights = load_file(run / "model.safetensors")
-    save_file({**weights, "heard": torch.tensor(weight)}, run / "model.safetensors")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["facts"]["network_weight"] = weight
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
     predict(
         PredictInputs(cohort.features, run, cohort.table, cohort.classes), tmp_path / "out", PredictSettings("test")
     )

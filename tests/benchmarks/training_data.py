@@ -20,7 +20,8 @@ from pipelines.core.schemas import EMBEDDED_SLIDES
 from pipelines.core.settings import TrainSettings
 from pipelines.model.data.bags import BagFile, BagReader
 from pipelines.model.training.accelerator import make_accelerator
-from pipelines.model.training.fitters import fit_model
+from pipelines.model.training.fitters import fitter_of
+from pipelines.model.training.resume import ResumeFile
 from pipelines.model.training.run import TrainInputs, prepare_run
 from tests.benchmarks.training_steps import PADDED, WIDTH, in_turn
 from tests.synthetic_features import write_bag
@@ -75,7 +76,8 @@ def measure_waiting() -> dict[str, float]:
         run = prepare_run(inputs, settings)
         uncached = replace(run, data=replace(run.data, reader=BagReader(cache_bytes=0)))
         accelerator = make_accelerator(run.settings, "cpu")
-        progress = fit_model(run.make_model(), uncached, folder / "states", run_id="", accelerator=accelerator)
+        model, resume = run.make_model(), ResumeFile(folder / "resume", run_id="")
+        progress = fitter_of(model).fit(model, uncached, resume, accelerator, lambda _: None)
     return {"percent": 100 * progress.waited / progress.seconds}
 
 

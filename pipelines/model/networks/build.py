@@ -1,6 +1,9 @@
-"""The model that settings name."""
+"""Choose the kind of model from the settings, and build it."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
 
 from pipelines.core.settings.model import BASELINES, ModelSettings
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
@@ -10,13 +13,29 @@ from pipelines.model.networks.five import FiveModel
 from pipelines.model.networks.joint import JointFive
 from pipelines.model.networks.linear_probe import LinearProbe
 
+ModelKind = Literal["baseline", "closed-form", "joint", "network", "probe"]
+"""Kinds of model: each has one class here and one fitter in `pipelines.model.training.fitters`."""
+
+MODELS: Mapping[ModelKind, type[BagModel]] = {
+    "baseline": BaselineModel,
+    "closed-form": LinearFive,
+    "joint": JointFive,
+    "network": FiveModel,
+    "probe": LinearProbe,
+}
+
+
+def model_kind(settings: ModelSettings, spec: ModelSpec) -> ModelKind:
+    """Return the kind of model that ``settings`` and ``spec`` describe."""
+    if settings.model in BASELINES:
+        return "baseline"
+    if settings.model == "five-linear":
+        return "closed-form"
+    if spec.classes:
+        return "probe"
+    return "joint" if settings.closed_form else "network"
+
 
 def build_model(settings: ModelSettings, spec: ModelSpec) -> BagModel:
-    """Return FiVE with or without its closed form, a linear probe on it, its closed form, or a baseline; untrained."""
-    if settings.model in BASELINES:
-        return BaselineModel(settings, spec)
-    if settings.model == "five-linear":
-        return LinearFive(settings, spec)
-    if spec.classes:
-        return LinearProbe(settings, spec)
-    return JointFive(settings, spec) if settings.closed_form else FiveModel(settings, spec)
+    """Return an untrained model of the kind that ``settings`` and ``spec`` describe."""
+    return MODELS[model_kind(settings, spec)](settings, spec)

@@ -1,18 +1,18 @@
-"""A trained model on disk: ``config.yaml`` and ``model.safetensors``, nothing that runs code when read.
+"""Save and load a trained model: ``config.yaml`` and ``model.safetensors``. Reading them runs no code.
 
-Stored are the weights that training changed. The frozen text model is named and fingerprinted.
+The weights of the published text model are not stored; its name and fingerprint are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,27 +24,35 @@ from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
-VERSION = 3
+VERSION = 4
+"""Format of a run; a run with another version is refused."""
 
 
-def learned_state(model: BagModel) -> dict[str, Tensor]:
-    """Return copies of all weights and buffers but those of the text model, of which only the adapters are."""
-    return {
-        name: weight.detach().cpu().clone()
-        for name, weight in model.state_dict().items()
-        if "text.model." not in name or "lora_" in name
-    }
+@dataclass(frozen=True)
+class RunConfig:
+    """The part of ``config.yaml`` that describes the model."""
+
+    settings: ModelSettings
+    spec: ModelSpec
+    text_fingerprint: str
+    network_weight: float | None
+    """See `BagModel.network_weight`."""
 
 
 def load_learned(model: BagModel, state: Mapping[str, Tensor], source: object) -> None:
-    """Put stored weights into ``model``.
+    """Load stored weights into ``model``.
+
+    Parameters
+    ----------
+    source
+        Named in the error message.
 
     Raises
     ------
     ArtifactError
         A weight is missing, unknown, or of another shape.
     """
-    expected = learned_state(model)
+    expected = model.learned_state()
     wrong = [f"{name} is missing" for name in expected.keys() - state.keys()]
     wrong += [f"{name} is unknown" for name in state.keys() - expected.keys()]
     wrong += [
@@ -54,20 +62,21 @@ def load_learned(model: BagModel, state: Mapping[str, Tensor], source: object) -
     ]
     if wrong:
         raise ArtifactError(
-            f"{source}: does not fit the model of its {CONFIG}: {sorted(wrong)[0]} ({len(wrong)} such)",
+            f"{source}: weights do not fit the model in {CONFIG}: {sorted(wrong)[0]} ({len(wrong)} problems)",
             hint="the two files come from different runs; train again",
         )
     model.load_state_dict(dict(state), strict=False)
 
 
 def save_model(model: BagModel, folder: Path, *, settings: Mapping[str, Any]) -> None:
-    """Write ``config.yaml`` (with all ``settings`` of the run) and ``model.safetensors``."""
+    """Write ``model.safetensors`` and ``config.yaml``, which also holds all ``settings`` of the run."""
     with replacing(folder / WEIGHTS) as part:
-        save_file(learned_state(model), part)
+        save_file(model.learned_state(), part)
     config = {
         "version": VERSION,
         "model": model.settings.of_model,
         "data": asdict(model.spec),
+        "facts": {"network_weight": model.network_weight},
         "text_fingerprint": model.text_fingerprint,
         "training": {name: value for name, value in settings.items() if name not in model.settings.of_model},
     }
@@ -75,13 +84,13 @@ def save_model(model: BagModel, folder: Path, *, settings: Mapping[str, Any]) ->
         part.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def read_config(folder: Path) -> tuple[ModelSettings, ModelSpec, str]:
-    """Return settings, data facts and text-model fingerprint of a run.
+def read_config(folder: Path) -> RunConfig:
+    """Read the description of the model from ``config.yaml`` of a run.
 
     Raises
     ------
     ArtifactError
-        There is no run, or not one that this program reads.
+        The file is missing, damaged, or of another version.
     """
     path = folder / CONFIG
     if not path.is_file():
@@ -89,17 +98,18 @@ def read_config(folder: Path) -> tuple[ModelSettings, ModelSpec, str]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         if config["version"] != VERSION:
-            raise ArtifactError(f"{path}: version {config['version']}, this program reads {VERSION}")
-        settings = load_settings(ModelSettings, config["model"], source=str(path))
-        return settings, ModelSpec(**config["data"]), str(config["text_fingerprint"])
+            raise ArtifactError(
+                f"{path}: written by another version of five (run format {config['version']}, expected {VERSION})",
+                hint="train it again with `five train --overwrite`, or use the version of five that wrote it",
+            )
+        return RunConfig(
+            settings=load_settings(ModelSettings, config["model"], source=str(path)),
+            spec=ModelSpec(**config["data"]),
+            text_fingerprint=str(config["text_fingerprint"]),
+            network_weight=config["facts"]["network_weight"],
+        )
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path}: not a configuration of `five train`", hint="train again") from error
-
-
-def network_weight(folder: Path) -> float | None:
-    """Return how much the network of a run counts beside its closed form, 0 to 1; None for a run that is not both."""
-    with safe_open(folder / WEIGHTS, "pt") as weights:
-        return float(weights.get_tensor("heard")) if "heard" in weights.keys() else None  # noqa: SIM118 - no mapping
+        raise ArtifactError(f"{path}: not written by `five train`", hint="train the run again") from error
 
 
 def load_model(folder: Path, device: str = "cpu") -> BagModel:
@@ -108,18 +118,18 @@ def load_model(folder: Path, device: str = "cpu") -> BagModel:
     Raises
     ------
     ArtifactError
-        A file is missing or damaged, or the text model is not the one of the training.
+        A file is missing or damaged, or the text model is not the one used in training.
     EncoderError
         The text model cannot be loaded.
     """
-    settings, spec, text_fingerprint = read_config(folder)
+    config = read_config(folder)
     path = folder / WEIGHTS
     if not path.is_file():
-        raise ArtifactError(f"{path}: no such file", hint="the training did not finish; run `five train` again")
-    model = build_model(settings, spec)
-    if model.text_fingerprint != text_fingerprint:
+        raise ArtifactError(f"{path}: no such file", hint="training did not finish; run `five train` again")
+    model = build_model(config.settings, config.spec)
+    if model.text_fingerprint != config.text_fingerprint:
         raise ArtifactError(
-            f"{folder}: trained with other weights of the text model {settings.text_model!r}",
+            f"{folder}: trained with other weights of the text model {config.settings.text_model!r}",
             hint="restore those weights, or train again",
         )
     try:
@@ -127,4 +137,5 @@ def load_model(folder: Path, device: str = "cpu") -> BagModel:
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path}: not a readable safetensors file", hint="train again") from error
     load_learned(model, state, path)
+    model.network_weight = config.network_weight
     return model.to(torch.device(device)).eval()

@@ -98,6 +98,14 @@ class FiveModel(BagModel):
         enable = getattr(text, "activation_checkpointing_enable", None) or text.gradient_checkpointing_enable
         enable({"use_reentrant": False})
 
+    def text_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that learn at ``lr_text``: those of the text encoder and of the prompts."""
+        return [*self.text.parameters(), *self.prompts.parameters()]
+
+    def pretrained_names(self) -> set[str]:
+        """Return the names of the weights that training never changes."""
+        return {f"text.{name}" for name in self.text.pretrained_names}
+
     def freeze_text(self) -> None:
         """Freeze the text encoder and the prompts; each text is then encoded only once."""
         self.text.freeze()

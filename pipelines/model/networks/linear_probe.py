@@ -1,4 +1,4 @@
-"""A frozen FiVE model with a linear layer instead of class texts."""
+"""A frozen FiVE network with a linear classification layer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch.nn import functional
 
 from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import TileBag
-from pipelines.model.networks.bag_model import ModelSpec
+from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.five import FiveModel
 
 
 class LinearProbe(FiveModel):
-    """FiVE whose classes are the rows of a linear layer instead of texts.
+    """A FiVE network that predicts classes with a linear layer instead of class texts.
 
-    The vector of a bag is its embedding with a 1 appended, that of a class its weights and its bias.
+    The vector of a bag is its embedding with a 1 appended. The vector of a class holds its weights and its bias.
     """
 
     def __init__(self, settings: ModelSettings, spec: ModelSpec) -> None:
@@ -26,7 +26,7 @@ class LinearProbe(FiveModel):
 
     @property
     def vector_width(self) -> int:
-        """Channels of the model and one for the bias."""
+        """Width of the embedding, plus one channel for the bias."""
         return self.settings.width + 1
 
     @property
@@ -34,8 +34,12 @@ class LinearProbe(FiveModel):
         """One."""
         return torch.ones((), device=self.device)
 
+    def start_from(self, earlier: BagModel) -> None:
+        """Load the network of ``earlier``; the linear layer stays untrained."""
+        self.load_state_dict(earlier.network_state(), strict=False)
+
     def count_truncated(self, texts: Sequence[str]) -> int:
-        """Return 0: texts of classes are not read."""
+        """Return 0: the probe does not read class texts."""
         return 0
 
     def encode_bags(self, bags: Sequence[TileBag], prompts: Tensor) -> Tensor:
@@ -43,11 +47,11 @@ class LinearProbe(FiveModel):
         return functional.pad(super().encode_bags(bags, prompts), (0, 1), value=1.0)
 
     def attend(self, bag: TileBag, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the embedding of one bag with a 1 appended, (1, D + 1), and what each prompt looks at, (P, N)."""
+        """Return the embedding of one bag with a 1 appended, (1, D + 1), and its attention maps, (P, N)."""
         vector, maps = super().attend(bag, prompts)
         return functional.pad(vector, (0, 1), value=1.0), maps
 
     def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
-        """Return weights and bias of each class, (K, D + 1); the texts of the classes are not read."""
+        """Return the weights and the bias of each class, (K, D + 1). The class texts are not read."""
         rows = torch.cat([self.head.weight, self.head.bias[:, None]], dim=1)
-        return rows[self.class_places(classes)]
+        return rows[self.class_indices(classes)]

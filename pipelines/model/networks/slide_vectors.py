@@ -1,4 +1,4 @@
-"""The vectors of whole slides, one after the other."""
+"""Encode slides one at a time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pipelines.model.data.bags import BagFile, BagReader
 from pipelines.model.networks.bag_model import BagModel
 
 
-def slide_vectors(model: BagModel, slides: Sequence[BagFile], reader: BagReader, most_tiles: int) -> Tensor:
-    """Return the vectors of slides, (number of slides, D), of at most ``most_tiles`` tiles each, spread evenly."""
+def slide_vectors(model: BagModel, slides: Sequence[BagFile], reader: BagReader, max_tiles: int) -> Tensor:
+    """Return one vector per slide, (number of slides, D).
+
+    A slide with more than ``max_tiles`` tiles is represented by that many, evenly spaced in its feature file.
+    """
     prompts = model.encode_prompts()
-    vectors = [model.encode_bags([reader.evaluation(slide, most_tiles)], prompts) for slide in slides]
+    vectors = [model.encode_bags([reader.evaluation(slide, max_tiles)], prompts) for slide in slides]
     return torch.cat(vectors) if vectors else torch.empty(0, model.vector_width, device=model.device)

@@ -42,6 +42,8 @@ class TextEncoder(nn.Module):
         self.model.requires_grad_(requires_grad=False)
         if not self.frozen:
             _add_adapters(self.model, settings)
+        adapters = {name for name, weight in self.model.named_parameters() if weight.requires_grad}
+        self.pretrained_names = {f"model.{name}" for name in self.model.state_dict() if name not in adapters}
         self.projection = nn.Linear(self.model.config.hidden_size, settings.width, bias=False)
         self._pooled: dict[str, Tensor] = {}
 

@@ -1,1 +1,1 @@
-"""What a trained model says of a slide."""
+"""Prediction: classes of slides and patients from a trained model."""

@@ -1,4 +1,4 @@
-"""From the logits of a slide to probabilities, and from slides to patients."""
+"""Turn the logits of slides into probabilities, and average them per patient."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from numpy.typing import NDArray
 
 
 def class_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the softmax of (C,) logits, which sums to 1.
+    """Return the softmax of (C,) logits, in float64.
 
-    Only differences of logits enter, in float64: scaled cosines are large, and in float32
-    a gap of 0.06 between cosines at a scale of 300 would already give exactly 1.
+    Scaled cosine similarities are large: in float32, a difference of 0.06 between two of them at a scale of 300
+    would already give a probability of exactly 1.
     """
-    shares = np.exp(logits - logits.max())
-    probabilities: NDArray[np.float64] = shares / shares.sum()
+    exponentials = np.exp(logits - logits.max())
+    probabilities: NDArray[np.float64] = exponentials / exponentials.sum()
     return probabilities
 
 
 def patient_rows(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return one row of PATIENT_PREDICTIONS a patient: the mean of the probabilities of the slides."""
+    """Return one row of PATIENT_PREDICTIONS per patient, with the mean probabilities of the patient's slides."""
     by_patient: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         by_patient[row["patient_id"]].append(row)
-    found = []
+    patients = []
     for patient, slides in by_patient.items():
         probabilities = {name: float(np.mean([slide[f"prob_{name}"] for slide in slides])) for name in classes}
         labels = {slide["label"] for slide in slides}
-        found.append(
+        patients.append(
             {
                 "patient_id": patient,
                 "label": labels.pop() if len(labels) == 1 else None,
@@ -40,4 +40,4 @@ def patient_rows(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> l
                 **{f"prob_{name}": value for name, value in probabilities.items()},
             }
         )
-    return found
+    return patients

@@ -1,4 +1,4 @@
-"""What `five predict` is to do: which slides, with which model and texts, and which are done already."""
+"""Plan `five predict`: the slides, the model, the class texts, and the predictions that are done already."""
 
 from __future__ import annotations
 
@@ -16,63 +16,65 @@ from pipelines.core.schemas import PREDICTIONS, SPLITS
 from pipelines.core.settings import PredictSettings
 from pipelines.model.data.feature_cohort import FeatureCohort, read_feature_cohort
 from pipelines.model.networks.bag_model import BagModel
-from pipelines.model.networks.checkpoint import WEIGHTS, load_model, network_weight, read_config
+from pipelines.model.networks.checkpoint import WEIGHTS, load_model, read_config
 
 
 @dataclass(frozen=True)
 class PredictInputs:
-    """The files that predictions are made from."""
+    """Input files of a prediction."""
 
     features: Path
-    """Folder of `five embed`."""
+    """Output folder of `five embed`."""
     run: Path
-    """Folder of `five train`."""
+    """Output folder of `five train`."""
     cohort: Path | None = None
-    """Table of the slides to predict, with labels to put beside; None takes all with features."""
+    """Table of the slides to predict; its labels are copied to the output. None predicts all slides with features."""
     classes: Path | None = None
-    """YAML of class texts; None takes those of the run."""
+    """YAML file of class texts; None uses the texts of the run."""
 
 
 @dataclass(frozen=True)
 class PredictionJob:
-    """What is predicted, of what and with what; nothing large is loaded."""
+    """The slides to predict, and with which model and class texts; nothing large is loaded."""
 
     inputs: PredictInputs
     settings: PredictSettings
     model: str
+    """Name of the model, such as ``five`` or ``abmil``."""
     texts: Mapping[str, Sequence[str]]
+    """Class -> texts."""
     splits: Mapping[str, str]
     """Patient -> split in the run."""
-    found: FeatureCohort
+    cohort: FeatureCohort
     slides: Sequence[CohortSlide]
-    """The slides to predict, of all shards."""
+    """The slides to predict, in all shards."""
     provenance: Provenance
 
     @classmethod
     def of(cls, inputs: PredictInputs, settings: PredictSettings) -> PredictionJob:
-        """Read what is small: splits, texts, the shapes of the features.
+        """Read the splits, the class texts and the shapes of the features.
 
         Raises
         ------
         FiveError
-            An input is missing or does not fit, or no slide is in the split asked for.
+            An input is missing or does not fit the others, or the requested split has no slide.
         """
         run = inputs.run
         splits = {row["patient_id"]: row["split"] for row in SPLITS.read_rows(run / "splits.parquet")}
         texts = load_classes(_classes_file(run, inputs.classes))
-        found = read_feature_cohort(inputs.features, inputs.cohort)
-        slides = [slide for slide in found.slides if settings.split in ("all", splits.get(slide.patient))]
+        cohort = read_feature_cohort(inputs.features, inputs.cohort)
+        slides = [slide for slide in cohort.slides if settings.split in ("all", splits.get(slide.patient))]
         if not slides:
             raise ArtifactError(
-                f"{inputs.features}: none of its slides is in the {settings.split} part of {run}",
+                f"{inputs.features}: none of its slides is in the {settings.split} split of {run}",
                 hint="use --split all",
             )
-        model, _, _ = read_config(run)
+        model = read_config(run).settings.model
         provenance = Provenance.of(settings, fingerprint([texts, file_fingerprint(run / WEIGHTS)]))
-        return cls(inputs, settings, model.model, texts, splits, found, slides, provenance)
+        return cls(inputs, settings, model, texts, splits, cohort, slides, provenance)
 
     def kept_rows(self, table: Path) -> dict[str, dict[str, Any]]:
-        """Return the rows of ``table`` that still hold, by slide, with labels and splits of now."""
+        """Return the rows of ``table`` that are still valid, by slide id, with the current labels and splits."""
         if not PREDICTIONS.is_current(table, self.provenance):
             return {}
         rows = {row["slide_id"]: row for row in PREDICTIONS.read_rows(table)}
@@ -83,28 +85,28 @@ class PredictionJob:
         }
 
     def identity(self, slide: CohortSlide) -> dict[str, Any]:
-        """Return what a row says of ``slide`` itself."""
+        """Return the columns of a row that identify ``slide``: its ids, label and split."""
         patient = slide.patient
         names = {"slide_id": slide.slide_id, "patient_id": patient, "label": slide.label}
         return {**names, "split": self.splits.get(patient)}
 
     def features_fingerprint(self, slide: CohortSlide) -> str:
-        """Return digits of the feature file of ``slide``."""
-        return file_fingerprint(self.found.bags[slide.slide_id].path)
+        """Return the fingerprint of the feature file of ``slide``."""
+        return file_fingerprint(self.cohort.bags[slide.slide_id].path)
 
     def facts(self) -> dict[str, str]:
-        """Return what the HTML page says of how the predictions were made."""
-        settings, spec, _ = read_config(self.inputs.run)
-        text_model = {"text model": settings.text_model} if settings.model == "five" else {}
-        known = {"classes": ", ".join(self.texts)}  # of a model with classes of its own, which reads no texts of them
-        texts = {f"texts of {name}": "; ".join(sentences) for name, sentences in self.texts.items()}
-        facts = {"run": str(self.inputs.run), "model": self.model, "image encoder": spec.encoder, **text_model}
-        weight = network_weight(self.inputs.run)
+        """Return the facts about the predictions that the HTML report shows."""
+        config = read_config(self.inputs.run)
+        facts = {"run": str(self.inputs.run), "model": self.model, "image encoder": config.spec.encoder}
+        if self.model == "five":
+            facts["text model"] = config.settings.text_model
+        weight = config.network_weight
         if weight is not None:
-            facts["weight of the network"] = f"{weight:.2f}" + (
-                "" if weight else ": its attention explains nothing here"
-            )
-        return facts | (known if spec.classes else texts)
+            note = "" if weight else ": its attention explains nothing here"
+            facts["weight of the network"] = f"{weight:.2f}{note}"
+        if config.spec.classes:  # such a model reads no class texts
+            return facts | {"classes": ", ".join(self.texts)}
+        return facts | {f"texts of {name}": "; ".join(sentences) for name, sentences in self.texts.items()}
 
     def load_model(self, device: str) -> BagModel:
         """Return the model of the run.
@@ -112,9 +114,9 @@ class PredictionJob:
         Raises
         ------
         ArtifactError
-            It was trained on other features.
+            The model was trained on other features.
         """
-        run, kind = self.inputs.run, self.found.kind
+        run, kind = self.inputs.run, self.cohort.kind
         model = load_model(run, device)
         spec = model.spec
         if (spec.feature_dim, spec.encoder_fingerprint) != (kind.dim, kind.encoder_fingerprint):
@@ -126,11 +128,11 @@ class PredictionJob:
         return model
 
     def left_out(self) -> dict[str, int]:
-        """Return the counts of slides that are not predicted, by reason."""
+        """Return the number of slides that are not predicted, by reason; counts of 0 are omitted."""
         counts = {
-            "slides_without_features": len(self.found.missing),
-            "slides_without_tiles": len(self.found.empty),
-            "slides_of_other_splits": len(self.found.slides) - len(self.slides),
+            "slides_without_features": len(self.cohort.missing),
+            "slides_without_tiles": len(self.cohort.empty),
+            "slides_of_other_splits": len(self.cohort.slides) - len(self.slides),
         }
         return {name: count for name, count in counts.items() if count}
 
@@ -140,6 +142,6 @@ def _classes_file(run: Path, classes: Path | None) -> Path:
     if not path.exists():
         raise SettingsError(
             f"{run}: the run has no class texts, as it was not fine-tuned",
-            hint="describe the classes in a YAML file and give it with --classes",
+            hint="describe the classes in a YAML file and pass it with --classes",
         )
     return path

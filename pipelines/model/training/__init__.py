@@ -1,1 +1,1 @@
-"""How models learn: objectives, optimizer, loop, fitters, resuming."""
+"""Training: objectives, optimizer, training loop, fitters and resuming."""

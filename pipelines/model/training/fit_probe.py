@@ -1,4 +1,4 @@
-"""Linear probe: a logistic regression on the bag embeddings of a FiVE model that does not change."""
+"""Fit a linear probe: a logistic regression on the bag embeddings of a frozen FiVE network."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pipelines.model.training.objectives import Objective
 from pipelines.model.training.progress import Progress
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
-"""Values of C, the inverse of the regularisation, of which validation chooses one."""
+"""Values of C, the inverse regularization strength, from which validation chooses one."""
 WITHOUT_VALIDATION = 1.0
-"""C where no slide validates."""
+"""Value of C if there are no validation slides."""
 
 
 def fit_probe(
@@ -31,12 +31,17 @@ def fit_probe(
     *,
     on_epoch: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
-    """Fit the head of ``model`` in place, once for each of `STRENGTHS`; keep the one of the lowest validation loss.
+    """Fit the linear layer of ``model`` in place with each of `STRENGTHS`; keep the fit of lowest validation loss.
+
+    Parameters
+    ----------
+    labels
+        Slide id -> class.
 
     Returns
     -------
     Progress
-        Its epochs are the strengths that were tried.
+        Each epoch is one of the strengths.
 
     Raises
     ------
@@ -45,28 +50,26 @@ def fit_probe(
     """
     model.eval()
     with torch.no_grad():
-        most = settings.max_tiles_eval
-        train, val = (slide_vectors(model, part, data.reader, most) for part in (data.train, data.val))
-    known = [labels[slide.slide_id] for slide in data.train]
-    absent = [name for name in model.spec.classes if name not in known]
-    if absent:
-        raise CohortError(
-            f"no training slide is {absent[0]!r}", hint="leave that class out of the class texts, or add slides of it"
+        train, val = (
+            slide_vectors(model, part, data.reader, settings.max_tiles_eval) for part in (data.train, data.val)
         )
+    train_labels = [labels[slide.slide_id] for slide in data.train]
+    _require_all_classes(model.spec.classes, train_labels)
+    splits = {"train": (data.train, train), "val": (data.val, val)}
     progress = Progress()
     best = None
     for strength in STRENGTHS if data.val else (WITHOUT_VALIDATION,):
         progress.epoch += 1
-        _set_head(model, *_regression(train[:, :-1].cpu().numpy(), known, strength, settings, model.spec.classes))
-        figures = {"train": (data.train, train), "val": (data.val, val)}
+        embeddings = train[:, :-1].cpu().numpy()  # without the 1 of the bias
+        _set_head(model, *_regression(embeddings, train_labels, strength, settings, model.spec.classes))
         with torch.no_grad():
-            found = {
+            metrics = {
                 split: objective.validate(model, [slide.slide_id for slide in slides], vectors)
-                for split, (slides, vectors) in figures.items()
+                for split, (slides, vectors) in splits.items()
                 if slides
             }
-        progress.record(found)
-        loss = found.get("val", found["train"])["loss"]
+        progress.record(metrics)
+        loss = metrics.get("val", metrics["train"])["loss"]
         if loss < progress.best:
             progress.best, progress.best_epoch = loss, progress.epoch
             best = {name: weight.clone() for name, weight in model.head.state_dict().items()}
@@ -76,6 +79,14 @@ def fit_probe(
     return progress
 
 
+def _require_all_classes(classes: Sequence[str], train_labels: Sequence[str]) -> None:
+    absent = [name for name in classes if name not in train_labels]
+    if absent:
+        raise CohortError(
+            f"class {absent[0]!r} has no training slide", hint="remove the class from the class texts, or add slides"
+        )
+
+
 def _regression(
     vectors: NDArray[np.float32],
     labels: Sequence[str],
@@ -83,19 +94,19 @@ def _regression(
     settings: TrainSettings,
     classes: Sequence[str],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return weights (K, D) and biases (K,) for vectors (n, D) as they are; they are fitted on standardised ones."""
+    """Return weights (K, D) and biases (K,) that apply to ``vectors`` (n, D); the fit standardizes the vectors."""
     from sklearn.linear_model import LogisticRegression
 
     mean, std = vectors.mean(axis=0), vectors.std(axis=0) + 1e-6
-    weighted = None if settings.balance == "none" else "balanced"
-    fitted = LogisticRegression(C=strength, class_weight=weighted, max_iter=5000)
+    class_weight = None if settings.balance == "none" else "balanced"
+    fitted = LogisticRegression(C=strength, class_weight=class_weight, max_iter=5000)
     fitted.fit((vectors - mean) / std, np.array(labels))
     weights, biases = fitted.coef_, fitted.intercept_
-    if len(weights) == 1:  # of two classes scikit-learn keeps the difference
+    if len(weights) == 1:  # for two classes scikit-learn returns only the difference
         weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
-    places = [list(fitted.classes_).index(name) for name in classes]
-    weights = weights[places] / std
-    return weights, biases[places] - weights @ mean
+    order = [list(fitted.classes_).index(name) for name in classes]
+    weights = weights[order] / std
+    return weights, biases[order] - weights @ mean
 
 
 def _set_head(model: LinearProbe, weights: NDArray[np.float64], biases: NDArray[np.float64]) -> None:

@@ -1,74 +1,129 @@
-"""How a model is fitted, by its kind: in steps, in closed form, or both."""
+"""How each kind of model is fitted: by gradient descent, in closed form, or both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
 
 from pipelines.model.networks.bag_model import BagModel
+from pipelines.model.networks.build import ModelKind, model_kind
 from pipelines.model.networks.closed_form import LinearFive
 from pipelines.model.networks.joint import JointFive
 from pipelines.model.networks.linear_probe import LinearProbe
-from pipelines.model.training.fit_closed_form import fit_linear_five
+from pipelines.model.training.fit_closed_form import fit_closed_form
 from pipelines.model.training.fit_probe import fit_probe
 from pipelines.model.training.loop import fit
-from pipelines.model.training.network_weight import is_worth_hearing
-from pipelines.model.training.objectives import DescriptionMatching
 from pipelines.model.training.progress import Progress
+from pipelines.model.training.resume import ResumeFile
 from pipelines.model.training.run import TrainingRun
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-DOUBT = 16
-"""Labelled slides at which a network counts half: from one of each class it learns little that holds for others."""
+M = TypeVar("M", bound=BagModel, contravariant=True)
+OnEpoch = Callable[[Progress], None]
 
 
-def fit_model(
-    model: BagModel,
-    run: TrainingRun,
-    states: Path,
-    *,
-    run_id: str,
-    accelerator: Accelerator,
-    on_epoch: Callable[[Progress], None] = lambda _: None,
-) -> Progress:
-    """Fit ``model`` in place as ``run`` asks.
+class Fitter(Protocol[M]):
+    """Fits one kind of model."""
 
-    Parameters
-    ----------
-    states, run_id
-        Of what is trained in steps: the file from which an interrupted run with this id goes on.
+    def fit(
+        self, model: M, run: TrainingRun, resume: ResumeFile, accelerator: Accelerator, on_epoch: OnEpoch
+    ) -> Progress:
+        """Fit ``model`` in place, and call ``on_epoch`` after each epoch.
 
-    Raises
-    ------
-    FiveError
-        A class has no training slide, or the loss is not a number.
-    """
-    objective, data, settings = run.task.objective, run.data, run.settings
-    most = settings.max_tiles_eval
-    if isinstance(model, LinearProbe):
-        return fit_probe(model, objective, run.task.labels, data, settings, on_epoch=on_epoch)
-    if isinstance(model, LinearFive):
-        return fit_linear_five(model, objective, data, most_tiles=most, on_epoch=on_epoch)
-    in_steps = partial(fit, run_id=run_id, accelerator=accelerator, on_epoch=on_epoch)
-    if not isinstance(model, JointFive):
-        return in_steps(model, objective, data, settings, states)
-    progress = in_steps(model.network, objective, data, settings, states)
-    everybody = replace(data, train=[*data.train, *data.val], val=[])
-    fit_linear_five(model.linear, objective, everybody, most_tiles=most)
-    if isinstance(objective, DescriptionMatching):
-        model.heard.fill_(is_worth_hearing(model.network, objective.answers, data, most_tiles=most))
-    else:
-        model.heard.fill_(len(data.train) / (len(data.train) + DOUBT))
-    return progress
+        Parameters
+        ----------
+        resume
+            State of an interrupted run; only gradient descent uses it.
+
+        Raises
+        ------
+        FiveError
+            A class has no training slide, or the loss is not finite.
+        """
+        ...
+
+    def trained_by_gradient(self, model: M) -> BagModel | None:
+        """Return the part of ``model`` that gradient descent trains, or None."""
+        ...
 
 
-def trained_in_steps(model: BagModel) -> BagModel | None:
-    """Return what of ``model`` is trained in steps; None if nothing is."""
-    if isinstance(model, (LinearProbe, LinearFive)):
-        return None
-    return model.network if isinstance(model, JointFive) else model
+class GradientFitter:
+    """Gradient descent over the whole model."""
+
+    def fit(
+        self, model: BagModel, run: TrainingRun, resume: ResumeFile, accelerator: Accelerator, on_epoch: OnEpoch
+    ) -> Progress:
+        """Train ``model`` epoch by epoch; keep the weights of the best epoch."""
+        return fit(
+            model, run.task.objective, run.data, run.settings, resume, accelerator=accelerator, on_epoch=on_epoch
+        )
+
+    def trained_by_gradient(self, model: BagModel) -> BagModel:
+        """Return ``model``."""
+        return model
+
+
+class ClosedFormFitter:
+    """The closed form; takes seconds."""
+
+    def fit(
+        self, model: LinearFive, run: TrainingRun, resume: ResumeFile, accelerator: Accelerator, on_epoch: OnEpoch
+    ) -> Progress:
+        """Solve for the weights of ``model`` in one step."""
+        max_tiles = run.settings.max_tiles_eval
+        return fit_closed_form(model, run.task.objective, run.data, max_tiles=max_tiles, on_epoch=on_epoch)
+
+    def trained_by_gradient(self, model: LinearFive) -> None:
+        """Return None."""
+
+
+class ProbeFitter:
+    """A logistic regression on a frozen network."""
+
+    def fit(
+        self, model: LinearProbe, run: TrainingRun, resume: ResumeFile, accelerator: Accelerator, on_epoch: OnEpoch
+    ) -> Progress:
+        """Fit the linear layer of ``model``; each epoch is one regularization strength."""
+        return fit_probe(model, run.task.objective, run.task.labels, run.data, run.settings, on_epoch=on_epoch)
+
+    def trained_by_gradient(self, model: LinearProbe) -> None:
+        """Return None."""
+
+
+class JointFitter:
+    """Gradient descent for the network, then the closed form, then the weight of the network."""
+
+    def fit(
+        self, model: JointFive, run: TrainingRun, resume: ResumeFile, accelerator: Accelerator, on_epoch: OnEpoch
+    ) -> Progress:
+        """Fit both parts of ``model``. The closed form also learns from the validation slides."""
+        objective, data, max_tiles = run.task.objective, run.data, run.settings.max_tiles_eval
+        progress = GradientFitter().fit(model.network, run, resume, accelerator, on_epoch)
+        everything = replace(data, train=[*data.train, *data.val], val=[])
+        fit_closed_form(model.linear, objective, everything, max_tiles=max_tiles)
+        weight = objective.network_weight(model.network, data, max_tiles=max_tiles)
+        model.network_weight = float(np.float32(weight))  # single precision, as all weights of the model
+        return progress
+
+    def trained_by_gradient(self, model: JointFive) -> BagModel:
+        """Return the network."""
+        return model.network
+
+
+FITTERS: Mapping[ModelKind, Fitter[Any]] = {
+    "baseline": GradientFitter(),
+    "closed-form": ClosedFormFitter(),
+    "joint": JointFitter(),
+    "network": GradientFitter(),
+    "probe": ProbeFitter(),
+}
+
+
+def fitter_of(model: BagModel) -> Fitter[Any]:
+    """Return the fitter for the kind of ``model``."""
+    return FITTERS[model_kind(model.settings, model.spec)]

@@ -1,11 +1,11 @@
-"""What a training needs: parameters, and memory as tensors will use it.
+"""Estimate what a training run needs: its parameters, and the memory of its tensors.
 
-The memory of a step is not a formula of the network: steps on few tiles are computed, and the most bytes that
-tensors take at a time are noted. It is highest either while texts are encoded, however many tiles there are, or
-while bags are, on top of what is kept of the texts. What bags take grows linearly with their tiles: a line
-through two sizes is followed to the largest batch.
+The memory of a step is measured, not derived from the network: steps on few tiles are computed while the peak tensor
+memory is recorded. The peak occurs either while texts are encoded, whatever the number of tiles, or while bags are
+encoded, on top of what is kept of the texts. The memory of bags grows linearly with their tiles, so it is extrapolated
+from two sizes to the largest batch.
 
-Counted are tensors. An allocator takes more, since it keeps freed memory in pieces: see docs/training.md.
+Only tensors are counted. The allocator takes more memory because it fragments: see docs/training.md.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.training.objectives import Objective
 
 FEW_TILES = 16
-"""Tiles of a slide where only texts are to be seen."""
+"""Number of tiles per slide in the step that measures the texts."""
 BATCH_TILES = 4096
-"""Tiles of the larger of the two batches that the line goes through."""
+"""Number of tiles in the larger of the two batches from which the memory of bags is extrapolated."""
 MB = 1e6
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Size of a training; memory comes beside that of the program itself."""
+    """Size of a training run. Memory is in addition to that of the program itself."""
 
     trainable: int
-    """Parameters that learn."""
+    """Number of trainable parameters."""
     frozen: int
-    """Parameters that do not."""
+    """Number of frozen parameters."""
     state_mb: float
-    """Weights, the moments of AdamW, and the copy of the best epoch."""
+    """Memory of the weights, the moments of AdamW, and the weights of the best epoch."""
     step_mb: float
-    """Most that activations and gradients of the largest batch take at a time."""
+    """Peak memory of activations and gradients in the largest batch."""
     features_mb: float
-    """Features that stay in memory."""
+    """Memory of the features that stay in memory."""
 
 
 def footprint(model: BagModel, objective: Objective, data: Data, settings: TrainSettings) -> Footprint:
-    """Return what training ``model`` on ``data`` needs."""
+    """Return the size of training ``model`` on ``data``."""
     if settings.lr_text == 0:
         model.freeze_text()
     if settings.checkpoint_activations:
@@ -67,45 +67,45 @@ def footprint(model: BagModel, objective: Objective, data: Data, settings: Train
         loss = objective.loss(model, bags, np.random.default_rng(0))
         kept = whole.now
         loss.backward()
-    few, many = (_of_bags(model, slides, reader, settings, share) for share in (BATCH_TILES // 2, BATCH_TILES))
+    few, many = (_bag_memory(model, slides, reader, settings, tiles) for tiles in (BATCH_TILES // 2, BATCH_TILES))
     total = max(sizes) if settings.checkpoint_activations else sum(sizes)
     per_tile = (many.bytes - few.bytes) / max(1, many.tiles - few.tiles)
-    of_bags = many.bytes + per_tile * (total - many.tiles)
+    bag_bytes = many.bytes + per_tile * (total - many.tiles)
     features = sum(slide.n_tiles for slide in [*data.train, *data.val]) * model.spec.feature_dim * 4
     return Footprint(
         trainable=trainable,
         frozen=frozen,
         state_mb=(4 * trainable + frozen) * 4 / MB,
-        step_mb=max(whole.peak, kept + of_bags) / MB,
+        step_mb=max(whole.peak, kept + bag_bytes) / MB,
         features_mb=min(features, reader.cache_bytes) / 4 * bags[0].features.element_size() / MB,
     )
 
 
 @dataclass(frozen=True)
-class _Used:
+class _BagMemory:
     tiles: int
-    """Of the slides whose activations are in memory at a time."""
+    """Number of tiles whose activations are in memory at the same time."""
     bytes: int
-    """Most that tensors take at a time."""
+    """Peak memory of tensors."""
 
 
-def _of_bags(
+def _bag_memory(
     model: BagModel, slides: Sequence[BagFile], reader: BagReader, settings: TrainSettings, tiles: int
-) -> _Used:
-    """Return what encoding ``slides``, of about ``tiles`` tiles together, and its gradients take."""
-    most = max(1, tiles // len(slides))
-    bags = [reader.training(slide, settings.tile_ratio, most, np.random.default_rng(0)) for slide in slides]
+) -> _BagMemory:
+    """Measure the memory of encoding ``slides`` with about ``tiles`` tiles in total, gradients included."""
+    max_tiles = max(1, tiles // len(slides))
+    bags = [reader.training(slide, settings.tile_ratio, max_tiles, np.random.default_rng(0)) for slide in slides]
     with torch.no_grad():
         prompts = model.encode_prompts()
     model.zero_grad(set_to_none=True)
     with _Peak() as memory:
         model.encode_bags(bags, prompts).sum().backward()
     sizes = [len(bag.features) for bag in bags]
-    return _Used(max(sizes) if settings.checkpoint_activations else sum(sizes), memory.peak)
+    return _BagMemory(max(sizes) if settings.checkpoint_activations else sum(sizes), memory.peak)
 
 
 class _Peak(TorchDispatchMode):
-    """Notes the most bytes that storages made within the block take at a time."""
+    """Records the peak number of bytes in storages that are made within the block."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -114,11 +114,11 @@ class _Peak(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = {_key(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        found = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(found):
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and _key(leaf) not in given and _key(leaf) not in self._seen:
                 self._add(leaf.untyped_storage())
-        return found
+        return result
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()

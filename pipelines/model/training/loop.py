@@ -1,7 +1,7 @@
-"""The training loop: epochs, the best epoch, and states from which it goes on exactly.
+"""The training loop: epochs, selection of the best epoch, and exact resuming.
 
-Several processes (``torchrun``, ``accelerate launch``) share the batches of an update, so that their
-number changes how long a run takes and not what it computes, up to rounding.
+Several processes (``torchrun``, ``accelerate launch``) divide the batches of each update among them. Their number
+changes how long a run takes; up to rounding it does not change the result.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,17 +22,17 @@ from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.bags import TileBag
 from pipelines.model.data.batches import Batch, Data, Stopwatch, epoch_batches, read_ahead, read_evaluation
 from pipelines.model.networks.bag_model import BagModel
-from pipelines.model.networks.checkpoint import learned_state, load_learned
+from pipelines.model.networks.checkpoint import load_learned
 from pipelines.model.training.objectives import Objective
 from pipelines.model.training.optimizer import learning_rate, make_optimizer, set_rates, updates_per_epoch
 from pipelines.model.training.progress import Progress
-from pipelines.model.training.resume import restore_state, save_state
+from pipelines.model.training.resume import ResumeFile
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 STATE_SECONDS = 30.0
-"""States are written at most so often, at the end of an epoch."""
+"""Minimum number of seconds between two writes of the resume file, which is written at the end of an epoch."""
 
 
 def fit(
@@ -41,21 +40,20 @@ def fit(
     objective: Objective,
     data: Data,
     settings: TrainSettings,
-    states: Path,
+    resume: ResumeFile,
     *,
-    run_id: str,
     accelerator: Accelerator,
     on_epoch: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
-    """Train ``model`` in place and leave it with the weights of the best validation epoch.
+    """Train ``model`` in place and restore the weights of its best epoch.
 
-    The best epoch is that of the lowest validation loss: other figures take few values on the few
-    validation slides of a small cohort. Without validation slides the last epoch is taken.
+    The best epoch has the lowest validation loss; other metrics take only a few distinct values on the few validation
+    slides of a small cohort. Without validation slides it is the last epoch.
 
     Parameters
     ----------
-    states
-        File from which an interrupted run with the same ``run_id`` goes on.
+    resume
+        File from which an interrupted run resumes.
     accelerator
         Device, precision and the processes that share the work.
     on_epoch
@@ -64,28 +62,28 @@ def fit(
     Raises
     ------
     FiveError
-        The loss is not a number; the slides of the batch are named, or the epoch where it is that of validation.
+        The training loss of a batch or the validation loss of an epoch is not finite.
     """
     training = _Training(model, objective, data, settings, accelerator)
-    best = learned_state(model)
-    progress = restore_state(states, run_id, model, training.plain_optimizer, best) or Progress()
+    best = model.learned_state()
+    progress = resume.restore(model, training.plain_optimizer, best) or Progress()
     saved = time.monotonic()
     while progress.epoch < settings.epochs and progress.epoch - progress.best_epoch < settings.patience:
         progress.epoch += 1
         watch = Stopwatch()
-        figures = {"train": training.epoch(progress, watch)}
+        metrics = {"train": training.epoch(progress, watch)}
         if data.val:
-            figures["val"] = validate(model, objective, data, settings, accelerator, watch)
-            _check_validation(figures["val"]["loss"], progress.epoch)
-        progress.record(figures)
+            metrics["val"] = validate(model, objective, data, settings, accelerator, watch)
+            _check_validation(metrics["val"]["loss"], progress.epoch)
+        progress.record(metrics)
         progress.seconds += watch.seconds
         progress.waited += watch.waited
-        value = figures["val"]["loss"] if data.val else -float(progress.epoch)
+        value = metrics["val"]["loss"] if data.val else -float(progress.epoch)
         if value < progress.best:
-            progress.best, progress.best_epoch, best = value, progress.epoch, learned_state(model)
+            progress.best, progress.best_epoch, best = value, progress.epoch, model.learned_state()
         if accelerator.is_main_process:
             if time.monotonic() - saved > STATE_SECONDS:
-                save_state(states, run_id, model, training.plain_optimizer, best, progress)
+                resume.save(model, training.plain_optimizer, best, progress)
                 saved = time.monotonic()
             on_epoch(progress)
     load_learned(model, best, "best epoch")
@@ -101,10 +99,10 @@ def validate(
     accelerator: Accelerator,
     watch: Stopwatch,
 ) -> dict[str, float]:
-    """Return the figures of the validation slides; prompts are encoded once, processes share the slides."""
+    """Return the metrics of the validation slides. Prompts are encoded once; processes divide the slides among them."""
     model.eval()
     rank, world = accelerator.process_index, accelerator.num_processes
-    with torch.no_grad():  # not inference_mode: what a frozen text model keeps is trained with later
+    with torch.no_grad():  # not inference_mode: text vectors that a frozen model caches here are used in training later
         prompts = model.encode_prompts()
         vectors = torch.zeros(len(data.val), model.vector_width, device=model.device)
         bags = read_evaluation(data.val[rank::world], data.reader, settings.max_tiles_eval, watch)
@@ -115,7 +113,7 @@ def validate(
 
 
 class _Step(nn.Module):
-    """The loss of a batch as one module, so that data parallelism sees the whole of it."""
+    """The loss of a batch as one module, so that data parallelism wraps all of it."""
 
     def __init__(self, model: BagModel, objective: Objective) -> None:
         super().__init__()
@@ -147,40 +145,39 @@ class _Training:
         self.total = self.settings.epochs * updates_per_epoch(len(self.data.train), self.settings)
 
     def epoch(self, progress: Progress, watch: Stopwatch) -> dict[str, float]:
-        """Go once over the training slides; return the mean loss of a batch and the logit scale."""
+        """Train on each training slide once; return the mean batch loss and the logit scale."""
         self.model.train()
         batches = epoch_batches(self.data, self.settings, progress.epoch)
         size = self.settings.accumulation
         updates = [batches[start : start + size] for start in range(0, len(batches), size)]
-        shares = [self._own(update) for update in updates]
+        shares = [self._share(update) for update in updates]
         bags = read_ahead([batch for share in shares for batch in share], self.data.reader, self.settings, watch)
         losses: list[float] = []
         for update, share in zip(updates, shares, strict=True):
-            found = self._gradients(update, share, bags)
-            losses += _checked(found, update, progress.epoch)
+            losses += _checked(self._gradients(update, share, bags), update, progress.epoch)
             self._update(learning_rate(progress.step, self.total, self.settings.warmup))
             progress.step += 1
         return {"loss": float(np.mean(losses)), "logit_scale": self.model.scale.item()}
 
-    def _own(self, update: Sequence[Batch]) -> Sequence[Batch]:
-        """Return this process's share of an update, never empty: all processes have to join the exchange."""
+    def _share(self, update: Sequence[Batch]) -> Sequence[Batch]:
+        """Return the batches of an update for this process; at least one, since all processes exchange gradients."""
         return update[self.accelerator.process_index :: self.accelerator.num_processes] or update[:1]
 
     def _gradients(self, update: Sequence[Batch], share: Sequence[Batch], bags: Iterator[list[TileBag]]) -> list[float]:
-        """Add up the gradients of an update; return the losses of all its batches."""
+        """Accumulate the gradients of an update; return the losses of all its batches."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         losses = torch.zeros(len(update), device=self.model.device)
-        for place, batch in enumerate(share):
+        for index, batch in enumerate(share):
             rng = batch.rng(1)
             torch.manual_seed(int(rng.integers(2**31)))
-            last = place == len(share) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.step):
+            is_last = index == len(share) - 1
+            with nullcontext() if is_last else self.accelerator.no_sync(self.step):
                 loss = self.step(next(bags), rng)
                 is_own = rank < len(update)
-                # processes exchange the mean of their gradients, so that this makes it the mean over the batches
+                # processes average their gradients; this factor turns that into the mean over all batches
                 self.accelerator.backward(loss * (world / len(update) if is_own else 0.0))
             if is_own:
-                losses[rank + place * world] = loss.detach()
+                losses[rank + index * world] = loss.detach()
         return _summed(self.accelerator, losses).tolist()
 
     def _update(self, share: float) -> None:
@@ -199,7 +196,7 @@ def _summed(accelerator: Accelerator, values: Tensor) -> Tensor:
 def _check_validation(loss: float, epoch: int) -> None:
     if not math.isfinite(loss):
         raise FiveError(
-            f"epoch {epoch}: the validation loss is {loss}, as the weights grew too large", hint="lower --lr"
+            f"epoch {epoch}: the validation loss is {loss} because the weights grew too large", hint="lower --lr"
         )
 
 
@@ -208,7 +205,7 @@ def _checked(losses: list[float], update: Sequence[Batch], epoch: int) -> list[f
         if not math.isfinite(value):
             names = ", ".join(slide.slide_id for slide in batch.slides)
             raise FiveError(
-                f"epoch {epoch}: the loss is {value} on a batch of the slides {names}",
-                hint="look for NaN in their features (`five embed --overwrite` makes them anew), or lower --lr",
+                f"epoch {epoch}: the loss is {value} on a batch with the slides {names}",
+                hint="check their features for NaN (`five embed --overwrite` computes them again), or lower --lr",
             )
     return losses

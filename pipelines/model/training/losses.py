@@ -1,4 +1,4 @@
-"""Contrastive losses between bags and texts; several texts may be right for a bag."""
+"""Contrastive losses between bags and texts. A bag may have several correct texts."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 def contrastive_loss(logits: Tensor, positives: Tensor, *, symmetric: bool) -> Tensor:
-    """Return the loss of bags against candidate texts, a scalar.
+    """Return the contrastive loss of bags and candidate texts, a scalar.
 
     B bags, M texts.
 
     Parameters
     ----------
     logits
-        (B, M) scaled cosines.
+        (B, M) scaled cosine similarities.
     positives
-        (B, M) True where the text belongs to the bag; at least one in each row.
+        (B, M) True where the text belongs to the bag; at least one per row.
     symmetric
-        Also ask each text that belongs to a bag of the batch for its bags, and take the mean of both.
+        Average the bag-to-text loss with the text-to-bag loss, over texts that belong to a bag of the batch.
     """
     image_to_text = matching_loss(logits, positives)
     if not symmetric:
@@ -28,7 +28,7 @@ def contrastive_loss(logits: Tensor, positives: Tensor, *, symmetric: bool) -> T
 
 
 def matching_loss(logits: Tensor, positives: Tensor) -> Tensor:
-    """Return the mean cross entropy of the rows, the target shared evenly by the positives of a row."""
+    """Return the mean cross entropy of the rows; the positives of a row share the target equally."""
     log_probabilities = logits.float().log_softmax(dim=1)
-    chosen = torch.where(positives, log_probabilities, torch.zeros_like(log_probabilities))
-    return -(chosen.sum(dim=1) / positives.sum(dim=1)).mean()
+    positive_terms = torch.where(positives, log_probabilities, torch.zeros_like(log_probabilities))
+    return -(positive_terms.sum(dim=1) / positives.sum(dim=1)).mean()

@@ -1,4 +1,4 @@
-"""What training minimises and validation measures, one class a regime."""
+"""What training minimizes and validation measures: one objective for descriptions, one for labels."""
 
 from __future__ import annotations
 
@@ -15,48 +15,62 @@ from torch.nn import functional
 from pipelines.core.metrics.classification import measure, one_vs_rest_scores
 from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.bags import TileBag
+from pipelines.model.data.batches import Data
 from pipelines.model.data.descriptions import Answers, full_text, kept_questions, merge_equal, rebuilt_texts
 from pipelines.model.networks.bag_model import BagModel
+from pipelines.model.networks.closed_form import LinearFive
 from pipelines.model.networks.five import FiveModel
+from pipelines.model.training.closed_form_solvers import SlideVectors, fit_class_weights, fit_text_map
 from pipelines.model.training.losses import contrastive_loss, matching_loss
+from pipelines.model.training.network_weight import matches_slides_to_descriptions
 
-CANDIDATES = 256
-"""Most descriptions that a validation slide is compared with."""
+MAX_CANDIDATES = 256
+"""Maximum number of training descriptions with which a validation slide is compared."""
+SLIDES_FOR_HALF_WEIGHT = 16
+"""Number of labelled slides at which the network's weight is 0.5; with fewer it generalizes poorly."""
 
 
 class Objective(Protocol):
-    """A regime of training."""
+    """What supervises training, and how each kind of model learns from it."""
 
     def loss(self, model: Any, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
         """Return the loss of one batch, a scalar."""
         ...
 
     def validate(self, model: Any, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
-        """Return figures of the bag embeddings (B, D) of validation slides.
+        """Return the metrics of validation slides, given their bag vectors (B, D).
 
-        ``loss`` is among them: it chooses the best epoch.
+        The metric ``loss`` chooses the best epoch.
         """
+        ...
+
+    def fit_closed_form(self, model: LinearFive, slides: SlideVectors) -> dict[str, dict[str, float]]:
+        """Fit ``model`` in place to the training slides; return the metrics of each split that has slides."""
+        ...
+
+    def network_weight(self, network: FiveModel, data: Data, *, max_tiles: int) -> float:
+        """Return the weight of a trained network beside the closed form, 0 to 1."""
         ...
 
 
 @dataclass(frozen=True)
 class DescriptionMatching:
-    """Pre-training: a bag belongs to the description of its patient's report."""
+    """Pre-training: match each bag with the description of its patient's report."""
 
     answers: Mapping[str, Answers]
-    """Slide id -> answers of the patient's reports, of training and validation slides."""
+    """Slide id -> answers of the patient's reports, for training and validation slides."""
     others: Sequence[Answers]
-    """Descriptions of the training patients, from which wrong answers are drawn."""
+    """Descriptions of the training patients, from which wrong descriptions are drawn."""
     settings: TrainSettings
 
     def loss(self, model: FiveModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
-        """Return the contrastive loss of bags against their own and other descriptions."""
+        """Return the contrastive loss of the bags, with their own and other patients' descriptions as candidates."""
         drawn = rng.permutation(len(self.others))[: self.settings.extra_texts]
         patients = [self.answers[bag.slide_id] for bag in bags] + [self.others[index] for index in drawn]
         kept, rebuilt = self._rebuilt(patients, len(model.spec.questions), rng)
-        texts, place = merge_equal(rebuilt)
-        owners = torch.tensor(place[: len(bags)], device=model.device)
-        n_own = int(owners.max()) + 1  # texts stand in order of first appearance: the batch's own come first
+        texts, indices = merge_equal(rebuilt)
+        owners = torch.tensor(indices[: len(bags)], device=model.device)
+        n_own = int(owners.max()) + 1  # texts are in order of first appearance, so the batch's own come first
         vectors = model.encode_texts(texts[:n_own])
         if len(texts) > n_own:
             with torch.no_grad():
@@ -68,10 +82,10 @@ class DescriptionMatching:
     def _rebuilt(
         self, patients: Sequence[Answers], n_questions: int, rng: np.random.Generator
     ) -> tuple[list[int], list[str]]:
-        """Return the questions that a step keeps, and the patients' texts of them.
+        """Return the questions that this step keeps, and one text per patient with the answers to them.
 
-        For a frozen text model both follow from a variant drawn from a few, so that each text comes
-        again and is encoded once; a patient's text then does not depend on who else is in the step.
+        With a frozen text model, both depend only on a variant drawn from ``text_variants``. The same texts then
+        occur again and are encoded only once, and a patient's text does not depend on the other patients in the step.
         """
         settings = self.settings
         if settings.tuning != "frozen" or not settings.text_variants:
@@ -82,14 +96,14 @@ class DescriptionMatching:
         return kept, [rebuilt_texts([answers], kept, np.random.default_rng(variant))[0] for answers in patients]
 
     def validate(self, model: FiveModel, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
-        """Return ``loss`` and ``retrieval`` against full descriptions of validation and training patients.
+        """Return ``loss`` and ``retrieval``; the candidates are full descriptions of validation and training patients.
 
-        ``retrieval`` is the share of the other descriptions that a slide likes less than its own,
-        ties counted half: 0.5 is chance, 1 is perfect, and it means the same for any number of patients.
+        ``retrieval`` is the share of the other descriptions that score lower than the slide's own; ties count half.
+        Chance is 0.5 and perfect is 1, for any number of patients.
         """
         own = [full_text(self.answers[slide_id]) for slide_id in slide_ids]
-        texts, place = merge_equal(own + [full_text(answers) for answers in self.others[:CANDIDATES]])
-        owners = torch.tensor(place[: len(own)], device=vectors.device)
+        texts, indices = merge_equal(own + [full_text(answers) for answers in self.others[:MAX_CANDIDATES]])
+        owners = torch.tensor(indices[: len(own)], device=vectors.device)
         logits = model.logits(vectors, model.encode_texts(texts))
         loss = matching_loss(logits, functional.one_hot(owners, len(texts)).bool())
         right = logits.gather(1, owners[:, None])
@@ -97,31 +111,40 @@ class DescriptionMatching:
         share = wins / max(1, len(texts) - 1)
         return {"loss": float(loss), "retrieval": float(share.mean()) if len(texts) > 1 else 0.5}
 
+    def fit_closed_form(self, model: LinearFive, slides: SlideVectors) -> dict[str, dict[str, float]]:
+        """Fit the map from slides to texts; return its metrics by split."""
+        return fit_text_map(model, self.answers, slides)
+
+    def network_weight(self, network: FiveModel, data: Data, *, max_tiles: int) -> float:
+        """Return 1 if the network matches validation slides to their descriptions, else 0."""
+        return float(matches_slides_to_descriptions(network, self.answers, data, max_tiles=max_tiles))
+
 
 @dataclass(frozen=True)
 class ClassMatching:
-    """Fine-tuning: a bag belongs to the texts of its class. Nothing is dropped from class texts."""
+    """Fine-tuning: match each bag with its class. Class texts are always used whole."""
 
     classes: Mapping[str, Sequence[str]]
+    """Class -> texts."""
     labels: Mapping[str, str]
     """Slide id -> class."""
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Class -> weight of its slides in training; 1 where it is not named."""
+    """Class -> weight of its slides in training; 1 if a class is not listed."""
 
     def loss(self, model: BagModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
-        """Return the mean loss of the bags given their classes."""
+        """Return the mean of the bags' losses, weighted by class."""
         targets = self._targets([bag.slide_id for bag in bags]).to(model.device)
         weights = torch.tensor([self.weights.get(name, 1.0) for name in self.classes], device=model.device)
         return (model.class_losses(bags, targets, self.classes) * weights[targets]).mean()
 
     def validate(self, model: BagModel, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
-        """Return ``loss``, ``accuracy`` and, where it is defined, ``auc``."""
+        """Return ``loss``, ``accuracy`` and, if it is defined, ``auc``."""
         logits = model.logits(vectors, model.encode_classes(self.classes)).float().cpu()
         targets = self._targets(slide_ids)
         loss = float(functional.cross_entropy(logits, targets))
         if not math.isfinite(loss):
             return {"loss": loss}
-        figures = measure(
+        metrics = measure(
             targets.numpy(),
             logits.argmax(dim=1).numpy(),
             one_vs_rest_scores(logits.double().numpy()),
@@ -129,8 +152,21 @@ class ClassMatching:
             classes=list(self.classes),
             resamples=0,
         )
-        found = {f.name: f.value for f in figures if f.name in ("accuracy", "auc") and f.value is not None}
-        return {"loss": loss, **found}
+        values = {m.name: m.value for m in metrics if m.name in ("accuracy", "auc") and m.value is not None}
+        return {"loss": loss, **values}
+
+    def fit_closed_form(self, model: LinearFive, slides: SlideVectors) -> dict[str, dict[str, float]]:
+        """Fit the class weights and biases; return the metrics by split."""
+        fit_class_weights(model, self.classes, self.labels, self.weights, slides)
+        return {
+            split: self.validate(model, [slide.slide_id for slide in members], model.bag_vectors(vectors))
+            for split, (members, vectors) in slides.items()
+            if members
+        }
+
+    def network_weight(self, network: FiveModel, data: Data, *, max_tiles: int) -> float:
+        """Return a weight that grows from 0 to 1 with the number of training slides."""
+        return len(data.train) / (len(data.train) + SLIDES_FOR_HALF_WEIGHT)
 
     def _targets(self, slide_ids: Sequence[str]) -> Tensor:
         names = list(self.classes)

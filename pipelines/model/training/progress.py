@@ -1,4 +1,4 @@
-"""How far a run has come, and what was measured on the way."""
+"""Progress of a run: epochs, weight updates and metrics so far."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import Any
 
 @dataclass
 class Progress:
-    """How far a run has come."""
+    """Epochs, weight updates and metrics of a run so far."""
 
     epoch: int = 0
-    """Epochs that are done."""
+    """Number of finished epochs."""
     step: int = 0
-    """Weight updates that are done."""
+    """Number of weight updates."""
     best_epoch: int = 0
     best: float = math.inf
     """Validation loss of the best epoch."""
     seconds: float = 0.0
-    """Time that training and validation took."""
+    """Time spent on training and validation."""
     waited: float = 0.0
-    """Seconds of it in which there were no data to compute on."""
+    """Seconds of that time in which the computation waited for data."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """Rows of the METRICS table."""
 
-    def figures(self, epoch: int) -> dict[str, float]:
-        """Return the figures of an epoch, named ``<split>_<figure>``."""
+    def metrics(self, epoch: int) -> dict[str, float]:
+        """Return the metrics of an epoch, named ``<split>_<metric>``."""
         return {f"{row['split']}_{row['name']}": row["value"] for row in self.history if row["epoch"] == epoch}
 
-    def record(self, figures: Mapping[str, Mapping[str, float]]) -> None:
-        """Note the figures of an epoch, by split and name."""
+    def record(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Add the metrics of the current epoch: split -> name -> value."""
         self.history += [
             {"epoch": self.epoch, "split": split, "name": name, "value": value}
-            for split, found in figures.items()
-            for name, value in found.items()
+            for split, values in metrics.items()
+            for name, value in values.items()
         ]

@@ -1,4 +1,4 @@
-"""What a run of `five train` is made from: slides, splits, supervision and the model to begin with."""
+"""Prepare a run of `five train`: slides, splits, supervision and the initial model."""
 
 from __future__ import annotations
 
@@ -24,43 +24,42 @@ from pipelines.model.data.splits import run_splits
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
 from pipelines.model.networks.checkpoint import WEIGHTS, load_model, read_config
-from pipelines.model.networks.joint import JointFive
 from pipelines.model.training.tasks import Task, class_task, description_task
 
 
 @dataclass(frozen=True)
 class TrainInputs:
-    """The files that a run is made from."""
+    """Input files of a run."""
 
     features: Path
-    """Folder of `five embed`."""
+    """Output folder of `five embed`."""
     cohort: Path | None = None
-    """Cohort table: which slides, their patients, labels and splits. None takes all slides with features."""
+    """Cohort table: slides with their patients, labels and splits. None uses all slides that have features."""
     descriptions: Path | None = None
-    """Folder of `five describe-reports`: supervises ``pretrain``, gives the questions to ``finetune``."""
+    """Output folder of `five describe-reports`: supervises ``pretrain``; ``finetune`` takes its questions."""
     classes: Path | None = None
-    """YAML of class texts, for ``finetune``."""
+    """YAML file of class texts, for ``finetune``."""
     init: Path | None = None
-    """Run whose weights, model settings and splits are the start."""
+    """Run that provides the initial weights, the model settings and the splits."""
     splits: Path | None = None
-    """Splits to be used again: splits.parquet of another run, or a split file of CLAM or STAMP."""
+    """Splits to reuse: splits.parquet of another run, or a split file of CLAM or STAMP."""
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A run before its first step."""
+    """A run that is ready to train."""
 
     inputs: TrainInputs
     settings: TrainSettings
-    """Model settings of ``init``, learning rates filled in."""
+    """Settings with the model settings of ``init`` and all learning rates filled in."""
     cohort: FeatureCohort
     splits: Sequence[Mapping[str, Any]]
-    """Rows of SPLITS."""
+    """Rows of the SPLITS table."""
     task: Task
     data: Data
 
     def fingerprint(self) -> str:
-        """Return digits that differ when what the run is made from differs."""
+        """Return a fingerprint of the inputs."""
         inputs, task = self.inputs, self.task
         return fingerprint(
             {
@@ -76,55 +75,48 @@ class TrainingRun:
         )
 
     def make_model(self) -> BagModel:
-        """Return the model of ``init``, or a new one for these features and questions.
+        """Return the model of ``init``, or an untrained one for these features and questions.
 
         Raises
         ------
         ArtifactError
             The model of ``init`` was trained on other features or questions.
         """
-        task, settings, inputs, kind = self.task, self.settings, self.inputs, self.cohort.kind
-        prompts = {question.id: question.prompt for question in task.questions.questions} if task.questions else {}
-        reads_classes = settings.regime == "pretrain" or (settings.model == "five" and settings.regime == "finetune")
-        classes = [] if reads_classes else list(task.classes or ())
-        labels = list(task.classes or ()) if reads_classes and settings.closed_form else []
-        spec = ModelSpec(kind.dim, kind.encoder, kind.encoder_fingerprint, prompts, classes, labels)
-        if inputs.init is None:
+        settings, init, spec = self.settings, self.inputs.init, self._spec()
+        if init is None:
             model = build_model(ModelSettings(**settings.of_model), spec)
             if settings.feature_scaling == "standard":
                 model.scale_features(*feature_statistics(self.data.train, self.data.reader))
             return model
-        model = load_model(inputs.init)
-        wanted = replace(model.spec, classes=model.spec.classes or classes, labels=labels)
-        if wanted != model.spec:
-            model = _with_spec(model, wanted)
+        model = load_model(init)
+        wanted = replace(model.spec, classes=model.spec.classes or spec.classes, labels=spec.labels)
+        if wanted != model.spec:  # other classes or labels
+            earlier, model = model, build_model(model.settings, wanted)
+            model.start_from(earlier)
         changed = difference(asdict(model.spec), asdict(spec))
         if changed:
             raise ArtifactError(
-                f"{inputs.init}: trained on other features or questions: {changed}",
-                hint="embed the slides with the encoder of that run, and use its questions",
+                f"{init}: trained on other features or questions: {changed}",
+                hint="embed the slides with the encoder of that run, and use the questions of that run",
             )
         return model
 
-
-def _with_spec(model: BagModel, spec: ModelSpec) -> BagModel:
-    """Return ``model`` with an untrained head for the classes of ``spec``: that of a probe, or of the closed form."""
-    found = build_model(model.settings, spec)
-    if isinstance(model, JointFive):
-        learned = model.before_labels() if isinstance(found, JointFive) else model.network.state_dict()
-    else:
-        learned = model.state_dict()
-    found.load_state_dict(learned, strict=False)
-    return found
+    def _spec(self) -> ModelSpec:
+        task, settings, kind = self.task, self.settings, self.cohort.kind
+        prompts = {question.id: question.prompt for question in task.questions.questions} if task.questions else {}
+        reads_classes = settings.regime == "pretrain" or (settings.model == "five" and settings.regime == "finetune")
+        classes = [] if reads_classes else list(task.classes or ())
+        labels = list(task.classes or ()) if reads_classes and settings.closed_form else []
+        return ModelSpec(kind.dim, kind.encoder, kind.encoder_fingerprint, prompts, classes, labels)
 
 
 def prepare_run(inputs: TrainInputs, settings: TrainSettings) -> TrainingRun:
-    """Read the inputs of a run; features are only looked at.
+    """Read and check the inputs of a run. Feature files are opened only for their shapes.
 
     Raises
     ------
     FiveError
-        An input is missing or does not fit.
+        An input is missing or does not fit the others.
     """
     settings = _with_settings_of_init(settings, inputs.init)
     cohort = read_feature_cohort(inputs.features, inputs.cohort)
@@ -137,12 +129,12 @@ def _with_settings_of_init(settings: TrainSettings, init: Path | None) -> TrainS
     settings = settings.with_text_rate(is_tuned=init is not None)
     if init is None:
         return settings
-    earlier, _, _ = read_config(init)
+    earlier = read_config(init).settings
     asked = {name: value for name, value in settings.of_model.items() if value != getattr(ModelSettings, name)}
     changed = difference({name: earlier.of_model[name] for name in asked}, asked)
     if changed:
         raise SettingsError(
-            f"{init}: its model was made with other settings: {changed}", hint="leave them out, or train without --init"
+            f"{init}: its model has other settings: {changed}", hint="omit these settings, or train without --init"
         )
     return replace(settings, **earlier.of_model)
 
@@ -152,7 +144,7 @@ def _task(splits: Sequence[Mapping[str, Any]], inputs: TrainInputs, settings: Tr
         is_five = settings.model not in BASELINES
         if is_five and settings.regime == "finetune" and inputs.classes is None:
             raise SettingsError(
-                "finetune: needs class texts", hint="give --classes, a YAML file of texts for each class"
+                "finetune: needs class texts", hint="give --classes, a YAML file with the texts of each class"
             )
         if settings.regime == "linear-probe" and inputs.init is None:
             raise SettingsError("linear-probe: needs a trained model", hint="give --init, the run to probe")
@@ -161,12 +153,12 @@ def _task(splits: Sequence[Mapping[str, Any]], inputs: TrainInputs, settings: Tr
     if inputs.descriptions is None:
         raise SettingsError(
             "pretrain: needs descriptions of reports",
-            hint="give --descriptions, the folder of `five describe-reports`, or use --regime finetune",
+            hint="give --descriptions, the output folder of `five describe-reports`, or use --regime finetune",
         )
     if not (inputs.descriptions / "questions.yaml").exists():
         raise ArtifactError(
-            f"{inputs.descriptions}: no questions.yaml and no answers here",
-            hint="give --descriptions the folder that `five describe-reports` wrote",
+            f"{inputs.descriptions}: no questions.yaml in this folder",
+            hint="--descriptions must be the output folder of `five describe-reports`",
         )
     questions = load_questions(inputs.descriptions / "questions.yaml")
     patients = patient_answers(ANSWERS.read_rows(inputs.descriptions / "answers.parquet"), questions.ids)
@@ -181,11 +173,11 @@ def _questions(inputs: TrainInputs) -> QuestionSet | None:
 
 
 def _data(cohort: FeatureCohort, splits: Sequence[Mapping[str, Any]], task: Task) -> Data:
-    def of(split: str) -> list[BagFile]:
-        names = [row["slide_id"] for row in splits if row["split"] == split]
-        return [cohort.bags[name] for name in names if name in task.slides]
+    def bags_of(split: str) -> list[BagFile]:
+        slide_ids = [row["slide_id"] for row in splits if row["split"] == split]
+        return [cohort.bags[slide_id] for slide_id in slide_ids if slide_id in task.slides]
 
-    train = of("train")
+    train = bags_of("train")
     classes = sorted(set(task.labels.values()))
     strata = [[row for row, bag in enumerate(train) if task.labels[bag.slide_id] == name] for name in classes]
-    return Data(train, of("val"), BagReader(), strata=[members for members in strata if members])
+    return Data(train, bags_of("val"), BagReader(), strata=[members for members in strata if members])

@@ -1,4 +1,4 @@
-"""What supervises a run: which slides have a description or a label, and the objective they give."""
+"""Choose the slides that have a description or a label, and make the objective of a run from them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ SplitRows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Task:
-    """What supervises a run."""
+    """The supervision of a run."""
 
     objective: Objective
     slides: frozenset[str]
     """Slides that training and validation may use."""
     questions: QuestionSet | None
-    """Their prompts guide the model; None for a model without question prompts."""
+    """Questions whose prompts guide the model; None for a model without question prompts."""
     texts: Sequence[str]
-    """The longest texts that the text model has to read."""
+    """The longest texts that the text model reads."""
     left_out: Mapping[str, int]
     """Reason -> number of slides or patients that are not used."""
     classes: Mapping[str, Sequence[str]] | None = None
-    """Class -> texts, where there are classes."""
+    """Class -> texts; None without classes."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Slide id -> class, where there are classes."""
+    """Slide id -> class; empty without classes."""
 
 
 def description_task(
@@ -43,7 +43,12 @@ def description_task(
 ) -> Task:
     """Return the task of matching slides with the descriptions of their patients.
 
-    Slides of patients without description, and patients without slides, are counted.
+    Slides of patients without a description, and described patients without slides, are counted.
+
+    Parameters
+    ----------
+    patients
+        Patient id -> answers of the patient's reports.
 
     Raises
     ------
@@ -55,8 +60,8 @@ def description_task(
     trained = {row["patient_id"] for row in used if row["split"] == "train" and row["slide_id"] in answers}
     if not trained:
         raise CohortError(
-            f"descriptions: none is of one of the {len({r['patient_id'] for r in used})} training patients",
-            hint="patient_id must be the same in reports and cohort",
+            f"descriptions: none belongs to any of the {len({r['patient_id'] for r in used})} training patients",
+            hint="patient_id must match between the reports and the cohort",
         )
     left_out = {
         "slides_without_description": sum(row["slide_id"] not in answers for row in used),
@@ -73,15 +78,19 @@ def class_task(
     questions: QuestionSet | None,
     settings: TrainSettings,
 ) -> Task:
-    """Return the task of matching slides with the texts of their class.
+    """Return the task of matching slides with their classes.
 
-    Slides without a label are counted. ``classes`` may be None for a baseline, which reads no
-    texts: the classes are then the labels.
+    Slides without a label are counted.
+
+    Parameters
+    ----------
+    classes
+        Class -> texts. None uses the labels as classes, for a model that reads no class texts.
 
     Raises
     ------
     CohortError
-        A label has no class text, or the training slides are of one class.
+        A label has no class text, or the training slides have fewer than two classes.
     """
     used = [row for row in splits if row["split"] != "test"]
     labels = {row["slide_id"]: row["label"] for row in used if row["label"]}
@@ -90,7 +99,7 @@ def class_task(
     if unknown:
         raise CohortError(
             f"no class text for the label {unknown[0]!r} of the cohort",
-            hint=f"the classes are {', '.join(classes)}; add this one, or take its slides out of the cohort",
+            hint=f"the classes are {', '.join(classes)}; add this class, or remove its slides from the cohort",
         )
     training: SplitRows = [row for row in used if row["split"] == "train" and row["label"]]
     if settings.shots is not None or settings.percent is not None:
@@ -98,8 +107,8 @@ def class_task(
     present = sorted({row["label"] for row in training})
     if len(present) < 2:
         raise CohortError(
-            f"cohort: training slides of {len(present)} class ({', '.join(present) or 'no labels'})",
-            hint="give --cohort a table whose column label is filled; training needs slides of two or more classes",
+            f"cohort: the training slides have {len(present)} class ({', '.join(present) or 'no labels'})",
+            hint="training needs two or more classes; fill the column `label` of the --cohort table",
         )
     val = [row for row in used if row["split"] == "val" and row["label"]]
     return Task(
@@ -114,7 +123,7 @@ def class_task(
 
 
 def _drawn_patients(rows: SplitRows, settings: TrainSettings) -> SplitRows:
-    """Return the rows of ``shots`` patients a class, or of ``percent`` percent of them, at least one."""
+    """Return the rows of ``shots`` random patients per class, or of ``percent`` % of them but at least one."""
     rng = np.random.default_rng([settings.seed, 2])
     drawn: set[tuple[str, str]] = set()
     for label in sorted({row["label"] for row in rows}):
@@ -125,7 +134,7 @@ def _drawn_patients(rows: SplitRows, settings: TrainSettings) -> SplitRows:
 
 
 def _class_weights(rows: SplitRows, settings: TrainSettings) -> dict[str, float]:
-    """Return class -> weight of its slides in the loss, 1 on average over ``rows``; empty without weighting."""
+    """Return class -> weight of its slides in the loss, with mean 1 over ``rows``; empty without weighting."""
     if settings.balance != "weights":
         return {}
     counts = Counter(row["label"] for row in rows)

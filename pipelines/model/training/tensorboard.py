@@ -1,4 +1,4 @@
-"""TensorBoard events of a training: one scalar a figure and epoch."""
+"""Write metrics as TensorBoard events: one scalar per metric and epoch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pipelines.core.errors import SettingsError
 
 
 class EventWriter:
-    """Writes the figures of epochs; those of an epoch are on disk when `write` returns.
+    """Writes the metrics of epochs; they are on disk when `write` returns.
 
-    A run that goes on writes to the same folder; TensorBoard joins the files.
+    A resumed run writes to the same folder, and TensorBoard joins the files.
 
     Raises
     ------
@@ -28,8 +28,8 @@ class EventWriter:
             ) from error
         self._writer = SummaryWriter(str(folder))
 
-    def write(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Write the figures of an epoch, named ``<split>_<figure>``, as ``<split>/<figure>``."""
-        for name, value in figures.items():
+    def write(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Write the metrics of an epoch; a metric ``<split>_<name>`` becomes the tag ``<split>/<name>``."""
+        for name, value in metrics.items():
             self._writer.add_scalar(name.replace("_", "/", 1), value, epoch)
         self._writer.flush()

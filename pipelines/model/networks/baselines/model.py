@@ -68,7 +68,7 @@ class BaselineModel(BagModel):
 
     def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
         """Return one one-hot vector per class, (K, K); the class texts are not used."""
-        return torch.eye(self.vector_width, device=self.device)[self.class_places(classes)]
+        return torch.eye(self.vector_width, device=self.device)[self.class_indices(classes)]
 
     def encode_bags(self, bags: Sequence[TileBag], prompts: Tensor) -> Tensor:
         """Return the class scores of each bag, (B, K)."""
