@@ -1,4 +1,4 @@
-"""Nothing of held-out patients reaches training, and no label or report reaches prediction."""
+"""Held-out patients do not affect training, and labels and reports do not affect prediction."""
 
 import csv
 import shutil
@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from pipelines.core.schemas import ANSWERS, PREDICTIONS
 from pipelines.core.settings import PredictSettings
+from pipelines.model.networks.checkpoint import read_config
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
 from tests.synthetic_features import ANSWERS_OF, DIM, PROVENANCE, QUESTIONS, Cohort, write_bag, write_cohort
@@ -22,7 +23,7 @@ SPLIT = ["train"] * 8 + ["val"] * 2 + ["test"] * 2
 
 @pytest.fixture
 def cohort(tmp_path):
-    """A cohort of twelve patients, in turn of each class, whose table says who is held out."""
+    """Return a cohort of twelve patients with alternating classes and given splits."""
     made = write_cohort(tmp_path / "cohort", n_patients=12)
     write_table(made, swapped=())
     return made
@@ -39,8 +40,8 @@ def write_table(cohort, swapped):
             table.writerow({**row, "label": label, "split": split})
 
 
-def spoiled(cohort, folder, split):
-    """A copy in which the labels, answers and features of one split are wrong."""
+def corrupted(cohort, folder, split):
+    """Return a copy of the cohort in which the labels, answers and features of one split are wrong."""
     shutil.copytree(cohort.table.parent, folder)
     copy = Cohort(folder / "features", folder / "descriptions", folder / "cohort.csv", folder / "classes.yaml")
     write_table(copy, swapped=(split,))
@@ -67,23 +68,23 @@ def trained(cohort, regime, settings, run):
     else:
         inputs = TrainInputs(cohort.features, cohort.table, classes=cohort.classes)
     train(inputs, run, replace(settings, regime=regime))
-    return load_file(run / "model.safetensors")
+    return {**load_file(run / "model.safetensors"), "weight": torch.tensor(read_config(run).network_weight)}
 
 
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize("regime", ["pretrain", "finetune"])
-def test_labels_answers_and_features_of_held_out_patients_do_not_reach_the_weights(cohort, settings, tmp_path, regime):
+def test_labels_answers_and_features_of_test_patients_do_not_affect_the_weights(cohort, settings, tmp_path, regime):
     weights = trained(cohort, regime, settings, tmp_path / "run")
-    test_spoiled = spoiled(cohort, tmp_path / "test_spoiled", "test")
-    assert same(weights, trained(test_spoiled, regime, settings, tmp_path / "run_test_spoiled"))
-    train_spoiled = spoiled(cohort, tmp_path / "train_spoiled", "train")
-    assert not same(weights, trained(train_spoiled, regime, settings, tmp_path / "run_train_spoiled"))
+    test_corrupted = corrupted(cohort, tmp_path / "test_corrupted", "test")
+    assert same(weights, trained(test_corrupted, regime, settings, tmp_path / "run_test_corrupted"))
+    train_corrupted = corrupted(cohort, tmp_path / "train_corrupted", "train")
+    assert not same(weights, trained(train_corrupted, regime, settings, tmp_path / "run_train_corrupted"))
 
 
-def test_labels_and_reports_do_not_reach_the_predictions(cohort, settings, tmp_path):
+def test_labels_and_reports_do_not_affect_the_predictions(cohort, settings, tmp_path):
     trained(cohort, "finetune", settings, tmp_path / "run")
 
     def probabilities(name):

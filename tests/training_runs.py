@@ -1,4 +1,4 @@
-"""What tests of `five train` share: inputs of the synthetic cohort, small settings, and reading a run."""
+"""Helpers for tests of `five train`: inputs of the synthetic cohort, small settings, and reading a run."""
 
 from safetensors.torch import load_file
 

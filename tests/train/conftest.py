@@ -6,7 +6,7 @@ from tests.training_runs import small_settings
 
 @pytest.fixture
 def cohort(tmp_path):
-    """Return a small cohort that a test may spoil."""
+    """Return a small cohort that a test may change."""
     return write_cohort(tmp_path / "cohort", n_patients=12)
 
 

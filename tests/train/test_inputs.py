@@ -46,7 +46,7 @@ def test_a_cohort_without_any_features_is_refused(cohort, settings, tmp_path):
         train(pretrain_inputs(cohort), tmp_path / "run", settings)
 
 
-def test_of_a_run_with_several_encoders_one_folder_must_be_named(cohort, settings, tmp_path):
+def test_features_of_several_encoders_need_one_folder_to_be_named(cohort, settings, tmp_path):
     both = tmp_path / "features"
     both.mkdir()
     for name in ("uni", "virchow"):
@@ -57,7 +57,7 @@ def test_of_a_run_with_several_encoders_one_folder_must_be_named(cohort, setting
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
-def test_one_tile_that_is_not_a_number_stops_training_and_its_file_is_named(cohort, settings, tmp_path, part):
+def test_a_nan_in_one_tile_stops_training_with_an_error_that_names_the_file(cohort, settings, tmp_path, part):
     train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
     rows = SPLITS.read_rows(tmp_path / "first" / "splits.parquet")
     broken = next(row["slide_id"] for row in rows if row["split"] == part)
@@ -68,13 +68,13 @@ def test_one_tile_that_is_not_a_number_stops_training_and_its_file_is_named(coho
         train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, tile_ratio=1.0))
 
 
-def test_a_loss_that_is_not_a_number_stops_training_and_names_the_slides(cohort, settings, tmp_path):
-    with pytest.raises(FiveError, match=r"epoch \d: the loss is nan on a batch of the slides s\d\d"):
+def test_a_loss_that_is_not_finite_stops_training_with_an_error_that_names_the_slides(cohort, settings, tmp_path):
+    with pytest.raises(FiveError, match=r"epoch \d: the loss is nan on a batch with the slides s\d\d"):
         train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, lr=1e30, batch_size=2))
 
 
 @pytest.mark.parametrize("regime", ["pretrain", "finetune"])
-def test_weights_that_no_slide_can_be_told_by_are_not_kept(cohort, settings, tmp_path, regime):
+def test_a_validation_loss_that_is_not_finite_stops_training_without_a_model(cohort, settings, tmp_path, regime):
     inputs = pretrain_inputs(cohort) if regime == "pretrain" else finetune_inputs(cohort)
     once = replace(settings, regime=regime, epochs=1, batch_size=100, lr=1e30, warmup=0.0, clip_norm=0.0)
     with pytest.raises(FiveError, match="epoch 1: the validation loss is nan"):
@@ -82,7 +82,7 @@ def test_weights_that_no_slide_can_be_told_by_are_not_kept(cohort, settings, tmp
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_a_run_that_could_not_begin_leaves_its_folder_to_other_settings(cohort, settings, tmp_path):
+def test_after_a_run_that_could_not_start_other_settings_may_use_the_folder(cohort, settings, tmp_path):
     with pytest.raises(FiveError):
         train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, text_model=str(tmp_path)))
     assert train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, epochs=1)).counts["done"] == 1
@@ -90,11 +90,11 @@ def test_a_run_that_could_not_begin_leaves_its_folder_to_other_settings(cohort, 
 
 def test_one_class_in_training_is_refused(cohort, settings, tmp_path):
     cohort.table.write_text(re.sub("spindle", "round", cohort.table.read_text()))
-    with pytest.raises(CohortError, match=r"training slides of 1 class \(round\)"):
+    with pytest.raises(CohortError, match=r"the training slides have 1 class \(round\)"):
         train(finetune_inputs(cohort), tmp_path / "run", replace(settings, regime="finetune"))
 
 
-def test_a_label_without_class_text_is_named(cohort, settings, tmp_path):
+def test_a_label_without_class_text_is_an_error_that_names_it(cohort, settings, tmp_path):
     cohort.table.write_text(cohort.table.read_text() + "s12,p12,normal\n")
     write_bag(cohort.features, "s12", np.zeros((5, DIM)))
     with pytest.raises(CohortError, match="no class text for the label 'normal'"):
@@ -102,24 +102,24 @@ def test_a_label_without_class_text_is_named(cohort, settings, tmp_path):
 
 
 @pytest.mark.parametrize(("regime", "missing"), [("pretrain", "descriptions"), ("finetune", "class texts")])
-def test_a_regime_says_what_it_needs(cohort, settings, tmp_path, regime, missing):
+def test_an_error_names_what_a_regime_needs(cohort, settings, tmp_path, regime, missing):
     with pytest.raises(SettingsError, match=f"{regime}: needs {missing}"):
         train(TrainInputs(cohort.features, cohort.table), tmp_path / "run", replace(settings, regime=regime))
 
 
-def test_a_folder_without_descriptions_is_named(cohort, settings, tmp_path):
-    with pytest.raises(ArtifactError, match="and no answers here") as caught:
+def test_a_folder_without_descriptions_is_an_error_that_names_the_command(cohort, settings, tmp_path):
+    with pytest.raises(ArtifactError, match=r"no questions\.yaml in this folder") as caught:
         train(replace(pretrain_inputs(cohort), descriptions=cohort.features), tmp_path / "run", settings)
     assert "five describe-reports" in caught.value.hint
 
 
-def test_descriptions_of_other_patients_only_are_refused(cohort, settings, tmp_path):
+def test_descriptions_that_match_no_patient_are_refused(cohort, settings, tmp_path):
     cohort.table.write_text(cohort.table.read_text().replace(",p0", ",x0").replace(",p1", ",x1"))
-    with pytest.raises(CohortError, match="none is of one of the"):
+    with pytest.raises(CohortError, match="none belongs to any of the"):
         train(pretrain_inputs(cohort), tmp_path / "run", settings)
 
 
-def test_the_split_file_of_another_tool_is_used_as_it_stands(cohort, settings, tmp_path):
+def test_the_split_file_of_another_tool_is_used_unchanged(cohort, settings, tmp_path):
     parts = {"train": ["s00", "s01", "s02", "s03", "s04", "s05"], "val": ["s06", "s07"], "test": ["s08", "s09"]}
     lines = [f"{row},{','.join((parts[part] + [''] * 6)[row] for part in parts)}" for row in range(6)]
     (tmp_path / "splits_0.csv").write_text("\n".join([",train,val,test", *lines]))
@@ -137,9 +137,9 @@ def test_a_linear_probe_needs_a_run_to_probe(cohort, settings, tmp_path):
         train(TrainInputs(cohort.features, cohort.table), tmp_path / "run", replace(settings, regime="linear-probe"))
 
 
-def test_all_slides_of_a_patient_share_its_part_and_its_description(cohort, settings, tmp_path):
+def test_all_slides_of_a_patient_share_its_split_and_its_description(cohort, settings, tmp_path):
     with cohort.table.open("a") as table:
-        table.write("s00b,p00,round\ns01b,p01,spindle\ns01c,p01,round\n")  # the last disagrees with its patient's
+        table.write("s00b,p00,round\ns01b,p01,spindle\ns01c,p01,round\n")  # the last label differs from its patient's
     rng = np.random.default_rng(0)
     for slide in ("s00b", "s01b", "s01c"):
         write_bag(cohort.features, slide, rng.normal(size=(9, DIM)))
@@ -149,12 +149,12 @@ def test_all_slides_of_a_patient_share_its_part_and_its_description(cohort, sett
     for row in rows:
         parts.setdefault(row["patient_id"], set()).add(row["split"])
     assert len(rows) == 15
-    assert all(len(found) == 1 for found in parts.values())
+    assert all(len(splits) == 1 for splits in parts.values())
     assert {row["slide_id"]: row["label"] for row in rows}["s01c"] == "round"
     assert "slides_without_description" not in summary.facts
 
 
-def test_a_validation_part_of_one_class_has_a_loss_and_no_auc(cohort, settings, tmp_path):
+def test_a_validation_split_with_one_class_has_a_loss_and_no_auc(cohort, settings, tmp_path):
     parts = {"train": ["s01", "s02", "s03", "s04", "s05", "s06"], "val": ["s08", "s10"], "test": ["s00", "s07"]}
     lines = [f"{row},{','.join((parts[part] + [''] * 6)[row] for part in parts)}" for row in range(6)]
     (tmp_path / "splits_0.csv").write_text("\n".join([",train,val,test", *lines]))

@@ -40,11 +40,11 @@ def test_tensorboard_shows_the_recorded_metrics(cohort, settings, tmp_path):
     train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, epochs=2), tensorboard=True)
     events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
-    found = {
+    logged = {
         (event.step, *tag.split("/")): event.value for tag in events.Tags()["scalars"] for event in events.Scalars(tag)
     }
     rows = METRICS.read_rows(tmp_path / "run" / "metrics.parquet")
-    assert found == pytest.approx({(row["epoch"], row["split"], row["name"]): row["value"] for row in rows})
+    assert logged == pytest.approx({(row["epoch"], row["split"], row["name"]): row["value"] for row in rows})
 
 
 def test_the_learning_rate_rises_and_falls_to_one_percent():
@@ -60,7 +60,7 @@ def test_an_incomplete_batch_at_the_end_of_an_epoch_is_an_update(slides, batch, 
     assert updates_per_epoch(slides, TrainSettings(batch_size=batch, accumulation=accumulation)) == updates
 
 
-def test_flags_win_over_a_config_file_and_a_file_over_the_preset(tmp_path, monkeypatch):
+def test_flags_override_the_config_file_and_the_file_overrides_the_preset(tmp_path, monkeypatch):
     seen = {}
 
     def remember(inputs, output, settings, **_):
@@ -114,7 +114,7 @@ def test_recomputed_activations_give_the_same_weights(cohort, settings, tmp_path
 
 
 def test_half_precision_needs_a_gpu(cohort, settings, tmp_path):
-    with pytest.raises(SettingsError, match="precision: fp16 cannot be computed on cpu"):
+    with pytest.raises(SettingsError, match="precision: fp16 is not supported on cpu"):
         train(
             pretrain_inputs(cohort),
             tmp_path / "run",

@@ -26,12 +26,12 @@ def cohort(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(tiny_bert):
-    """Return settings of which an epoch has 5 batches: two updates of 2 and a left-over one of 1."""
+    """Return settings with 5 batches per epoch: two updates of 2 batches and one of 1 batch."""
     return small_settings(tiny_bert, batch_size=3, accumulation=2, test_fraction=0.2, val_fraction=0.2)
 
 
 def launched(processes, cohort, settings, out):
-    """Run `five train` in several processes as users do; return what they wrote."""
+    """Run `five train` in several processes, as users do; return the completed process."""
     config = out.with_suffix(".yaml")
     config.write_text("\n".join(f"{name}: {json.dumps(value)}" for name, value in changed(settings).items()))
     command = [
@@ -47,11 +47,11 @@ def inputs(cohort):
     return TrainInputs(cohort.features, cohort.table, cohort.descriptions)
 
 
-def assert_same_runs(one, other):
-    rows = [METRICS.read_rows(run / "metrics.parquet") for run in (one, other)]
+def assert_same_runs(run, other):
+    rows = [METRICS.read_rows(each / "metrics.parquet") for each in (run, other)]
     assert [row["value"] for row in rows[1]] == pytest.approx([row["value"] for row in rows[0]], abs=1e-4)
     weights = load_file(other / "model.safetensors")
-    for name, expected in load_file(one / "model.safetensors").items():
+    for name, expected in load_file(run / "model.safetensors").items():
         torch.testing.assert_close(weights[name], expected, atol=2e-4, rtol=1e-3, msg=name)
 
 
@@ -60,7 +60,7 @@ def changed(settings):
     return {name: value for name, value in settings.as_dict().items() if value != default[name]}
 
 
-def test_two_processes_compute_what_one_does(cohort, settings, tmp_path):
+def test_two_processes_give_the_same_result_as_one(cohort, settings, tmp_path):
     train(inputs(cohort), tmp_path / "one", settings, resources=Resources(device="cpu"))
     done = launched(2, cohort, settings, tmp_path / "two")
     assert done.returncode == 0, done.stderr[-2000:]
@@ -68,7 +68,7 @@ def test_two_processes_compute_what_one_does(cohort, settings, tmp_path):
     assert done.stdout.count("written to") == 1
 
 
-def test_two_processes_go_on_with_what_one_began(cohort, settings, tmp_path, monkeypatch):
+def test_two_processes_resume_the_run_of_one(cohort, settings, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "STATE_SECONDS", -1.0)
 
     def kill(result):
@@ -83,7 +83,7 @@ def test_two_processes_go_on_with_what_one_began(cohort, settings, tmp_path, mon
     assert_same_runs(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_processes_that_cannot_share_an_update_evenly_say_so(cohort, settings, tmp_path):
+def test_an_update_that_cannot_be_divided_among_the_processes_is_an_error(cohort, settings, tmp_path):
     done = launched(2, cohort, replace(settings, accumulation=3), tmp_path / "run")
     assert done.returncode != 0
-    assert "accumulation: 3 batches an update cannot be shared by 2 processes" in done.stderr
+    assert "accumulation: 3 batches per update cannot be divided among 2 processes" in done.stderr

@@ -9,6 +9,7 @@ from pipelines.core.errors import ArtifactError, ChangedSettingsError, CohortErr
 from pipelines.core.schemas import METRICS, PREDICTIONS, SPLITS
 from pipelines.core.selection import Selection
 from pipelines.core.settings import PredictSettings, TrainSettings
+from pipelines.model.networks.checkpoint import read_config
 from pipelines.model.training import loop
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
@@ -58,7 +59,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(cohort, se
     assert not bool((a["network.fusion.project.weight"] == c["network.fusion.project.weight"]).all())
 
 
-def test_a_run_that_was_killed_ends_with_the_weights_of_an_undisturbed_one(cohort, settings, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_with_the_same_model_as_an_uninterrupted_one(cohort, settings, tmp_path, monkeypatch):
     train(pretrain_inputs(cohort), tmp_path / "whole", settings)
     monkeypatch.setattr(loop, "STATE_SECONDS", -1.0)
 
@@ -73,6 +74,7 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_an_undisturbed_one(cohor
     assert not (tmp_path / "killed" / "checkpoints").exists()
     whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert all(bool((whole[name] == killed[name]).all()) for name in whole)
+    assert read_config(tmp_path / "whole") == read_config(tmp_path / "killed")
     assert METRICS.read_rows(tmp_path / "whole" / "metrics.parquet") == METRICS.read_rows(
         tmp_path / "killed" / "metrics.parquet"
     )
@@ -85,7 +87,7 @@ def test_a_finished_run_is_kept_and_other_settings_are_refused(cohort, settings,
         train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, epochs=2))
 
 
-def test_a_run_made_anew_never_has_the_model_of_the_earlier_one_beside_its_splits(cohort, settings, tmp_path):
+def test_overwriting_a_run_never_mixes_its_old_model_with_its_new_splits(cohort, settings, tmp_path):
     run = tmp_path / "run"
     train(finetune_inputs(cohort), run, replace(settings, regime="finetune", epochs=1))
     (run / "tensorboard").mkdir()
@@ -104,9 +106,9 @@ def test_a_run_made_anew_never_has_the_model_of_the_earlier_one_beside_its_split
 
 
 def test_training_stops_when_validation_no_longer_improves(cohort, settings, tmp_path):
-    still = replace(settings, lr=0.0, lr_text=0.0, epochs=9, patience=2)
-    summary = train(finetune_inputs(cohort), tmp_path / "run", replace(still, regime="finetune"))
-    assert len(summary.results) == 3  # the first is the best; two more bring nothing
+    frozen = replace(settings, lr=0.0, lr_text=0.0, epochs=9, patience=2)
+    summary = train(finetune_inputs(cohort), tmp_path / "run", replace(frozen, regime="finetune"))
+    assert len(summary.results) == 3  # the first is the best; two more do not improve
     assert summary.facts["best_epoch"] == 1
 
 
@@ -122,17 +124,17 @@ def test_finetuning_from_a_run_keeps_its_splits_model_and_questions(cohort, sett
     assert (tmp_path / "second" / "classes.yaml").exists()
 
 
-def test_fine_tuning_a_run_leaves_its_text_side_as_it_was(cohort, settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.model.training.fitters.is_worth_hearing", lambda *_, **__: True)
+def test_fine_tuning_does_not_change_the_text_side(cohort, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.model.training.objectives.matches_slides_to_descriptions", lambda *_, **__: True)
     train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
     tuned = replace(TrainSettings(), regime="finetune", epochs=2)
     train(finetune_inputs(cohort, init=tmp_path / "first"), tmp_path / "second", tuned)
     before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
-    still = {name for name in before if bool((before[name] == after[name]).all())}
+    unchanged = {name for name in before if bool((before[name] == after[name]).all())}
     text_side = {name for name in before if name.startswith(("network.text.", "network.prompts."))}
     assert text_side
-    assert text_side <= still
-    assert "network.fusion.project.weight" not in still
+    assert text_side <= unchanged
+    assert "network.fusion.project.weight" not in unchanged
     config = yaml.safe_load((tmp_path / "second" / "config.yaml").read_text())
     assert (config["training"]["lr"], config["training"]["lr_text"]) == (3e-4, 0.0)
 
@@ -152,7 +154,7 @@ def test_model_settings_that_differ_from_those_of_the_first_run_are_refused(coho
         train(finetune_inputs(cohort, init=tmp_path / "first"), tmp_path / "second", changed)
 
 
-def test_a_linear_probe_learns_the_classes_and_leaves_the_network_as_it_was(cohort, settings, tmp_path):
+def test_a_linear_probe_learns_the_classes_and_does_not_change_the_network(cohort, settings, tmp_path):
     train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
     probed = replace(TrainSettings(), regime="linear-probe")
     inputs = TrainInputs(cohort.features, cohort.table, init=tmp_path / "first")
@@ -162,18 +164,18 @@ def test_a_linear_probe_learns_the_classes_and_leaves_the_network_as_it_was(coho
     assert after.keys() == {*network, "head.weight", "head.bias"}
     assert all(bool((after[name] == value).all()) for name, value in network.items())
     assert summary.facts["train_accuracy"] == 1.0
-    found = predict(
+    predicted = predict(
         PredictInputs(cohort.features, tmp_path / "probe", cohort=cohort.table),
         tmp_path / "predictions",
         PredictSettings(),
     )
-    assert found.counts["done"] == 12
+    assert predicted.counts["done"] == 12
     rows = PREDICTIONS.read_rows(tmp_path / "predictions" / "predictions.parquet")
     trained = [row for row in rows if row["split"] == "train"]
     assert [row["predicted"] for row in trained] == [row["label"] for row in trained]
 
 
-def test_the_closed_form_learns_from_training_and_validation_and_keeps_its_texts(cohort, settings, tmp_path):
+def test_the_closed_form_learns_from_training_and_validation_and_keeps_its_text_map(cohort, settings, tmp_path):
     joint = replace(settings, epochs=1, feature_scaling="none")
     train(pretrain_inputs(cohort), tmp_path / "texts", joint)
     train(finetune_inputs(cohort, init=tmp_path / "texts"), tmp_path / "labels", replace(TUNED, epochs=1))
@@ -188,12 +190,12 @@ def test_the_closed_form_learns_from_training_and_validation_and_keeps_its_texts
     train(replace(inputs, **given), tmp_path / "labels_alone", replace(TUNED, model="five-linear", val_fraction=0.0))
 
     for run, names in (("texts", ["to_text", "spread"]), ("labels", ["to_text", "weights", "biases"])):
-        found, expected = weights(tmp_path / run), weights(tmp_path / f"{run}_alone")
+        fitted, expected = weights(tmp_path / run), weights(tmp_path / f"{run}_alone")
         for name in names:
-            torch.testing.assert_close(found[f"linear.{name}"], expected[name], atol=1e-5, rtol=1e-3)
+            torch.testing.assert_close(fitted[f"linear.{name}"], expected[name], atol=1e-5, rtol=1e-3)
 
 
-def test_a_tuned_run_learns_other_classes_anew(cohort, settings, tmp_path):
+def test_a_fine_tuned_run_can_be_fine_tuned_to_other_classes(cohort, settings, tmp_path):
     tuned = replace(settings, regime="finetune", epochs=1)
     train(finetune_inputs(cohort), tmp_path / "first", tuned)
     cohort.table.write_text(cohort.table.read_text().replace("round", "ring"))
@@ -205,17 +207,18 @@ def test_a_tuned_run_learns_other_classes_anew(cohort, settings, tmp_path):
     assert config["data"]["labels"] == ["ring", "spindle"]
 
 
-@pytest.mark.parametrize("heard", [True, False])
-def test_fine_tuning_starts_from_a_network_that_is_heard_and_else_from_a_new_one(
-    cohort, settings, tmp_path, monkeypatch, heard
+@pytest.mark.parametrize("matches", [True, False])
+def test_fine_tuning_starts_from_the_network_if_its_weight_is_1_and_from_a_new_one_if_it_is_0(
+    cohort, settings, tmp_path, monkeypatch, matches
 ):
-    monkeypatch.setattr("pipelines.model.training.fitters.is_worth_hearing", lambda *_, **__: heard)
+    check = "pipelines.model.training.objectives.matches_slides_to_descriptions"
+    monkeypatch.setattr(check, lambda *_, **__: matches)
     summary = train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
-    assert summary.facts["weight_of_the_network"] == heard
+    assert summary.facts["weight_of_the_network"] == matches
     train(finetune_inputs(cohort, init=tmp_path / "first"), tmp_path / "second", replace(TUNED, epochs=1, seed=5))
     before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
-    assert bool((before["network.prompts.learned"] == after["network.prompts.learned"]).all()) is heard
+    assert bool((before["network.prompts.learned"] == after["network.prompts.learned"]).all()) is matches
     assert before["network.feature_mean"].equal(after["network.feature_mean"])
     assert before["linear.to_text"].equal(after["linear.to_text"])
     n_labels = sum(row["split"] == "train" for row in SPLITS.read_rows(tmp_path / "second" / "splits.parquet"))
-    assert after["heard"].item() == pytest.approx(n_labels / (n_labels + 16))
+    assert read_config(tmp_path / "second").network_weight == pytest.approx(n_labels / (n_labels + 16))

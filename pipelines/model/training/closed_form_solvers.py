@@ -21,7 +21,7 @@ BIAS_PENALTY = 8.0
 """L2 penalty of the class biases: two slides say little about where the boundary between two classes lies."""
 
 SlideVectors = Mapping[str, tuple[Sequence[BagFile], Tensor]]
-"""Split -> its slides and their standardized vectors, (n, C)."""
+"""Split -> its slides and their vectors, (n, number of channels)."""
 
 
 def fit_text_map(

@@ -13,6 +13,7 @@ from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.batches import Data
 from pipelines.model.networks.linear_probe import LinearProbe
 from pipelines.model.networks.slide_vectors import slide_vectors
+from pipelines.model.training.closed_form_solvers import SlideVectors
 from pipelines.model.training.objectives import Objective
 from pipelines.model.training.progress import Progress
 
@@ -62,12 +63,7 @@ def fit_probe(
         progress.epoch += 1
         embeddings = train[:, :-1].cpu().numpy()  # without the 1 of the bias
         _set_head(model, *_regression(embeddings, train_labels, strength, settings, model.spec.classes))
-        with torch.no_grad():
-            metrics = {
-                split: objective.validate(model, [slide.slide_id for slide in slides], vectors)
-                for split, (slides, vectors) in splits.items()
-                if slides
-            }
+        metrics = _validated(model, objective, splits)
         progress.record(metrics)
         loss = metrics.get("val", metrics["train"])["loss"]
         if loss < progress.best:
@@ -85,6 +81,16 @@ def _require_all_classes(classes: Sequence[str], train_labels: Sequence[str]) ->
         raise CohortError(
             f"class {absent[0]!r} has no training slide", hint="remove the class from the class texts, or add slides"
         )
+
+
+def _validated(model: LinearProbe, objective: Objective, splits: SlideVectors) -> dict[str, dict[str, float]]:
+    """Return the metrics of each split that has slides."""
+    with torch.no_grad():
+        return {
+            split: objective.validate(model, [slide.slide_id for slide in slides], vectors)
+            for split, (slides, vectors) in splits.items()
+            if slides
+        }
 
 
 def _regression(

@@ -10,7 +10,8 @@ from pipelines.model.data.bags import BagFile, TileBag
 from pipelines.model.data.batches import Data
 from pipelines.model.networks.bag_model import ModelSpec
 from pipelines.model.networks.closed_form import LinearFive
-from pipelines.model.training.fit_closed_form import BIAS_PENALTY, CLASS_PENALTY, TEXT_PENALTY, fit_linear_five
+from pipelines.model.training.closed_form_solvers import BIAS_PENALTY, CLASS_PENALTY, TEXT_PENALTY
+from pipelines.model.training.fit_closed_form import fit_closed_form
 from pipelines.model.training.objectives import ClassMatching, DescriptionMatching
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
@@ -33,7 +34,7 @@ def make(tiny_bert):
 
 
 class Bags:
-    """Slides of one tile each, so that the vector of a slide is that tile."""
+    """Slides with one tile each, so that the vector of a slide is its tile."""
 
     def __init__(self, vectors):
         self.vectors = {f"s{number}": vector for number, vector in enumerate(vectors)}
@@ -54,7 +55,7 @@ def data(bags):
 
 
 def two_kinds(n, seed=0):
-    """Return slides in turn of two kinds that differ in the first channel, and their classes."""
+    """Return slides that alternate between two classes, which differ in the first channel, and their classes."""
     vectors = torch.randn(n, C, generator=torch.Generator().manual_seed(seed))
     labels = [("round", "spindle")[number % 2] for number in range(n)]
     vectors[:, 0] += torch.tensor([2.0 if label == "round" else -2.0 for label in labels])
@@ -66,10 +67,10 @@ def descriptions(labels):
     return DescriptionMatching(answers, list(answers.values()), TrainSettings())
 
 
-def test_texts_are_learnt_by_ridge_regression_to_what_answers_do_not_share(make):
+def test_the_map_to_texts_is_a_ridge_regression_onto_answers_minus_their_mean(make):
     model = make()
     bags, labels = two_kinds(12)
-    fit_linear_five(model, descriptions(labels), data(bags), most_tiles=10)
+    fit_closed_form(model, descriptions(labels), data(bags), max_tiles=10)
     x = torch.stack(list(bags.vectors.values()))
     x = x - x.mean(dim=0)
     x = (x / x.square().sum(dim=1).mean().sqrt()).double()
@@ -88,7 +89,7 @@ def test_an_unknown_answer_adds_nothing(make):
     shared = {name: (ANSWERS_OF[label][0], "margins are clear", None) for name, label in labels.items()}
     for model, answers in ((known, shared), (silent, first)):
         objective = DescriptionMatching(answers, list(answers.values()), TrainSettings())
-        fit_linear_five(model, objective, data(bags), most_tiles=10)
+        fit_closed_form(model, objective, data(bags), max_tiles=10)
     torch.testing.assert_close(known.to_text, silent.to_text, atol=1e-6, rtol=1e-4)
 
 
@@ -96,20 +97,20 @@ def test_an_unknown_answer_adds_nothing(make):
 def pretrained(make):
     model = make()
     bags, labels = two_kinds(40)
-    fit_linear_five(model, descriptions(labels), data(bags), most_tiles=10)
+    fit_closed_form(model, descriptions(labels), data(bags), max_tiles=10)
     return model
 
 
-def right(model, seed):
+def accuracy(model, seed):
     bags, labels = two_kinds(40, seed)
     prompts = model.encode_prompts()
     vectors = model.encode_bags([bags.evaluation(file, 1) for file in bags.files], prompts)
-    chosen = model.logits(vectors, model.encode_classes(TEXTS)).argmax(dim=1).tolist()
-    return np.mean([list(TEXTS)[place] == label for place, label in zip(chosen, labels.values(), strict=True)])
+    predicted = model.logits(vectors, model.encode_classes(TEXTS)).argmax(dim=1).tolist()
+    return np.mean([list(TEXTS)[index] == label for index, label in zip(predicted, labels.values(), strict=True)])
 
 
-def test_classes_are_told_apart_by_texts_after_descriptions_alone(pretrained):
-    assert right(pretrained, seed=1) > 0.85
+def test_after_training_on_descriptions_class_texts_are_enough_to_predict(pretrained):
+    assert accuracy(pretrained, seed=1) > 0.85
 
 
 def test_logits_of_two_classes_differ_by_one_in_the_root_mean_square(pretrained):
@@ -122,14 +123,14 @@ def test_logits_of_two_classes_differ_by_one_in_the_root_mean_square(pretrained)
 def tuned(make, pretrained, bags, labels):
     model = make(CLASSES)
     model.load_state_dict(pretrained.state_dict(), strict=False)
-    fit_linear_five(model, ClassMatching(TEXTS, labels), data(bags), most_tiles=10)
+    fit_closed_form(model, ClassMatching(TEXTS, labels), data(bags), max_tiles=10)
     return model
 
 
-def test_weights_of_classes_are_the_minimum_of_the_penalised_loss(make, pretrained):
+def test_class_weights_minimize_the_penalized_loss(make, pretrained):
     bags, labels = two_kinds(8, seed=3)
     model = tuned(make, pretrained, bags, labels)
-    x = model.vectors(torch.stack(list(bags.vectors.values()))).double()
+    x = model.standardized(torch.stack(list(bags.vectors.values()))).double()
     rows = model.encode_classes(TEXTS).double()
     offset = (x @ model.to_text.T.double()) @ rows[:, : model.text.width].T
     targets = torch.tensor([list(TEXTS).index(label) for label in labels.values()])
@@ -142,39 +143,39 @@ def test_weights_of_classes_are_the_minimum_of_the_penalised_loss(make, pretrain
     assert biases.grad.abs().max() < 1e-4
 
 
-def test_language_stays_where_labels_say_nothing(make, pretrained):
-    middling = pretrained.centre.expand(2, C)  # two slides alike, one of each class
-    model = tuned(make, pretrained, Bags(middling), {"s0": "round", "s1": "spindle"})
+def test_labels_without_information_leave_the_class_texts_in_charge(make, pretrained):
+    average = pretrained.centre.expand(2, C)  # two equal slides, one of each class
+    model = tuned(make, pretrained, Bags(average), {"s0": "round", "s1": "spindle"})
     assert model.weights.abs().max() < 1e-3
-    assert right(model, seed=1) == right(pretrained, seed=1)
+    assert accuracy(model, seed=1) == accuracy(pretrained, seed=1)
 
 
-def test_labels_correct_what_language_gets_wrong(make, pretrained):
+def test_labels_override_class_texts_that_are_wrong(make, pretrained):
     bags, labels = two_kinds(40)
-    turned = {name: {"round": "spindle", "spindle": "round"}[label] for name, label in labels.items()}
-    assert right(tuned(make, pretrained, bags, turned), seed=1) < 0.15
+    swapped = {name: {"round": "spindle", "spindle": "round"}[label] for name, label in labels.items()}
+    assert accuracy(tuned(make, pretrained, bags, swapped), seed=1) < 0.15
 
 
-def test_a_probed_class_that_the_run_does_not_know_is_refused(make, pretrained):
+def test_classes_that_the_run_does_not_know_are_refused(make, pretrained):
     model = tuned(make, pretrained, *two_kinds(8))
     with pytest.raises(SettingsError, match="trained on round, spindle"):
         model.encode_classes({"a": ["x"], "b": ["y"]})
 
 
 @pytest.mark.parametrize("block", [3, 7, 100])
-def test_a_slide_is_the_log_mean_exp_of_its_tiles_in_blocks_of_any_size(make, monkeypatch, block):
+def test_the_log_mean_exp_of_the_tiles_does_not_depend_on_the_block_size(make, monkeypatch, block):
     monkeypatch.setattr("pipelines.model.networks.fusion.BLOCK", block)
     model = make()
     model.scale_features(torch.arange(5.0), torch.full((5,), 2.0))
     tiles = torch.randn(10, C, generator=torch.Generator().manual_seed(4))
     scaled = (tiles.double() - torch.arange(5.0)) / 2
     expected = (2 * scaled).exp().mean(dim=0).log() / 2
-    with torch.no_grad():  # with gradients there is one block
+    with torch.no_grad():  # with gradients there is only one block
         pooled = model.pooled(bag(tiles))
     torch.testing.assert_close(pooled.double(), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_there_are_no_maps_of_attention(pretrained):
+def test_there_are_no_attention_maps(pretrained):
     vector, maps = pretrained.attend(bag(torch.zeros(6, C)), pretrained.encode_prompts())
     assert pretrained.prompt_names == ()
     assert maps.shape == (0, 6)
@@ -182,7 +183,7 @@ def test_there_are_no_maps_of_attention(pretrained):
 
 
 @pytest.mark.slow
-def test_the_stages_train_tune_and_predict_it(tiny_bert, tmp_path):
+def test_five_train_and_five_predict_run_it(tiny_bert, tmp_path):
     cohort = write_cohort(tmp_path / "cohort")
     settings = TrainSettings(model="five-linear", text_model=str(tiny_bert))
     train(TrainInputs(cohort.features, cohort.table, cohort.descriptions), tmp_path / "pre", settings)

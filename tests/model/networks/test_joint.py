@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.core.errors import ArtifactError
 from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.bag_model import ModelSpec
 from pipelines.model.networks.build import build_model
+from pipelines.model.networks.checkpoint import VERSION, load_model, read_config, save_model
 from pipelines.model.networks.closed_form import LinearFive
 from pipelines.model.networks.five import FiveModel
 from pipelines.model.networks.joint import JointFive
@@ -29,7 +31,7 @@ def joint(settings):
     torch.manual_seed(2)
     model = build_model(settings, SPEC).eval()
     assert isinstance(model, JointFive)
-    for name in ("centre", "to_text", "spread", "weights", "biases"):  # as if fitted
+    for name in ("centre", "to_text", "spread", "weights", "biases"):  # random values instead of a fit
         getattr(model.linear, name).normal_()
     model.linear.spread.copy_(model.linear.spread @ model.linear.spread.T)
     model.linear.size.fill_(1.5)
@@ -37,7 +39,7 @@ def joint(settings):
 
 
 def parts(joint, settings):
-    """Return the network and the closed form of ``joint`` as models of their own."""
+    """Return the network and the closed form of ``joint`` as separate models."""
     network = FiveModel(replace(settings, closed_form=False), SPEC).eval()
     network.load_state_dict(joint.network.state_dict())
     linear = LinearFive(replace(settings, model="five-linear"), replace(SPEC, classes=SPEC.labels)).eval()
@@ -61,21 +63,22 @@ def test_logits_are_those_of_the_network_plus_those_of_the_closed_form(joint, se
     torch.testing.assert_close(logits(joint, bags, CLASSES), expected)
 
 
-def test_classes_in_another_order_get_their_own_logits(joint):
-    turned = {name: CLASSES[name] for name in reversed(CLASSES)}
-    torch.testing.assert_close(logits(joint, [bag()], turned), logits(joint, [bag()], CLASSES).flip(1))
+def test_the_order_of_the_classes_does_not_matter(joint):
+    reversed_classes = {name: CLASSES[name] for name in reversed(CLASSES)}
+    torch.testing.assert_close(logits(joint, [bag()], reversed_classes), logits(joint, [bag()], CLASSES).flip(1))
 
 
-def test_of_classes_without_labels_the_closed_form_knows_the_texts_alone(joint, settings):
+def test_for_classes_without_labels_the_closed_form_uses_only_their_texts(joint, settings):
     network, linear = parts(joint, settings)
     linear.weights.zero_()
     linear.biases.zero_()
-    texts = linear.class_texts(OTHERS)
-    said = linear.vectors(linear.pooled(bag())[None]) @ linear.to_text.T
-    torch.testing.assert_close(logits(joint, [bag()], OTHERS), logits(network, [bag()], OTHERS) + said @ texts.T)
+    texts = linear.class_text_vectors(OTHERS)
+    predicted = linear.standardized(linear.pooled(bag())[None]) @ linear.to_text.T
+    expected = logits(network, [bag()], OTHERS) + predicted @ texts.T
+    torch.testing.assert_close(logits(joint, [bag()], OTHERS), expected)
 
 
-def test_attention_comes_with_the_vector_that_is_predicted_from(joint):
+def test_attend_returns_the_same_vector_as_encode_bags(joint):
     prompts = joint.encode_prompts()
     vector, maps = joint.attend(bag(), prompts)
     assert vector.shape == (1, joint.vector_width)
@@ -83,15 +86,46 @@ def test_attention_comes_with_the_vector_that_is_predicted_from(joint):
     assert maps.shape == (len(joint.prompt_names), 7)
 
 
-def test_tile_features_are_scaled_alike_in_both(joint):
+def test_both_parts_standardize_tile_features_in_the_same_way(joint):
     mean, std = torch.arange(5.0), torch.full((5,), 2.0)
     joint.scale_features(mean, std)
-    one = bag().features
-    torch.testing.assert_close(joint.linear.scaled(one), (one - mean) / std)
-    torch.testing.assert_close(joint.network.scaled(one), (one - mean) / std)
+    features = bag().features
+    torch.testing.assert_close(joint.linear.scaled(features), (features - mean) / std)
+    torch.testing.assert_close(joint.network.scaled(features), (features - mean) / std)
 
 
-def test_a_network_that_is_not_heard_leaves_the_closed_form_alone(joint, settings):
+def test_with_a_network_weight_of_0_only_the_closed_form_predicts(joint, settings):
     _, linear = parts(joint, settings)
-    joint.heard.zero_()
+    joint.network_weight = 0.0
     torch.testing.assert_close(logits(joint, [bag()], CLASSES), logits(linear, [bag()], CLASSES))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25])
+def test_the_network_weight_is_saved_and_loaded(joint, tmp_path, weight):
+    joint.network_weight = weight
+    save_model(joint, tmp_path, settings={})
+    assert read_config(tmp_path).network_weight == weight
+    assert load_model(tmp_path).network_weight == weight
+
+
+def test_a_checkpoint_holds_everything_except_the_published_text_model(joint):
+    left_out = joint.state_dict().keys() - joint.learned_state().keys()
+    assert left_out
+    assert all(".text.model." in name and "lora_" not in name for name in left_out)
+    assert {"network.text.projection.weight", "linear.to_text", "linear.biases"} <= joint.learned_state().keys()
+
+
+def test_a_linear_probe_takes_over_the_network(joint, settings):
+    probe = build_model(settings, replace(SPEC, classes=["a", "b"], labels=[])).eval()
+    probe.start_from(joint)
+    expected = joint.network.encode_bags([bag()], joint.network.encode_prompts())
+    torch.testing.assert_close(probe.encode_bags([bag()], probe.encode_prompts())[:, :-1], expected)
+
+
+def test_a_run_of_another_version_is_refused(joint, tmp_path):
+    save_model(joint, tmp_path, settings={})
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text().replace(f"version: {VERSION}", "version: 3"))
+    with pytest.raises(ArtifactError, match=f"run format 3, expected {VERSION}") as caught:
+        load_model(tmp_path)
+    assert "--overwrite" in caught.value.hint

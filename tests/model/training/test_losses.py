@@ -17,16 +17,16 @@ def test_image_to_text_is_the_mean_cross_entropy_over_the_candidates():
     assert contrastive_loss(logits, positives, symmetric=False).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_symmetric_also_asks_the_texts_of_the_batch_and_only_those():
+def test_the_symmetric_loss_uses_only_the_texts_of_the_batch_in_the_other_direction():
     logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.0, 3.0]])
-    positives = torch.tensor([[True, False, False], [False, True, False]])  # the third text is of another patient
+    positives = torch.tensor([[True, False, False], [False, True, False]])  # the third text belongs to another patient
     forward = (cross_entropy([2, 0, -1], 0) + cross_entropy([0.5, 1, 3], 1)) / 2
     backward = (cross_entropy([2, 0.5], 0) + cross_entropy([0, 1], 1)) / 2
-    found = contrastive_loss(logits, positives, symmetric=True).item()
-    assert found == pytest.approx((forward + backward) / 2, rel=1e-6)
+    loss = contrastive_loss(logits, positives, symmetric=True).item()
+    assert loss == pytest.approx((forward + backward) / 2, rel=1e-6)
 
 
-def test_bags_that_share_a_text_share_the_target_of_that_text():
+def test_bags_with_the_same_text_share_its_target():
     logits = torch.tensor([[1.0], [3.0]])
     positives = torch.tensor([[True], [True]])
     backward = (cross_entropy([1, 3], 0) + cross_entropy([1, 3], 1)) / 2
