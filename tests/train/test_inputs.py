@@ -19,12 +19,12 @@ def test_slides_without_features_tiles_or_description_are_left_out_and_counted(c
         table.write("s50,p50,round\ns51,p51,round\n")
     rng = np.random.default_rng(0)
     write_bag(cohort.features, "s50", rng.normal(size=(9, DIM)))
-    figures = train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, test_fraction=0.0)).facts
-    assert figures["slides_without_tiles"] == 1
-    assert figures["slides_without_features"] == 2
-    assert figures["slides_without_description"] == 1
-    assert figures["described_patients_without_slides"] == 2
-    assert figures["training_slides"] + figures["validation_slides"] == 10
+    facts = train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, test_fraction=0.0)).facts
+    assert facts["slides_without_tiles"] == 1
+    assert facts["slides_without_features"] == 2
+    assert facts["slides_without_description"] == 1
+    assert facts["described_patients_without_slides"] == 2
+    assert facts["training_slides"] + facts["validation_slides"] == 10
 
 
 def test_features_of_two_encoders_are_refused(cohort, settings, tmp_path):

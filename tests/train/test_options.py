@@ -96,8 +96,8 @@ def test_a_percentage_of_the_patients_per_class_is_drawn_but_at_least_one(cohort
 
 
 def test_the_percentage_of_time_spent_waiting_for_data_is_reported(cohort, settings, tmp_path):
-    figures = train(pretrain_inputs(cohort), tmp_path / "run", settings).facts
-    assert 0 <= figures["percent_of_the_time_spent_waiting_for_data"] <= 100
+    facts = train(pretrain_inputs(cohort), tmp_path / "run", settings).facts
+    assert 0 <= facts["percent_of_the_time_spent_waiting_for_data"] <= 100
 
 
 @pytest.mark.parametrize("balance", ["weights", "sampling"])
