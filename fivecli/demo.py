@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from fivecli.command import Command, Group
-from fivecli.options import Json, Overwrite, Workers
+from fivecli.options import Json, Overwrite
 from fivecli.screen import finish, progress
 from fivecli.settings_options import with_settings
+from pipelines.core.resources import DemoResources
 from pipelines.core.settings import DemoSettings
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
@@ -27,7 +28,7 @@ def cohort(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder where the cohort is written.")],
     settings: DemoSettings,
-    workers: Workers = 1,
+    resources: DemoResources,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -35,7 +36,6 @@ def cohort(
 
     Example: five demo cohort -o demo/cohort --patients 24 --seed 0 --workers 2
     """
-    from pipelines.core.resources import DemoResources
     from pipelines.core.selection import Selection
     from pipelines.demo import make_cohort
 
@@ -44,7 +44,7 @@ def cohort(
             output,
             settings,
             selection=Selection(overwrite=overwrite),
-            resources=DemoResources(workers),
+            resources=resources,
             on_result=on_result,
         )
     finish(summary, as_json=as_json)

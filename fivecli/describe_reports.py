@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from fivecli.options import EXECUTION, Config, Device, DryRun, Json, OnlyFailed, Overwrite, Part
+from fivecli.options import EXECUTION, Config, DryRun, Json, OnlyFailed, Overwrite, Part
 from fivecli.screen import finish, progress, show_facts, show_table
 from fivecli.settings_options import with_settings
+from pipelines.core.resources import DescribeReportsResources
 from pipelines.core.settings import DescribeReportsSettings
 
 
@@ -27,12 +28,6 @@ def command(
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder where the descriptions are written.")],
     settings: DescribeReportsSettings,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            help="Server address for --backend openai, for example http://127.0.0.1:8000/v1.", rich_help_panel=EXECUTION
-        ),
-    ] = None,
     html: Annotated[
         bool,
         typer.Option(
@@ -66,32 +61,7 @@ def command(
             help="Price per million output tokens, for the estimate of --dry-run.", min=0, rich_help_panel=EXECUTION
         ),
     ] = 0.0,
-    workers: Annotated[int, typer.Option(help="Number of concurrent requests.", min=1, rich_help_panel=EXECUTION)] = 8,
-    device: Device = "auto",
-    gpus: Annotated[
-        int,
-        typer.Option(
-            help="Number of GPUs that share the model; only for --backend vllm.", min=1, rich_help_panel=EXECUTION
-        ),
-    ] = 1,
-    gpu_memory: Annotated[
-        float,
-        typer.Option(
-            help="Fraction of each GPU's memory to use; only for --backend vllm.",
-            min=0.05,
-            max=1,
-            rich_help_panel=EXECUTION,
-        ),
-    ] = 0.9,
-    context: Annotated[
-        int | None,
-        typer.Option(
-            help="Maximum number of tokens of a report and its reply; only for --backend vllm. If not set, the model's "
-            "own maximum.",
-            min=1,
-            rich_help_panel=EXECUTION,
-        ),
-    ] = None,
+    resources: DescribeReportsResources,
     overwrite: Overwrite = False,
     as_json: Json = False,
     config: Config = None,
@@ -100,7 +70,6 @@ def command(
 
     Example: five describe-reports reports.csv -o descriptions --questions lung --backend rules
     """
-    from pipelines.core.resources import DescribeReportsResources
     from pipelines.core.selection import Selection, Shard
     from pipelines.describe_reports import DescribeReportsInputs, describe_reports, plan
     from pipelines.reports.estimate import Prices
@@ -111,7 +80,6 @@ def command(
         prices = Prices(price_in, price_out)
         show_facts(plan(inputs, output, settings, selection=selection, prices=prices), as_json=as_json)
         return
-    resources = DescribeReportsResources(device, workers, base_url, gpus, gpu_memory, context)
     with progress("describe", unit="reports") as on_result:
         summary = describe_reports(
             inputs,

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from fivecli.options import EXECUTION, CohortTable, Config, DryRun, Json, OnlyFailed, Overwrite, Part, StageDir
+from fivecli.options import CohortTable, Config, DryRun, Json, OnlyFailed, Overwrite, Part
 from fivecli.screen import finish, progress, show_facts, show_table
 from fivecli.settings_options import field_help, option_of, with_settings
 from pipelines.core.errors import SettingsError
+from pipelines.core.resources import EmbedResources
 from pipelines.core.settings import EmbedSettings, PictureSettings
 from pipelines.core.settings.embed import PictureFormat
 
@@ -77,38 +78,11 @@ def command(
     settings: EmbedSettings,
     save_patches: Annotated[PictureFormat | None, option_of(PictureSettings, "format")] = None,
     patch_quality: Annotated[int, option_of(PictureSettings, "quality")] = PictureSettings.quality,
-    batch_size: Annotated[
-        int,
-        typer.Option(
-            help="Number of tiles encoded at once; lower it if the device runs out of memory.",
-            min=1,
-            rich_help_panel=EXECUTION,
-        ),
-    ] = 64,
-    compile: Annotated[
-        bool,
-        typer.Option(
-            "--compile",
-            help="Compile the encoder first. Takes about a minute, and pays off for many slides.",
-            rich_help_panel=EXECUTION,
-        ),
-    ] = False,
     cohort: CohortTable = None,
     shard: Part = "1/1",
     only_failed: OnlyFailed = False,
     dry_run: DryRun = False,
-    workers: Annotated[
-        int, typer.Option(help="Number of threads per device that read tiles ahead.", min=1, rich_help_panel=EXECUTION)
-    ] = 2,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="Device to compute on: auto (CUDA, MPS or CPU), cpu, cuda, cuda:1 or mps; cuda:0,1 runs one process "
-            "on each.",
-            rich_help_panel=EXECUTION,
-        ),
-    ] = "auto",
-    stage_dir: StageDir = None,
+    resources: EmbedResources,
     overwrite: Overwrite = False,
     as_json: Json = False,
     config: Config = None,
@@ -123,7 +97,6 @@ def command(
 
     Example: five embed tiles -o features --encoder timm:resnet50 --device cuda
     """
-    from pipelines.core.resources import EmbedResources
     from pipelines.core.selection import Selection, Shard
     from pipelines.embed import EmbedInputs, embed, plan
 
@@ -133,7 +106,6 @@ def command(
     if dry_run:
         show_facts(plan(inputs, output, per_encoder, selection=selection), as_json=as_json)
         return
-    resources = EmbedResources(device, workers, batch_size, compile, stage_dir)
     pictures = PictureSettings(save_patches, patch_quality) if save_patches else None
     with progress("embed") as on_result:
         summary = embed(

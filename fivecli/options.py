@@ -76,28 +76,4 @@ Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="Redo outputs that were made with other settings.", rich_help_panel=EXECUTION),
 ]
-Workers = Annotated[int, typer.Option(help="Number of parallel processes.", min=1, rich_help_panel=EXECUTION)]
-StageDir = Annotated[
-    Path | None,
-    typer.Option(
-        file_okay=False,
-        help="Local scratch folder: slides are copied there before they are read. Use it if slides are on slow "
-        "storage.",
-        rich_help_panel=EXECUTION,
-    ),
-]
-Ray = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        help="Run on a Ray cluster at this address: auto, host:port, ray://host:10001 or local.",
-        rich_help_panel=EXECUTION,
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        help="Device to compute on: auto (CUDA, MPS or CPU), cpu, cuda, cuda:1 or mps.", rich_help_panel=EXECUTION
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

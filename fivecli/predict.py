@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from fivecli.options import Config, Device, DryRun, Json, Overwrite, Part
+from fivecli.options import Config, DryRun, Json, Overwrite, Part
 from fivecli.screen import finish, progress, show_facts, show_table
 from fivecli.settings_options import with_settings
+from pipelines.core.resources import Resources
 from pipelines.core.settings import PredictSettings
 
 MAX_SHOWN = 40
@@ -40,7 +41,7 @@ def command(
     ] = None,
     shard: Part = "1/1",
     dry_run: DryRun = False,
-    device: Device = "auto",
+    resources: Resources,
     overwrite: Overwrite = False,
     as_json: Json = False,
     config: Config = None,
@@ -49,7 +50,6 @@ def command(
 
     Example: five predict features --run run --classes classes.yaml --split test -o predictions
     """
-    from pipelines.core.resources import Resources
     from pipelines.core.schemas import PREDICTIONS
     from pipelines.core.selection import Selection, Shard
     from pipelines.predict import PredictInputs, plan, predict
@@ -60,9 +60,7 @@ def command(
         show_facts(plan(inputs, output, settings, selection=selection), as_json=as_json)
         return
     with progress("predict") as on_result:
-        summary = predict(
-            inputs, output, settings, selection=selection, resources=Resources(device), on_result=on_result
-        )
+        summary = predict(inputs, output, settings, selection=selection, resources=resources, on_result=on_result)
     rows = PREDICTIONS.read_rows(output / "predictions.parquet")
     if not as_json and rows and len(rows) <= MAX_SHOWN:
         names = [name for name in rows[0] if name.startswith("prob_")]

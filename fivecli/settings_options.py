@@ -1,4 +1,4 @@
-"""Options made from a settings class: one per field, with the help text of the field's docstring."""
+"""Options made from settings and resources classes: one per field, with the help text of the field's docstring."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from pipelines.core.resources import DemoResources, Resources
 from pipelines.core.settings import FieldRules, Settings, field_rules
 
+OPTION_CLASSES = (Settings, Resources, DemoResources)
+"""Base classes whose fields become options."""
 LONGEST_CHOICES = 36
 """Characters of the choices that fit beside an option; longer ones are listed in the help text only."""
 
 
 class with_settings:
-    """Replace the parameter that is annotated with a settings class by one option per field.
+    """Replace each parameter that is annotated with a settings or resources class by one option per field.
 
-    The command is called with the settings built from these options. A parameter that has the name of a field takes
-    the place of that option; its value is not put into the settings. Options are built when they are first asked for,
+    The command is called with the objects built from these options. A parameter that has the name of a field takes
+    the place of that option; its value is not put into the object. Options are built when they are first asked for,
     because a call of ``five`` needs those of one command only.
     """
 
@@ -33,18 +36,23 @@ class with_settings:
         update_wrapper(self, command)
 
     def __call__(self, **values: Any) -> None:
-        """Call the command with the settings in place of the values of their options."""
-        name, cls, fields = self._settings
-        given = {rules.name: values.pop(rules.name) for rules in fields}
-        self._command(**values, **{name: cls(**given)})
+        """Call the command with settings and resources in place of the values of their options."""
+        built = {
+            name: cls(**{rules.name: values.pop(rules.name) for rules in rules_of_fields})
+            for name, (cls, rules_of_fields) in self._expanded.items()
+        }
+        self._command(**values, **built)
 
     @cached_property
     def __signature__(self) -> inspect.Signature:
-        name, cls, fields = self._settings
         signature = inspect.signature(self._command)
-        parameters = [parameter.replace(annotation=self._hints[key]) for key, parameter in signature.parameters.items()]
-        position = list(signature.parameters).index(name)
-        parameters[position : position + 1] = [_parameter(cls, rules) for rules in fields]
+        parameters: list[inspect.Parameter] = []
+        for name, parameter in signature.parameters.items():
+            if name in self._expanded:
+                cls, fields = self._expanded[name]
+                parameters += [_parameter(cls, rules) for rules in fields]
+            else:
+                parameters.append(parameter.replace(annotation=self._hints[name]))
         return signature.replace(parameters=parameters)
 
     @cached_property
@@ -52,14 +60,17 @@ class with_settings:
         return get_type_hints(self._command, include_extras=True)
 
     @cached_property
-    def _settings(self) -> tuple[str, type[Settings], list[FieldRules]]:
-        """The name and class of the settings, and the fields that become options."""
-        name, cls = next((name, hint) for name, hint in self._hints.items() if _is_settings(hint))
-        fields = [rules for rules in field_rules(cls) if rules.name not in self._hints]
-        return name, cls, sorted(fields, key=lambda rules: rules.has_own_group)  # these are listed last
+    def _expanded(self) -> dict[str, tuple[type[Any], list[FieldRules]]]:
+        """Parameter -> its class, and the fields of it that become options."""
+        expanded = {}
+        for name, cls in self._hints.items():
+            if isinstance(cls, type) and issubclass(cls, OPTION_CLASSES):
+                fields = [rules for rules in field_rules(cls) if rules.name not in self._hints]
+                expanded[name] = cls, sorted(fields, key=lambda rules: rules.has_own_group)  # these are listed last
+        return expanded
 
 
-def option_of(cls: type[Settings], field: str) -> Any:
+def option_of(cls: type[Any], field: str) -> Any:
     """Return a Typer option with the help text, limits and panel of a settings field."""
     rules = next(rules for rules in field_rules(cls) if rules.name == field)
     long_choices = len("|".join(rules.choices)) > LONGEST_CHOICES
@@ -72,7 +83,7 @@ def option_of(cls: type[Settings], field: str) -> Any:
     )
 
 
-def field_help(cls: type[Settings], field: str) -> str:
+def field_help(cls: type[Any], field: str) -> str:
     """Return the first paragraph of a field's docstring, with flags for the names of other fields."""
     names = {rules.name: rules for rules in field_rules(cls)}
     text = _docstrings(names[field].owner).get(field, "").split("\n\n")[0]
@@ -89,18 +100,14 @@ def escape(text: str) -> str:
     return text.replace("[", "\\[")
 
 
-def _is_settings(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, Settings)
-
-
-def _parameter(cls: type[Settings], rules: FieldRules) -> inspect.Parameter:
+def _parameter(cls: type[Any], rules: FieldRules) -> inspect.Parameter:
     default = inspect.Parameter.empty if rules.default is MISSING else rules.default
     annotation: Any = Annotated[rules.type, option_of(cls, rules.name)]
     return inspect.Parameter(rules.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 @cache
-def _docstrings(cls: type[Settings]) -> dict[str, str]:
+def _docstrings(cls: type[Any]) -> dict[str, str]:
     """Return field name -> docstring for the fields that ``cls`` itself declares."""
     body = _class_bodies(cls.__module__)[cls.__name__]
     return {

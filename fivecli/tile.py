@@ -10,18 +10,15 @@ import typer
 from fivecli.options import (
     CohortTable,
     Config,
-    Device,
     DryRun,
     Json,
     OnlyFailed,
     Overwrite,
     Part,
-    Ray,
-    StageDir,
-    Workers,
 )
 from fivecli.screen import finish, progress, show_facts
 from fivecli.settings_options import with_settings
+from pipelines.core.resources import TileResources
 from pipelines.core.settings import TileSettings
 
 
@@ -53,10 +50,7 @@ def command(
     shard: Part = "1/1",
     only_failed: OnlyFailed = False,
     dry_run: DryRun = False,
-    workers: Workers = 1,
-    device: Device = "auto",
-    ray: Ray = None,
-    stage_dir: StageDir = None,
+    resources: TileResources,
     overwrite: Overwrite = False,
     as_json: Json = False,
     config: Config = None,
@@ -65,7 +59,6 @@ def command(
 
     Example: five tile slides/ -o tiles --target-mpp 0.5 --tile-size 224 --workers 4
     """
-    from pipelines.core.resources import TileResources
     from pipelines.core.selection import Selection, Shard
     from pipelines.tile import TileInputs, plan, tile
 
@@ -74,7 +67,6 @@ def command(
     if dry_run:
         show_facts(plan(inputs, output, settings, selection=selection), as_json=as_json)
         return
-    resources = TileResources(device, workers, stage_dir, ray)
     with progress("tile") as on_result:
         summary = tile(inputs, output, settings, selection=selection, resources=resources, on_result=on_result)
     finish(summary, as_json=as_json)

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from fivecli.options import Config, Device, DryRun, Json, Overwrite
+from fivecli.options import Config, DryRun, Json, Overwrite
 from fivecli.screen import finish, progress, show_facts
 from fivecli.settings_options import with_settings
+from pipelines.core.resources import Resources
 from pipelines.core.settings import TrainSettings
 from pipelines.core.settings.train_presets import TRAIN_PRESETS, Preset
 
@@ -58,7 +59,7 @@ def command(
         ),
     ] = False,
     dry_run: DryRun = False,
-    device: Device = "auto",
+    resources: Resources,
     overwrite: Overwrite = False,
     as_json: Json = False,
     config: Config = None,
@@ -69,7 +70,6 @@ def command(
 
     Example: five train features --descriptions descriptions --cohort cohort.csv -o run
     """
-    from pipelines.core.resources import Resources
     from pipelines.core.selection import Selection
     from pipelines.train import TrainInputs, plan, train
 
@@ -84,7 +84,7 @@ def command(
             output,
             settings,
             selection=selection,
-            resources=Resources(device),
+            resources=resources,
             tensorboard=tensorboard,
             on_result=on_result,
         )

@@ -1,67 +1,91 @@
-"""How fast a stage works, and where. Nothing here changes an artifact, so nothing here is recorded in one."""
+"""Resources of the stages: how fast they work, and where.
+
+Nothing here changes an artifact, so nothing here is recorded in one. The commands make their options from these
+classes, as they do from the settings.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pipelines.core.settings.fields import Limits, check_fields
+
+AtLeastOne = Limits(min=1)
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Resources of every stage that computes with tensors."""
+    """Resources of a stage that has no others than a device."""
+
+    group: ClassVar[str] = "Execution"
+    """Title under which the commands list the fields."""
 
     device: str = "auto"
-    """``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``."""
+    """Device to compute on: ``auto`` (CUDA, MPS or CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
 class TileResources(Resources):
-    """Resources of ``five tile``; the device runs tissue networks only."""
+    """Resources of ``five tile``; the device is used by tissue networks only."""
 
-    workers: int = 1
-    """Processes on this machine."""
+    workers: Annotated[int, AtLeastOne] = 1
+    """Number of parallel processes."""
     stage_dir: Path | None = None
-    """Local folder to which slides on slow storage are copied before they are read, at most
-    ``workers + 3`` at a time; each copy is deleted afterwards."""
+    """Local scratch folder: slides are copied there before they are read. Use it if slides are on slow storage.
+
+    At most ``workers + 3`` copies exist at a time; each is deleted after its slide.
+    """
     ray: str | None = None
-    """Address of a Ray cluster to use instead of ``workers``: ``auto``, ``host:port``,
-    ``ray://host:10001`` or ``local``."""
+    """Run on a Ray cluster at this address: ``auto``, ``host:port``, ``ray://host:10001`` or ``local``."""
 
 
 @dataclass(frozen=True)
 class EmbedResources(Resources):
-    """Resources of ``five embed``; a device such as ``cuda:0,1`` runs one process per GPU."""
+    """Resources of ``five embed``."""
 
-    workers: int = 2
-    """Threads per device that read tiles ahead of the encoder."""
-    batch_size: int = 64
-    """Tiles per forward pass."""
+    device: str = "auto"
+    """Device to compute on: ``auto`` (CUDA, MPS or CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; ``cuda:0,1`` runs
+    one process on each."""
+    workers: Annotated[int, AtLeastOne] = 2
+    """Number of threads per device that read tiles ahead."""
+    batch_size: Annotated[int, AtLeastOne] = 64
+    """Number of tiles encoded at once; lower it if the device runs out of memory."""
     compile: bool = False
-    """Compile the network with torch first, which takes a minute and pays off with many slides."""
+    """Compile the encoder first. Takes about a minute, and pays off for many slides."""
     stage_dir: Path | None = None
-    """Local folder to which slides on slow storage are copied before they are read."""
+    """Local scratch folder: slides are copied there before they are read. Use it if slides are on slow storage."""
 
 
 @dataclass(frozen=True)
 class DescribeReportsResources(Resources):
     """Resources of ``five describe-reports``."""
 
-    workers: int = 8
-    """Concurrent requests (backend ``openai``)."""
+    workers: Annotated[int, AtLeastOne] = 8
+    """Number of concurrent requests."""
     base_url: str | None = None
-    """Server of backend ``openai``, for example ``http://127.0.0.1:8000/v1``."""
-    gpus: int = 1
-    """Backend ``vllm``: GPUs that share the model (tensor parallel)."""
-    gpu_memory: float = 0.9
-    """Backend ``vllm``: fraction of each GPU's memory to use."""
-    context: int | None = None
-    """Backend ``vllm``: maximum number of tokens of a prompt and its reply; None takes the
-    model's own maximum, which may need much memory."""
+    """Server address for --backend openai, for example http://127.0.0.1:8000/v1."""
+    gpus: Annotated[int, AtLeastOne] = 1
+    """Number of GPUs that share the model; only for --backend vllm."""
+    gpu_memory: Annotated[float, Limits(min=0.05, max=1)] = 0.9
+    """Fraction of each GPU's memory to use; only for --backend vllm."""
+    context: Annotated[int | None, AtLeastOne] = None
+    """Maximum number of tokens of a report and its reply; only for --backend vllm. If not set, the model's own
+    maximum."""
 
 
 @dataclass(frozen=True)
 class DemoResources:
     """Resources of ``five demo``."""
 
-    workers: int = 1
-    """Processes on this machine."""
+    group: ClassVar[str] = "Execution"
+
+    workers: Annotated[int, AtLeastOne] = 1
+    """Number of parallel processes."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)

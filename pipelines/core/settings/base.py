@@ -1,7 +1,7 @@
 """Base class of the settings of a stage: frozen, validated and fingerprinted.
 
 A value that changes an artifact is a setting: it is recorded in the artifact and compared when a run resumes.
-A value that only changes the speed (workers, device) is a keyword argument of the stage instead.
+A value that only changes the speed (workers, device) belongs to the resources of the stage instead.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pipelines.core.errors import SettingsError
 from pipelines.core.files import fingerprint
-from pipelines.core.settings.fields import field_rules
+from pipelines.core.settings.fields import check_fields
 
 S = TypeVar("S", bound="Settings")
 
@@ -31,8 +31,7 @@ class Settings:
     """Title under which the commands list the fields of the class; empty for the general options."""
 
     def __post_init__(self) -> None:
-        for rules in field_rules(type(self)):
-            rules.check(getattr(self, rules.name))
+        check_fields(self)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON data."""

@@ -1,4 +1,4 @@
-"""Rules of a settings field: its type, choices, limits and group, read from its annotation."""
+"""Rules of a field of settings or resources: its type, choices, limits and group, read from its annotation."""
 
 from __future__ import annotations
 
@@ -80,6 +80,12 @@ class FieldRules:
 def field_rules(cls: type) -> tuple[FieldRules, ...]:
     """Return the rules of every field of a settings class, in the order of the fields."""
     return _field_rules(cls)
+
+
+def check_fields(record: Any) -> None:
+    """Raise `SettingsError` if a field of a dataclass instance has a value that its annotation does not allow."""
+    for rules in field_rules(type(record)):
+        rules.check(getattr(record, rules.name))
 
 
 @cache
