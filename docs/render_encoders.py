@@ -10,7 +10,7 @@ from pipelines.encoders.presets import ENCODER_PRESETS
 
 PAGE = Path(__file__).with_name("encoders.md")
 HEADER = """\
-| name | width | tiles, px | mpp | pixels | feature | licence | weights | read in |
+| name | width | tiles, px | mpp | pixels | feature | license | weights | read in |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
@@ -31,7 +31,7 @@ def _row(preset: Preset) -> str:
         _listed(preset.mpps),
         f"{preset.resize}{crop}, {preset.interpolation}",
         preset.embedding,
-        preset.licence,
+        preset.license,
         _weights(preset),
         sources,
     )

@@ -26,7 +26,7 @@ def _list_encoders(*, wanted: bool) -> None:
         return ", ".join(f"{value:g}" for value in values) or "any"
 
     rows = [
-        (known.name, known.dim, words(known.tile_sizes), words(known.mpps), known.licence, known.weights_source)
+        (known.name, known.dim, words(known.tile_sizes), words(known.mpps), known.license, known.weights_source)
         for known in ENCODER_PRESETS.values()
     ]
     header = ("name", "width", "tile px", "mpp", "license", "weights")

@@ -64,7 +64,7 @@ def _timm(name: str) -> Preset:
         std=config.std,
         hub=config.hf_hub_id or "",
         weights_file=config.hf_hub_filename or "model.safetensors",
-        licence=config.license or "",
+        license=config.license or "",
         card=f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else "",
     )
 

@@ -68,7 +68,7 @@ class Preset:
     """Python package that contains the weights."""
     gated: bool = False
     """The license must be accepted on the hub before downloading."""
-    licence: str = ""
+    license: str = ""
     card: str = ""
     """URL of the authors' page."""
     paper: str = ""

@@ -91,7 +91,7 @@ def _percentile(values: NDArray[np.float32], percent: float) -> float:
     return float(np.partition(values, rank)[rank])
 
 
-def colour_masks(rgb: Rgb, stain: TissueStain | None = None) -> dict[str, Pixels]:
+def color_masks(rgb: Rgb, stain: TissueStain | None = None) -> dict[str, Pixels]:
     """Return (H, W) masks of white, black, folded and inked pixels, one per ink color.
 
     Parameters

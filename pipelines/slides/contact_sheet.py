@@ -9,7 +9,7 @@ from PIL import Image
 from pipelines.core.errors import SlideError
 from pipelines.core.settings import TileSettings
 from pipelines.slides.grid import Grid
-from pipelines.slides.overview import COLOURS
+from pipelines.slides.overview import COLORS
 from pipelines.slides.pictures import TEXT_HEIGHT, Captions
 from pipelines.slides.pixels import Rgb
 from pipelines.slides.quality import PENS, REASONS, Quality, Scores
@@ -58,7 +58,7 @@ def _row(slide: Slide, grid: Grid, tiles: NDArray[np.intp], scores: Scores, capt
     """Return one row: a caption, and below it some of ``tiles`` (indices, sorted) with their scores."""
     row = Image.new("RGB", (GAP + COLUMNS * (EDGE + GAP), CAPTION + EDGE + LABEL + GAP), "white")
     captions, labels = Captions(row), Captions(row, LABEL - 2)
-    captions.swatch(COLOURS[reason], GAP, CAPTION // 2, TEXT_HEIGHT)
+    captions.swatch(COLORS[reason], GAP, CAPTION // 2, TEXT_HEIGHT)
     captions.write(caption, GAP + TEXT_HEIGHT + 8, CAPTION // 2)
     shown = sorted({round(rank) for rank in np.linspace(0, len(tiles) - 1, COLUMNS).tolist()})
     for column, index in enumerate(shown):
@@ -73,4 +73,4 @@ def _tile_image(slide: Slide, x: int, y: int, size: int) -> Image.Image:
     try:
         return Image.fromarray(slide.read_tile(x, y, size, EDGE))
     except SlideError:
-        return Image.new("RGB", (EDGE, EDGE), COLOURS["unreadable"])
+        return Image.new("RGB", (EDGE, EDGE), COLORS["unreadable"])

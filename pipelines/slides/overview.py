@@ -15,7 +15,7 @@ from pipelines.slides.pictures import Captions
 from pipelines.slides.pixels import Rgb
 from pipelines.slides.slide import Thumbnail
 
-COLOURS = {
+COLORS = {
     "kept": (0, 150, 60),
     "background": (150, 150, 150),
     "white": (90, 200, 220),
@@ -55,7 +55,7 @@ def overview(thumbnail: Thumbnail, polygons: Sequence[Polygon], grid: Grid, reas
     opposite = np.rint(np.stack([grid.x + grid.size, grid.y + grid.size], axis=1) * scale).astype(int)
     states = np.where(reason == "", "kept", reason)
     for state, (left, top), (right, bottom) in zip(states.tolist(), corners.tolist(), opposite.tolist(), strict=True):
-        color = COLOURS[state]
+        color = COLORS[state]
         if state != "kept":
             area = picture[top:bottom, left:right]
             area[:] = (0.55 * area + 0.45 * np.array(color)).astype(np.uint8)
@@ -68,7 +68,7 @@ def overview(thumbnail: Thumbnail, polygons: Sequence[Polygon], grid: Grid, reas
 
 def _legend(width: int, states: NDArray[np.str_]) -> Rgb:
     """Return legend lines with a color square, name and count for every kind of tile in the image."""
-    counts = {state: int((states == state).sum()) for state in COLOURS}
+    counts = {state: int((states == state).sum()) for state in COLORS}
     lines, left = [Image.new("RGB", (width, LEGEND_HEIGHT), "white")], MARGIN
     captions, middle = Captions(lines[0]), LEGEND_HEIGHT // 2
     for state, count in counts.items():
@@ -79,7 +79,7 @@ def _legend(width: int, states: NDArray[np.str_]) -> Rgb:
         if left > MARGIN and left + entry_width > width:
             lines.append(Image.new("RGB", (width, LEGEND_HEIGHT), "white"))
             captions, left = Captions(lines[-1]), MARGIN
-        captions.swatch(COLOURS[state], left, middle, SWATCH)
+        captions.swatch(COLORS[state], left, middle, SWATCH)
         captions.write(text, left + SWATCH + 6, middle)
         left += entry_width + 18
     return np.vstack([np.asarray(line) for line in lines])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.errors import SlideError
 from pipelines.core.settings import TileSettings
-from pipelines.slides.absorbance import WHITE, colour_masks
+from pipelines.slides.absorbance import WHITE, color_masks
 from pipelines.slides.grid import Grid, tile_means
 from pipelines.slides.pixels import Rgb
 from pipelines.slides.slide import Slide, Thumbnail
@@ -54,7 +54,7 @@ def judge_tiles(
     slide: Slide, grid: Grid, tissue_fraction: Scores, thumbnail: Thumbnail, settings: TileSettings
 ) -> Quality:
     """Return scores and reasons of the tiles of ``grid``."""
-    masks = colour_masks(thumbnail.rgb)
+    masks = color_masks(thumbnail.rgb)
     fractions = {name: tile_means(mask, grid, thumbnail.downsample) for name, mask in masks.items()}
     pens = np.stack([fractions[pen] for pen in PENS])
     failed = {

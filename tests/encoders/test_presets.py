@@ -97,7 +97,7 @@ def test_preprocessing_agrees_with_pillow(preset):
 
 @presets
 def test_every_preset_has_a_license_a_page_a_paper_and_sources(preset):
-    assert preset.licence
+    assert preset.license
     assert all(address.startswith("https://") for address in (preset.card, preset.paper, *preset.read_in))
     assert preset.read_in
 

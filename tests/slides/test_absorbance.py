@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.slides.absorbance import TissueStain, colour_masks, optical_density, tissue_stain
+from pipelines.slides.absorbance import TissueStain, color_masks, optical_density, tissue_stain
 
 AVERAGE = TissueStain(blue_to_green=0.4, density=150, eosin=30)
 MASKS = {"white", "black", "pen-blue", "pen-green", "pen-red", "fold"}
@@ -11,7 +11,7 @@ MASKS = {"white", "black", "pen-blue", "pen-green", "pen-red", "fold"}
 
 def masks_of(color, stain=AVERAGE):
     """Return the names of the masks that contain a pixel of ``color``."""
-    masks = colour_masks(np.full((2, 2, 3), color, np.uint8), stain)
+    masks = color_masks(np.full((2, 2, 3), color, np.uint8), stain)
     assert set(masks) == MASKS
     return {name for name, mask in masks.items() if mask.all()}
 
@@ -96,14 +96,14 @@ def test_the_stain_of_a_slide_is_measured_without_glass_and_black():
 def test_tissue_of_two_stains_on_one_slide_is_not_ink():
     rgb = np.full((100, 100, 3), (150, 110, 220), np.uint8)  # absorbs blue a sixth as much as green
     rgb[:30] = (215, 105, 150)  # 60 % as much
-    masks = colour_masks(rgb)
+    masks = color_masks(rgb)
     assert not any(masks[name].any() for name in INKS)
 
 
 def test_a_little_red_ink_does_not_change_the_measured_stain():
     rgb = np.full((100, 100, 3), (150, 110, 190), np.uint8)
     rgb[:10] = over((150, 110, 190), INKS["pen-red"])
-    assert colour_masks(rgb)["pen-red"].mean() == pytest.approx(0.1)
+    assert color_masks(rgb)["pen-red"].mean() == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("name", INKS)
@@ -112,6 +112,6 @@ def test_the_result_for_a_pixel_does_not_depend_on_its_position(name):
     colors = np.array([*STAINS.values(), *INKS.values(), (243, 243, 243)], np.uint8)
     index = rng.integers(len(colors), size=(40, 60))
     order = rng.permutation(index.size)
-    straight = colour_masks(colors[index], AVERAGE)[name]
-    shuffled = colour_masks(colors[index.ravel()[order].reshape(60, 40)], AVERAGE)[name]
+    straight = color_masks(colors[index], AVERAGE)[name]
+    shuffled = color_masks(colors[index.ravel()[order].reshape(60, 40)], AVERAGE)[name]
     assert np.array_equal(straight.ravel()[order], shuffled.ravel())

@@ -7,7 +7,7 @@ from pipelines.core.settings import TileSettings
 from pipelines.slides import open_slide
 from pipelines.slides.contact_sheet import CAPTION, COLUMNS, EDGE, GAP, LABEL, SCORE_OF, contact_sheet
 from pipelines.slides.grid import tile_grid
-from pipelines.slides.overview import COLOURS
+from pipelines.slides.overview import COLORS
 from pipelines.slides.quality import REASONS, Quality
 from pipelines.synthetic.slide_file import write_pyramidal_slide
 from tests.slide_files import destroy_tile, write_lossless_slide
@@ -64,7 +64,7 @@ def test_each_reason_has_a_row_in_the_order_of_reasons(slide):
     sheet = sheet_of(slide, quality({7: "blurred", 2: "pen-red", 5: "white"}))
     assert sheet.shape == (3 * ROW, GAP + COLUMNS * (EDGE + GAP), 3)
     for row, (reason, tile) in enumerate((("pen-red", 2), ("white", 5), ("blurred", 7))):
-        assert tuple(sheet[row * ROW + CAPTION // 2, GAP + 3]) == COLOURS[reason]
+        assert tuple(sheet[row * ROW + CAPTION // 2, GAP + 3]) == COLORS[reason]
         assert shades(sheet, row) == [SHADES[tile]] + [255] * (COLUMNS - 1)
 
 
@@ -100,4 +100,4 @@ def test_an_unreadable_tile_is_marked(tmp_path):
     destroy_tile(path, 0, 0)
     with open_slide(path) as opened:
         sheet = sheet_of(opened, quality({0: "white", 3: "white"}, n_tiles=4))
-    assert shades(sheet, 0)[:3] == [COLOURS["unreadable"][0], 90, 255]
+    assert shades(sheet, 0)[:3] == [COLORS["unreadable"][0], 90, 255]

@@ -3,14 +3,14 @@
 import numpy as np
 
 from pipelines.slides.grid import tile_grid
-from pipelines.slides.overview import COLOURS, LEGEND_HEIGHT, overview
+from pipelines.slides.overview import COLORS, LEGEND_HEIGHT, overview
 from pipelines.slides.quality import REASONS
 from pipelines.slides.slide import Thumbnail
 
 
 def test_every_reason_has_its_own_color():
-    assert set(COLOURS) == {"kept", *REASONS}
-    assert len(set(COLOURS.values())) == len(COLOURS)
+    assert set(COLORS) == {"kept", *REASONS}
+    assert len(set(COLORS.values())) == len(COLORS)
 
 
 def test_rejected_tiles_are_tinted_and_kept_tiles_are_framed():
@@ -20,8 +20,8 @@ def test_rejected_tiles_are_tinted_and_kept_tiles_are_framed():
     picture = overview(thumbnail, [], grid, np.array(["", "blurred"]))
     assert picture.shape == (450 + LEGEND_HEIGHT, 900, 3)
     assert picture[225, 225].tolist() == [200, 200, 200]
-    assert picture[225, 0].tolist() == list(COLOURS["kept"])
-    tint = [int(0.55 * 200 + 0.45 * value) for value in COLOURS["blurred"]]
+    assert picture[225, 0].tolist() == list(COLORS["kept"])
+    tint = [int(0.55 * 200 + 0.45 * value) for value in COLORS["blurred"]]
     assert picture[225, 675].tolist() == tint
 
 
@@ -33,5 +33,5 @@ def test_the_legend_shows_every_kind_of_tile_even_in_a_narrow_image():
     legend = overview(thumbnail, [], grid, states)[2400:]
     assert len(legend) % LEGEND_HEIGHT == 0
     assert len(legend) > LEGEND_HEIGHT
-    for color in COLOURS.values():
+    for color in COLORS.values():
         assert (legend == np.array(color)).all(axis=2).sum() > 100
