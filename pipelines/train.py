@@ -82,15 +82,10 @@ def train(
     results: list[Result] = []
 
     def on_epoch(progress: Progress) -> None:
-        metrics = progress.metrics(progress.epoch)
-        losses = [
-            f"{split} loss {metrics[f'{split}_loss']:.3f}" for split in ("train", "val") if f"{split}_loss" in metrics
-        ]
-        note = ", ".join([*losses, f"best epoch {progress.best_epoch}"])
-        results.append(Result(f"epoch {progress.epoch}", Outcome.DONE, note=note, total=settings.epochs))
+        results.append(_epoch_result(progress, settings.epochs))
         on_result(results[-1])
         if events:
-            events.write(progress.epoch, metrics)
+            events.write(progress.epoch, progress.metrics(progress.epoch))
 
     run_id = fingerprint([provenance.settings_fingerprint, provenance.input_fingerprint])
     resume = ResumeFile(out / "checkpoints" / STATE, run_id)
@@ -100,6 +95,16 @@ def train(
         _write_run(out, model, run, progress, provenance)
     accelerator.wait_for_everyone()
     return Summary(out, tuple(results), _summary(run, model, progress))
+
+
+def _epoch_result(progress: Progress, total: int) -> Result:
+    """Return the result of the last epoch, with its losses to show beside the progress."""
+    metrics = progress.metrics(progress.epoch)
+    losses = [
+        f"{split} loss {metrics[f'{split}_loss']:.3f}" for split in ("train", "val") if f"{split}_loss" in metrics
+    ]
+    note = ", ".join([*losses, f"best epoch {progress.best_epoch}"])
+    return Result(f"epoch {progress.epoch}", Outcome.DONE, note=note, total=total)
 
 
 def plan(
@@ -160,7 +165,7 @@ def _write_run(out: Path, model: BagModel, run: TrainingRun, progress: Progress,
 def _summary(run: TrainingRun, model: BagModel, progress: Progress) -> dict[str, Any]:
     best = {name: round(value, 4) for name, value in progress.metrics(progress.best_epoch).items()}
     best.pop("train_logit_scale", None)
-    weight = {} if model.network_weight is None else {"weight_of_the_network": round(model.network_weight, 2)}
+    weight = {} if model.network_weight is None else {"network_weight": round(model.network_weight, 2)}
     waited = {}
     if progress.seconds:
         waited["percent_of_the_time_spent_waiting_for_data"] = round(100 * progress.waited / progress.seconds, 2)

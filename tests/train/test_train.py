@@ -214,7 +214,7 @@ def test_fine_tuning_starts_from_the_network_if_its_weight_is_1_and_from_a_new_o
     check = "pipelines.model.training.objectives.matches_slides_to_descriptions"
     monkeypatch.setattr(check, lambda *_, **__: matches)
     summary = train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
-    assert summary.facts["weight_of_the_network"] == matches
+    assert summary.facts["network_weight"] == matches
     train(finetune_inputs(cohort, init=tmp_path / "first"), tmp_path / "second", replace(TUNED, epochs=1, seed=5))
     before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
     assert bool((before["network.prompts.learned"] == after["network.prompts.learned"]).all()) is matches
