@@ -12,6 +12,8 @@ export; everything else may change without notice.
     pipelines.evaluate                 evaluate, EvaluateInputs, EvaluateSettings
     pipelines.evaluate_descriptions    evaluate_descriptions, EvaluateDescriptionsInputs,
                                        EvaluateDescriptionsSettings
+    pipelines.demo                     make_cohort, DemoSettings, DemoResources
+    pipelines.inspect                  inspect, Contents
     pipelines.core.selection           Selection, Shard
     pipelines.core.batch               Summary, Result, Outcome
     pipelines.core.errors              FiveError, which every error that a user can repair derives from
@@ -21,8 +23,9 @@ The stages that write a folder have one signature::
     stage(inputs, out, settings, *, selection, resources, on_result) -> Summary
 
 ``inputs`` names the files to read. ``settings`` decides what is written and is recorded in it.
-``selection`` says which items to work on, ``resources`` how fast. ``plan`` takes the same arguments and
-says what the stage would do. The two evaluations write nothing: ``evaluate(inputs, settings)``.
+``selection`` says which items to work on, ``resources`` how fast. ``plan(inputs, out, settings, *, selection)``
+returns what the stage would do. `make_cohort` reads nothing and has no ``inputs``. The two evaluations write
+nothing: ``evaluate(inputs, settings)``.
 docs/python.md shows the stages in one example that runs.
 """
 

@@ -24,6 +24,9 @@ from pipelines.synthetic.slide_file import drawing_of, write_pyramidal_slide
 from pipelines.synthetic.stains import RGB, Stain
 from pipelines.synthetic.tissue import MPP, draw_tissue
 
+__all__ = ["DemoResources", "DemoSettings", "make_cohort"]
+
+MADE_BY = "five demo cohort"
 PEN_SHARE, BUBBLE_SHARE = 0.15, 0.15
 """Share of slides with a pen mark and with an air bubble."""
 
@@ -68,8 +71,8 @@ def make_cohort(
 
     Slides that an earlier run drew with the same settings are kept.
     """
-    selection.require_only("five demo cohort", "overwrite")
-    claim_folder(out, "five demo cohort", Provenance.of(settings), overwrite=selection.overwrite)
+    selection.require_only(MADE_BY, "overwrite")
+    claim_folder(out, MADE_BY, Provenance.of(settings), overwrite=selection.overwrite)
     patients = draw_patients(settings.patients, settings.seed)
     slides = [
         SlideToDraw(slide_id, number, patient)

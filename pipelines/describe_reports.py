@@ -66,7 +66,7 @@ def describe_reports(
     selection
         Reports to describe. The tables also keep the earlier answers of the others.
     html
-        Write pages to read the answers on. They hold the text of the reports. Pages of an earlier
+        Write HTML pages that show the answers. They hold the text of the reports. Pages of an earlier
         run are updated in any case.
 
     Raises
@@ -75,7 +75,7 @@ def describe_reports(
         The reports, the questions or the backend cannot be used, or ``out`` belongs to other settings.
     """
     every = read_selected(inputs.reports, selection)
-    run = _Run(inputs.reports, out, settings, selection.shard, on_result)
+    run = _ReportRun(inputs.reports, out, settings, selection.shard, on_result)
     refuse_other_settings(out, MADE_BY, run.provenance, overwrite=selection.overwrite)
     with ExitStack() as stack, Journal(out, run.shard_name) as run.journal:
         chosen = select(every, selection, out)
@@ -117,8 +117,9 @@ def plan(
     FiveError
         As `describe_reports` does before it loads a model.
     """
-    run = _Run(inputs.reports, out, settings, selection.shard)
-    with Journal(out) as run.journal:
+    run = _ReportRun(inputs.reports, out, settings, selection.shard)
+    refuse_other_settings(out, MADE_BY, run.provenance, overwrite=selection.overwrite)
+    with Journal(out, run.shard_name) as run.journal:
         chosen = select(read_selected(inputs.reports, selection), selection, out)
         todo = run.settle_without_asking(chosen)
         outcomes = list(run.outcomes.values())
@@ -133,7 +134,7 @@ def plan(
         }
 
 
-class _Run:
+class _ReportRun:
     """State of one run: the record and outcome of each report so far, and the files they go to."""
 
     journal: Journal
@@ -225,8 +226,10 @@ class _Run:
             if not mine:
                 raise ArtifactError(f"{self.out}: another process keeps the tables locked", hint="run again")
             self.journal.reload()
-            found = (self.journal.current(report.report_id, self.recorder.work_fingerprint(report)) for report in every)
-            write_tables(self.out, [record for record in found if record], self.provenance)
+            current = (
+                self.journal.current(report.report_id, self.recorder.work_fingerprint(report)) for report in every
+            )
+            write_tables(self.out, [record for record in current if record], self.provenance)
 
     def results(self, reports: Sequence[Report]) -> tuple[Result, ...]:
         """Return a result per report."""

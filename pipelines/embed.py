@@ -28,6 +28,8 @@ from pipelines.slides.tile_pictures import PictureFolder
 
 __all__ = ["EmbedInputs", "EmbedResources", "EmbedSettings", "PictureSettings", "embed", "plan"]
 
+MADE_BY = "five embed"
+
 
 @dataclass(frozen=True)
 class EmbedInputs:
@@ -67,6 +69,7 @@ def embed(
     ArtifactError
         The tiles are not the output of ``five tile``, or a folder belongs to other settings.
     """
+    selection.require_only(MADE_BY, "cohort", "only_failed", "shard", "overwrite")
     tiles = inputs.tiles
     tiled = TILED_SLIDES.read_rows(tiles / "slides.parquet")
     folders = _feature_folders(tiled, out, settings, compile=resources.compile)
@@ -105,9 +108,12 @@ def plan(
     FiveError
         As `embed` does before it reads a slide.
     """
+    selection.require_only(MADE_BY, "cohort", "only_failed", "shard", "overwrite")
     tiles = inputs.tiles
     tiled = TILED_SLIDES.read_rows(tiles / "slides.parquet")
     folders = _feature_folders(tiled, out, settings)
+    for folder in [] if selection.overwrite else folders:
+        folder.refuse_other_settings()
     rows, n_left_out = _selected(tiled, selection, folders)
     slides = [TiledSlide.of(row, tiles) for row in rows]
     todo = {slide.slide_id for slide in slides if not all(folder.is_current(slide) for folder in folders)}

@@ -19,7 +19,7 @@ from pipelines.core.cohort import CohortSlide
 from pipelines.core.devices import pick_device
 from pipelines.core.errors import ArtifactError, SlideError
 from pipelines.core.feature_file import SLIDE_NOTE, read_info, read_notes, slide_dimensions
-from pipelines.core.folder import claim_folder, update_table
+from pipelines.core.folder import claim_folder, refuse_other_settings, update_table
 from pipelines.core.provenance import Provenance
 from pipelines.core.resources import Resources
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
@@ -104,6 +104,7 @@ def plan(
     """
     selection.require_only(MADE_BY, "shard", "overwrite")
     job = PredictionJob.of(inputs, settings)
+    refuse_other_settings(out, MADE_BY, job.provenance, overwrite=selection.overwrite)
     kept = job.kept_rows(out / "predictions.parquet")
     slides = selection.shard.of(job.slides)
     todo = [slide for slide in slides if slide.slide_id not in kept]

@@ -76,8 +76,8 @@ def tile(
     CohortError
         The slides or the cohort table cannot be read.
     SettingsError
-        The tissue method needs weights that are not given, or the other way round; or the Ray
-        cluster cannot be used.
+        The tissue method needs weights that are not given, or weights are given for a method
+        without a network; or the Ray cluster cannot be used.
     ChangedSettingsError
         ``out`` was made with other settings, and ``selection.overwrite`` is False.
     """

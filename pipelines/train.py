@@ -117,6 +117,7 @@ def plan(
     FiveError
         As `train` does before its first step.
     """
+    selection.require_only(MADE_BY, "overwrite")
     run = prepare_run(inputs, settings)
     provenance = Provenance.of(run.settings, run.fingerprint())
     refuse_other_settings(out, MADE_BY, provenance, overwrite=selection.overwrite)

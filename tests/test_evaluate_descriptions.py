@@ -105,7 +105,7 @@ def test_a_table_that_cannot_be_used_is_named_with_the_reason(descriptions, tmp_
     assert caught.value.hint
 
 
-def test_a_folder_without_descriptions_is_told_from_a_missing_question_set(tmp_path):
+def test_a_folder_without_descriptions_is_distinguished_from_a_missing_question_set(tmp_path):
     with pytest.raises(ArtifactError, match=r"answers\.parquet") as caught:
         evaluate_descriptions(
             EvaluateDescriptionsInputs(tmp_path, gold(tmp_path, "report_id,margins\nr1,clear\n")), NO_INTERVALS
@@ -126,9 +126,9 @@ def test_the_command_shows_figures_and_confusion(descriptions, tmp_path):
 
 def test_the_command_prints_json_and_writes_tables(descriptions, tmp_path):
     table = gold(tmp_path, "report_id,margins\nr1,clear\nr2,clear\n")
-    result = run(descriptions, "--gold", table, "--json", "-o", tmp_path / "figures.csv")
+    result = run(descriptions, "--gold", table, "--json", "-o", tmp_path / "metrics.csv")
     assert json.loads(result.stdout)["questions"][0]["accuracy"]["value"] == 0.5
-    (row,) = csv.DictReader((tmp_path / "figures.csv").open())
+    (row,) = csv.DictReader((tmp_path / "metrics.csv").open())
     assert (row["question"], row["accuracy"], row["n"]) == ("margins", "0.5", "2")
     assert run(descriptions, "--gold", table, "-o", tmp_path / "figures.parquet").exit_code == 0
     assert pq.read_table(tmp_path / "figures.parquet").to_pylist()[0]["accuracy"] == 0.5

@@ -92,7 +92,7 @@ def test_attention_has_a_row_for_each_question_and_learned_prompt(predicted):
 
 
 @pytest.mark.slow
-def test_heatmaps_are_drawn_where_asked_for(cohort, pretrained, tmp_path):
+def test_heatmaps_are_drawn_only_if_requested(cohort, pretrained, tmp_path):
     (tmp_path / "one.csv").write_text("slide_id\ns03\n")
     settings = PredictSettings(heatmaps=True)
     predict(
@@ -143,7 +143,7 @@ def test_after_an_interruption_only_the_slides_that_are_missing_are_predicted(
 
 
 @pytest.mark.slow
-def test_a_slide_embedded_anew_is_predicted_anew_and_the_others_are_kept(cohort, pretrained, tmp_path):
+def test_a_slide_embedded_again_is_predicted_again_and_the_others_are_kept(cohort, pretrained, tmp_path):
     own = write_cohort(tmp_path / "cohort", n_patients=3)
     inputs = PredictInputs(own.features, pretrained, classes=cohort.classes)
     predict(inputs, tmp_path / "out", PredictSettings())
@@ -154,7 +154,7 @@ def test_a_slide_embedded_anew_is_predicted_anew_and_the_others_are_kept(cohort,
 
 
 @pytest.mark.slow
-def test_labels_and_slides_are_those_of_the_cohort_of_now(cohort, pretrained, tmp_path):
+def test_labels_and_slides_are_those_of_the_current_cohort(cohort, pretrained, tmp_path):
     table = six_slides(cohort, tmp_path)
     inputs = PredictInputs(cohort.features, pretrained, table, cohort.classes)
     predict(inputs, tmp_path / "out", PredictSettings())

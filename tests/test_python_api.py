@@ -46,14 +46,33 @@ def test_stages_have_one_signature(name):
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_plan_takes_the_arguments_of_its_stage(name):
+def test_plans_have_one_signature(name):
     module = import_module(f"pipelines.{name}")
     assert list(inspect.signature(module.plan).parameters)[:4] == ["inputs", "out", "settings", "selection"]
 
 
-def test_a_selection_that_a_stage_does_not_support_is_refused():
-    with pytest.raises(FiveError, match="by only_failed is not supported"):
-        Selection(only_failed=True).require_only("five train", "overwrite")
+@pytest.mark.parametrize("function", ["stage", "plan"])
+@pytest.mark.parametrize(
+    ("name", "selection"),
+    [
+        ("tile", Selection(limit=5)),
+        ("embed", Selection(limit=5)),
+        ("train", Selection(only_failed=True)),
+        ("predict", Selection(only_failed=True)),
+    ],
+)
+def test_a_selection_that_a_stage_does_not_support_is_refused(name, selection, function, tmp_path):
+    module = import_module(f"pipelines.{name}")
+    inputs = {
+        "tile": lambda: module.TileInputs(tmp_path),
+        "embed": lambda: module.EmbedInputs(tmp_path),
+        "train": lambda: module.TrainInputs(tmp_path),
+        "predict": lambda: module.PredictInputs(tmp_path, tmp_path),
+    }[name]()
+    settings = getattr(module, f"{name.title()}Settings")()
+    call = module.plan if function == "plan" else getattr(module, name)
+    with pytest.raises(FiveError, match="is not supported"):
+        call(inputs, tmp_path / "out", settings, selection=selection)
 
 
 def test_importing_the_package_loads_no_heavy_library():

@@ -1,1 +1,1 @@
-"""Code shared by all stages: errors, settings, artifacts, batches, devices."""
+"""Shared by all blocks: settings, schemas, cohort, questions, metrics, batches, locks, files, errors."""

@@ -126,7 +126,9 @@ DESCRIBED_REPORTS = TableArtifact(
         ),
         column("backend", STRING, "rules | local | openai | vllm"),
         column("model", STRING, "name of the language model, or 'rules'"),
-        column("prompt_fingerprint", STRING, "16 hexadecimal digits that depend on the prompt"),
+        column(
+            "prompt_fingerprint", STRING, "16 hexadecimal digits that depend on the instructions to the language model"
+        ),
         column("prompt_tokens", INT, "tokens sent, null if not counted"),
         column("output_tokens", INT, "tokens generated, null if not counted"),
         *_FAILURE,

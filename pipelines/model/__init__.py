@@ -1,1 +1,1 @@
-"""The FiVE model: text side, task-specific fine-grained semantics, fusion, losses, bags, splits, metrics."""
+"""The FiVE model in four rooms: data, networks, training, prediction."""

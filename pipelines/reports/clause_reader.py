@@ -72,7 +72,7 @@ class ClauseReader:
             return Finding(bare, clause, self._weight(clause) + 1, subjects[0])
         label = LABEL.match(clause.text)
         if label and any(start < label.end("label") for start, _ in subjects):
-            return self._read_labelled(clause, label)
+            return self._read_labeled(clause, label)
         return self._read_sentence(clause, subjects)
 
     def _bare_answer(self, text: str) -> str | None:
@@ -97,7 +97,7 @@ class ClauseReader:
                 subjects.append((start, end))
         return subjects or None
 
-    def _read_labelled(self, clause: Clause, label: re.Match[str]) -> Finding | None:
+    def _read_labeled(self, clause: Clause, label: re.Match[str]) -> Finding | None:
         """Read ``label: text``: by the terms in the text, else as a yes or no to the label."""
         start = label.start("value")
         text = clause.text[start:]

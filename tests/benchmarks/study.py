@@ -10,9 +10,9 @@ Patients are split into five folds, the same for every method:
   of them.
 * few-shot: train on 1, 2, 4, 8 or 16 patients per class, drawn once per fold from the training and
   validation patients. There is no validation: the model of the last epoch is tested.
-* zero-shot: FiVE (``five``) and its closed form (``five-linear``) after pre-training, with class texts.
+* zero-shot: FiVE (``five``) and its closed form (``five-linear``) after pretraining, with class texts.
 
-In all settings, these two are first pre-trained on the descriptions of the training patients.
+In all settings, these two are first pretrained on the descriptions of the training patients.
 ``mean-lr`` is logistic regression on mean features. Finished runs are kept, so the same command
 resumes after an interruption. Several processes can share the work with ``--methods``. The table gives
 means over the five runs with 95 % bootstrap intervals (resampling runs and slides), and the advantage of
@@ -54,7 +54,7 @@ WITHOUT_EPOCHS = ("five-linear", "mean-lr")
 RESAMPLES = 1000
 """Bootstrap resamples."""
 PRETRAINING = {"tuning": "frozen"}
-"""Pre-training settings that differ from the defaults: a frozen text model is fast enough for two CPU cores."""
+"""Pretraining settings that differ from the defaults: a frozen text model is fast enough for two CPU cores."""
 PROVENANCE = Provenance({"made_by": "tests.benchmarks.study"})
 
 

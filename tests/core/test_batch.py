@@ -55,14 +55,14 @@ def test_a_bad_item_does_not_stop_the_batch(tmp_path, work, workers):
     ]
 
 
-def test_a_failure_says_reason_and_remedy_and_keeps_its_traceback(tmp_path, work):
+def test_a_failure_states_the_reason_and_the_fix_and_keeps_its_traceback(tmp_path, work):
     (result,) = run(["bad"], work, tmp_path)
     assert result.error == "bad: cannot be read (scan it again)"
     assert result.row["error_type"] == "SlideError"
     assert "SlideError" in (tmp_path / "errors/bad.txt").read_text()
 
 
-def test_the_traceback_goes_when_the_item_succeeds(tmp_path, work):
+def test_the_traceback_is_removed_when_the_item_succeeds(tmp_path, work):
     run(["bad"], work, tmp_path)
     assert (tmp_path / "errors/bad.txt").exists()
     run(["bad"], lambda item: Result(item.slide_id, Outcome.DONE), tmp_path)
@@ -101,7 +101,7 @@ class Noted:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_items_are_prepared_before_their_turn_and_released_whatever_became_of_them(tmp_path, work, workers):
+def test_items_are_prepared_before_their_turn_and_released_after_success_and_failure(tmp_path, work, workers):
     ahead = Noted(work.marks)
     names = ["a", "bad", "b", "bug", "fatal" if workers > 1 else "c", *"defghi"]
     run(names, work, tmp_path, workers=workers, ahead=ahead)
@@ -110,7 +110,7 @@ def test_items_are_prepared_before_their_turn_and_released_whatever_became_of_th
     assert ahead.most <= workers + 4
 
 
-def test_an_item_that_another_process_makes_is_left_to_it(tmp_path, work, monkeypatch):
+def test_an_item_that_another_process_makes_is_skipped(tmp_path, work, monkeypatch):
     monkeypatch.setattr("pipelines.core.batch.run.LEASE_SECONDS", 0.01)
     with item_lock(tmp_path / ".locks/a.lock") as mine:
         assert mine
@@ -119,10 +119,10 @@ def test_an_item_that_another_process_makes_is_left_to_it(tmp_path, work, monkey
     assert not (work.marks / "a").exists()
 
 
-def test_results_are_told_as_they_come(tmp_path, work):
-    told = []
-    run(["a", "b"], work, tmp_path, on_result=lambda result: told.append(result.item_id))
-    assert told == ["a", "b"]
+def test_results_are_reported_as_they_arrive(tmp_path, work):
+    reported = []
+    run(["a", "b"], work, tmp_path, on_result=lambda result: reported.append(result.item_id))
+    assert reported == ["a", "b"]
 
 
 def test_a_summary_counts_every_outcome(tmp_path, work):

@@ -126,6 +126,6 @@ class BagAttention(nn.Module):
 
 
 def init_near_zero(layer: nn.Linear) -> None:
-    """Initialise a layer with small weights (standard deviation 0.02) and no bias, as the published network does."""
+    """Initialize a layer with small weights (standard deviation 0.02) and no bias, as the published network does."""
     nn.init.trunc_normal_(layer.weight, std=0.02)
     nn.init.zeros_(layer.bias)

@@ -4,7 +4,7 @@ It learns as FiVE does, from descriptions first and then from labels, but it is 
 
 - A slide is the log-mean-exp of its tiles in each channel. This lies between their mean and their maximum, so a few
   tumor tiles are not lost among hundreds of others.
-- Pre-training is a ridge regression from that vector to the text embeddings of the answers in the patient's report.
+- Pretraining is a ridge regression from that vector to the text embeddings of the answers in the patient's report.
   The result predicts classes from any class texts.
 - Fine-tuning is a logistic regression that starts from the class texts. Its penalty pulls the weights back to the
   texts; the fewer labels there are, the more they stay there (`training/closed_form_solvers.py`).
@@ -106,7 +106,7 @@ class LinearFive(BagModel):
     def class_text_vectors(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
         """Return the mean text vector of each class minus the mean over classes, (K, W).
 
-        The vectors are scaled so that over the pre-training slides the logits of two classes differ by 1 in the root
+        The vectors are scaled so that over the pretraining slides the logits of two classes differ by 1 in the root
         mean square.
         """
         means = torch.stack([self.encode_texts(texts).mean(dim=0) for texts in classes.values()])

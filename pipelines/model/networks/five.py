@@ -23,7 +23,7 @@ MAX_LOGIT_SCALE = 100.0
 INITIAL_GRID_WEIGHT = 0.1
 """Initial weight of the grid encoding; small, so that tissue counts more than position at first."""
 SHARPNESS = 4.0
-"""Sharpness of the log-mean-exp over tiles; at initialisation their channels have a standard deviation of about 0.6."""
+"""Sharpness of the log-mean-exp over tiles; at initialization their channels have a standard deviation of about 0.6."""
 EXACT_UP_TO: Mapping[str, int | None] = {"exact": None, "linear": 0, "auto": 8192}
 """Setting -> largest bag (tiles) with exact self-attention; None for any size."""
 
@@ -73,16 +73,16 @@ class FiveModel(BagModel):
         return self.text.count_truncated(texts)
 
     def encode_prompts(self, kept: Sequence[int] | None = None) -> Tensor:
-        """Return the prompts of the kept questions (default all) and the learnable ones, (P, D), L2-normalised."""
+        """Return the prompts of the kept questions (default all) and the learnable ones, (P, D), L2-normalized."""
         prompts: Tensor = self.prompts(self.text, range(len(self.spec.questions)) if kept is None else kept)
         return prompts
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Return one vector per text, (M, D), L2-normalised."""
+        """Return one vector per text, (M, D), L2-normalized."""
         return functional.normalize(self.text(texts), dim=-1)
 
     def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
-        """Return one vector per class, (K, D): the normalised mean of the vectors of its texts.
+        """Return one vector per class, (K, D): the normalized mean of the vectors of its texts.
 
         Unless ``class_texts`` is plain, the vectors are then centered and scaled by `center_classes`.
         """
@@ -112,7 +112,7 @@ class FiveModel(BagModel):
         self.prompts.requires_grad_(requires_grad=False)
 
     def encode_bags(self, bags: Sequence[TileBag], prompts: Tensor) -> Tensor:
-        """Return one vector per bag, (B, D), L2-normalised."""
+        """Return one vector per bag, (B, D), L2-normalized."""
         if self.checkpointing and self.training and len(bags) > 1:
             return torch.cat([checkpoint(self._encode, [bag], prompts, use_reentrant=False) for bag in bags])
         return self._encode(bags, prompts)

@@ -80,7 +80,7 @@ class TileFusion(nn.Module):
     def forward(
         self, tiles: Tensor, positions: Tensor, lengths: Sequence[int], prompts: Tensor, pads: Pads | None = None
     ) -> Tensor:
-        """Return the bag embeddings, (B, D), not L2-normalised.
+        """Return the bag embeddings, (B, D), not L2-normalized.
 
         Parameters
         ----------
@@ -89,7 +89,7 @@ class TileFusion(nn.Module):
         lengths
             Number of tiles of each of the B bags, at least 1 each, S in total.
         prompts
-            (P, D), L2-normalised.
+            (P, D), L2-normalized.
         pads
             Only used by a network with a pad key.
         """

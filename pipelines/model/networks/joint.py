@@ -5,8 +5,8 @@ trained separately and adds what many labels teach about tiles. Nothing in the c
 it also learns from the validation patients. Training the network on the residuals of the closed form was tried; with
 few labels it gave worse models.
 
-A network that was pre-trained on few patients may have learned nothing but their descriptions, and would then add
-noise. Its logits are therefore multiplied by a weight. After pre-training the weight is 1 if the network matches
+A network that was pretrained on few patients may have learned nothing but their descriptions, and would then add
+noise. Its logits are therefore multiplied by a weight. After pretraining the weight is 1 if the network matches
 validation slides to their descriptions, and 0 otherwise (`training/network_weight.py`). After training on labels the
 weight grows with their number (`training/objectives.py`).
 """

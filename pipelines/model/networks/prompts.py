@@ -37,7 +37,7 @@ class Prompts(nn.Module):
         return tuple(f"diagnosis_{number + 1}" for number in range(len(self.learned)))
 
     def forward(self, text: TextEncoder, kept: Sequence[int]) -> Tensor:
-        """Return the prompts of the kept questions and the learnable prompts, (P, D), L2-normalised.
+        """Return the prompts of the kept questions and the learnable prompts, (P, D), L2-normalized.
 
         Parameters
         ----------

@@ -75,7 +75,7 @@ class TextEncoder(nn.Module):
         return int(self.model.config.hidden_size)
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """Return one vector per text, (M, D), not L2-normalised."""
+        """Return one vector per text, (M, D), not L2-normalized."""
         vectors: Tensor = self.projection(self.pooled(texts))
         return vectors
 

@@ -33,7 +33,7 @@ def fit_closed_form(
     progress = Progress(epoch=1, best_epoch=1)
     with torch.no_grad():
         train, val = (_pooled(model, part, data.reader, max_tiles) for part in (data.train, data.val))
-        if not model.to_text.any():  # fine-tuning keeps the standardization of the pre-training
+        if not model.to_text.any():  # fine-tuning keeps the standardization of the pretraining
             model.centre.copy_(train.mean(dim=0))
             model.size.copy_((train - model.centre).square().sum(dim=1).mean().sqrt().clamp(min=1e-6))
         slides = {"train": (data.train, model.standardized(train)), "val": (data.val, model.standardized(val))}

@@ -1,4 +1,4 @@
-"""Test whether a pre-trained network has learned more than the patients it was trained on."""
+"""Test whether a pretrained network has learned more than the patients it was trained on."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from pipelines.model.training.network_weight import matches_slides_to_descriptio
 MAX_CANDIDATES = 256
 """Maximum number of training descriptions with which a validation slide is compared."""
 SLIDES_FOR_HALF_WEIGHT = 16
-"""Number of labelled slides at which the network's weight is 0.5; with fewer it generalizes poorly."""
+"""Number of labeled slides at which the network's weight is 0.5; with fewer it generalizes poorly."""
 
 
 class Objective(Protocol):
@@ -55,7 +55,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class DescriptionMatching:
-    """Pre-training: match each bag with the description of its patient's report."""
+    """Pretraining: match each bag with the description of its patient's report."""
 
     answers: Mapping[str, Answers]
     """Slide id -> answers of the patient's reports, for training and validation slides."""

@@ -23,7 +23,7 @@ def test_the_seed_determines_the_resamples():
     assert not np.array_equal(patient_weights(patients, 5, 1)[0], patient_weights(patients, 5, 2)[0])
 
 
-def test_the_interval_leaves_out_a_fortieth_on_either_side():
+def test_the_interval_leaves_out_2_5_percent_on_either_side():
     assert interval(np.arange(1001.0)) == (25.0, 975.0)
 
 

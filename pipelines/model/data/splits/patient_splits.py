@@ -132,7 +132,7 @@ def _check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     train_classes = {row["label"] for row in rows if row["label"] and row["split"] == "train"}
     if len(classes) > 1 and len(train_classes) == 1:
         raise CohortError(
-            f"every labelled training slide is of class {train_classes.pop()!r}; the cohort has {len(classes)} classes",
+            f"every labeled training slide is of class {train_classes.pop()!r}; the cohort has {len(classes)} classes",
             hint="add patients of the other classes, or use fewer folds or a smaller test split",
         )
 

@@ -1,7 +1,7 @@
 """Splits that keep all patients of a site together.
 
 Stain, scanner and patient mix differ between sites, so a model can appear to predict the class when
-it recognises the site. If a cohort names sites, whole sites are assigned to splits, stratified by
+it recognizes the site. If a cohort names sites, whole sites are assigned to splits, stratified by
 label as far as possible, with scikit-learn's greedy `StratifiedGroupKFold`.
 """
 

@@ -81,7 +81,7 @@ class ClamSb(Abmil):
         """Return the instance loss, averaged over the classes, a scalar.
 
         The 8 tiles of ``embedded`` (N, D) with the highest attention scores (N,) and the 8 with the
-        lowest are labelled. A slide with fewer than 16 tiles uses half of them for each, so the
+        lowest are labeled. A slide with fewer than 16 tiles uses half of them for each, so the
         two sets do not overlap.
         """
         count = min(MAX_INSTANCES, len(attention) // 2)
