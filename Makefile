@@ -7,7 +7,7 @@ VLLM_PYTHON ?= $(BIN)/python
 DEMO := demo
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-fast check format bench check-backends docs clean
+.PHONY: demo test test-fast lint check format bench check-backends docs clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,11 +26,13 @@ test: $(READY)  ## all tests
 test-fast: $(READY)  ## tests that are not marked slow or gpu
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu"
 
-check: $(READY)  ## format, lint, types, architecture, fast tests
+lint: $(READY)  ## format, lint, types, import rules
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint  ## what to run before you send a change: lint and the fast tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow and not gpu"
 
 format: $(READY)
