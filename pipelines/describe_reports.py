@@ -30,7 +30,7 @@ from pipelines.reports.journal import Journal
 from pipelines.reports.report_records import Record, Recorder, run_totals, write_tables
 from pipelines.reports.report_table import Report
 from pipelines.reports.report_task import ReportTask
-from pipelines.reports.selection import read_selected, select
+from pipelines.reports.select_reports import read_selected, select
 
 __all__ = ["DescribeReportsInputs", "DescribeReportsResources", "DescribeReportsSettings", "describe_reports", "plan"]
 

@@ -142,11 +142,11 @@ def _read_run(
 
 def _cohort_labels(cohort: Path, level: str) -> dict[str, str]:
     """Return id -> label, without patients whose slides have different labels."""
-    found: dict[str, set[str]] = {}
+    labels_of: dict[str, set[str]] = {}
     for slide in read_cohort(cohort):
         if slide.label:
-            found.setdefault(slide.slide_id if level == "slide" else slide.patient, set()).add(slide.label)
-    return {name: labels.pop() for name, labels in found.items() if len(labels) == 1}
+            labels_of.setdefault(slide.slide_id if level == "slide" else slide.patient, set()).add(slide.label)
+    return {name: labels.pop() for name, labels in labels_of.items() if len(labels) == 1}
 
 
 def _counted(
@@ -223,10 +223,10 @@ def _logits(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> np.nda
 
 
 def _spread(runs: Sequence[Measured]) -> tuple[Spread, ...]:
-    found = []
+    spread = []
     for k, name in enumerate(METRIC_NAMES):
         values = [value for run in runs if (value := run.metrics[k].value) is not None]
         if values:
             sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            found.append(Spread(name, float(np.mean(values)), sd, len(values)))
-    return tuple(found)
+            spread.append(Spread(name, float(np.mean(values)), sd, len(values)))
+    return tuple(spread)

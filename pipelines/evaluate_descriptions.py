@@ -83,13 +83,13 @@ def evaluate_descriptions(
             f"{gold}: none of its {len(rows)} values of {key} is among the {len(given)} described ones",
             hint=f"name them as in {descriptions / 'answers.parquet'}",
         )
-    found = []
+    agreements = []
     for question in questions:
         column = f"{settings.column_prefix}{question.id}"
         agreement = _compare(question, column, judged, key, given, gold, settings)
         if agreement is not None:
-            found.append(agreement)
-    if not found:
+            agreements.append(agreement)
+    if not agreements:
         wanted = ", ".join(f"{settings.column_prefix}{question.id}" for question in questions)
         raise CohortError(
             f"{gold}: no reference answer to any question about any of the {len(given)} described ones",
@@ -97,11 +97,11 @@ def evaluate_descriptions(
         )
     return DescriptionsEvaluation(
         key=key,
-        questions=tuple(found),
-        mean_accuracy=_mean(agreement.accuracy.value for agreement in found),
-        mean_macro_f1=_mean(agreement.macro_f1.value for agreement in found),
+        questions=tuple(agreements),
+        mean_accuracy=_mean(agreement.accuracy.value for agreement in agreements),
+        mean_macro_f1=_mean(agreement.macro_f1.value for agreement in agreements),
         not_described=len(rows) - len(judged),
-        not_judged=tuple(q.id for q in questions if q.id not in {agreement.question for agreement in found}),
+        not_judged=tuple(q.id for q in questions if q.id not in {agreement.question for agreement in agreements}),
     )
 
 
@@ -145,7 +145,7 @@ def _given(rows: Sequence[Mapping[str, Any]], key: str, questions: Sequence[Ques
     for row in rows:
         words.setdefault(row["report_id"], {})[row["question_id"]] = _word(row)
     patients = {row["report_id"]: row["patient_id"] for row in rows}
-    return {name: _Given(patients[name], found) for name, found in words.items()}
+    return {name: _Given(patients[name], answers) for name, answers in words.items()}
 
 
 def _word(row: Mapping[str, Any] | None, silent: str = UNKNOWN) -> str:
@@ -205,7 +205,7 @@ def _mean(values: Iterable[float | None]) -> float:
     return sum(known) / len(known)
 
 
-def write_metrics(found: DescriptionsEvaluation, path: Path) -> None:
+def write_metrics(evaluation: DescriptionsEvaluation, path: Path) -> None:
     """Write one row per question to ``path``, a .csv or .parquet file.
 
     Raises
@@ -220,7 +220,7 @@ def write_metrics(found: DescriptionsEvaluation, path: Path) -> None:
     writers = {".csv": pyarrow.csv.write_csv, ".parquet": pyarrow.parquet.write_table}
     if path.suffix not in writers:
         raise SettingsError(f"{path}: neither .csv nor .parquet", hint="use one of these suffixes")
-    table = pa.Table.from_pylist([_row(agreement) for agreement in found.questions])
+    table = pa.Table.from_pylist([_row(agreement) for agreement in evaluation.questions])
     with replacing(path) as part:
         writers[path.suffix](table, part)
 

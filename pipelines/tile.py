@@ -149,10 +149,10 @@ def _network(settings: TileSettings, weights: Path | None, device: str) -> Netwo
     if weights is None:
         return None
     from pipelines.core.devices import pick_device
-    from pipelines.slides.tissue_networks import load_network
+    from pipelines.slides.tissue_networks import load_tissue_network
 
     network = Network(weights, file_fingerprint(weights), pick_device(device))
-    load_network(name, weights, network.device)
+    load_tissue_network(name, weights, network.device)
     return network
 
 

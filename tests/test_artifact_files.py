@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import pipelines.demo
 from fivecli.app import app
 from pipelines.core.artifact_files import METADATA
-from pipelines.core.artifact_folders import EVALUATION, FOLDERS, TILES
+from pipelines.core.artifact_folders import EVALUATION_FOLDER, FOLDERS, TILES_FOLDER
 from pipelines.findings import descriptions_report
 from tests.embedding import use_stand_ins
 from tests.slide_files import tissue_drawing
@@ -98,7 +98,7 @@ def test_every_description_belongs_to_a_file(root, name):
     """Except for files that exist only during a run, and for failures, which this run has in tiles/ only."""
     found = {file.pattern for _, file in described(root, BY_NAME[name])}
     expected = {file.pattern for file in BY_NAME[name].files if not file.temporary}
-    if name != TILES.name:
+    if name != TILES_FOLDER.name:
         expected = {pattern for pattern in expected if not pattern.startswith("errors/")}
     assert found == expected
 
@@ -159,7 +159,7 @@ def names_in(path):
 
 @pytest.mark.slow
 def test_the_parquet_table_of_an_evaluation_has_the_columns_of_the_csv_file(root):
-    (described_csv,) = EVALUATION.files_for("metrics.csv")
+    (described_csv,) = EVALUATION_FOLDER.files_for("metrics.csv")
     names = [entry.name for entry in described_csv.entries]
     assert pq.read_schema(root / "evaluation" / "metrics.parquet").names == names
 
@@ -172,6 +172,6 @@ def test_patterns_of_a_folder_differ_and_find_themselves(folder):
 
 
 def test_a_slide_id_with_a_dot_is_not_taken_for_another_file():
-    assert [file.pattern for file in TILES.files_for("qc/a.v2.jpg")] == ["qc/<slide_id>.jpg"]
-    assert [file.pattern for file in TILES.files_for("slides.parquet")] == ["slides.parquet"]
-    assert TILES.files_for("notes.docx") == []
+    assert [file.pattern for file in TILES_FOLDER.files_for("qc/a.v2.jpg")] == ["qc/<slide_id>.jpg"]
+    assert [file.pattern for file in TILES_FOLDER.files_for("slides.parquet")] == ["slides.parquet"]
+    assert TILES_FOLDER.files_for("notes.docx") == []

@@ -45,7 +45,7 @@ def _per_item(item: str = "<slide_id>") -> tuple[ArtifactFile, ...]:
     )
 
 
-TILES = ArtifactFolder(
+TILES_FOLDER = ArtifactFolder(
     "tiles",
     "five tile",
     (
@@ -82,7 +82,7 @@ TILES = ArtifactFolder(
 )
 
 _PATCHES = "with `--save-patches`"
-EMBEDDED = ArtifactFolder(
+EMBEDDED_FOLDER = ArtifactFolder(
     "features",
     "five embed",
     (
@@ -109,7 +109,7 @@ EMBEDDED = ArtifactFolder(
     "the feature files. `patches/`, `errors/` and `.locks/` stay in `features/`.",
 )
 
-DESCRIPTIONS = ArtifactFolder(
+DESCRIPTIONS_FOLDER = ArtifactFolder(
     "descriptions",
     "five describe-reports",
     (
@@ -138,7 +138,7 @@ DESCRIPTIONS = ArtifactFolder(
     ),
 )
 
-RUN = ArtifactFolder(
+RUN_FOLDER = ArtifactFolder(
     "run",
     "five train",
     (
@@ -185,7 +185,7 @@ RUN = ArtifactFolder(
     ),
 )
 
-PREDICTIONS = ArtifactFolder(
+PREDICTIONS_FOLDER = ArtifactFolder(
     "predictions",
     "five predict",
     (
@@ -213,7 +213,7 @@ PREDICTIONS = ArtifactFolder(
     ),
 )
 
-EVALUATION = ArtifactFolder(
+EVALUATION_FOLDER = ArtifactFolder(
     "evaluation",
     "five evaluate-descriptions",
     (
@@ -223,7 +223,7 @@ EVALUATION = ArtifactFolder(
     note="You choose the path. `five evaluate` writes no file; it prints its metrics, with `--json` as JSON.",
 )
 
-COHORT = ArtifactFolder(
+COHORT_FOLDER = ArtifactFolder(
     "cohort",
     "five demo cohort",
     (
@@ -237,4 +237,12 @@ COHORT = ArtifactFolder(
     ),
 )
 
-FOLDERS = (TILES, EMBEDDED, DESCRIPTIONS, RUN, PREDICTIONS, EVALUATION, COHORT)
+FOLDERS = (
+    TILES_FOLDER,
+    EMBEDDED_FOLDER,
+    DESCRIPTIONS_FOLDER,
+    RUN_FOLDER,
+    PREDICTIONS_FOLDER,
+    EVALUATION_FOLDER,
+    COHORT_FOLDER,
+)

@@ -13,7 +13,7 @@ from pipelines.reports.report_table import Report
 from pipelines.reports.report_task import ReportTask
 from pipelines.reports.splitting import part_size
 
-CHARACTERS_PER_TOKEN = 3.5
+MIN_CHARACTERS_PER_TOKEN = 3.5
 """Low estimate for English text, where only the server can count. A part that is still too long is cut again."""
 
 
@@ -75,4 +75,4 @@ def _count_tokens(request: Request, backend: Backend) -> int:
     counted = backend.count_tokens(request)
     if counted is not None:
         return counted
-    return int(sum(len(message["content"]) for message in request.messages) / CHARACTERS_PER_TOKEN)
+    return int(sum(len(message["content"]) for message in request.messages) / MIN_CHARACTERS_PER_TOKEN)

@@ -10,7 +10,7 @@ from pipelines.core.settings import DescribeReportsSettings
 from pipelines.reports.report_records import Record
 from pipelines.reports.report_table import Report
 
-CHARACTERS_PER_TOKEN = 4
+TYPICAL_CHARACTERS_PER_TOKEN = 4
 """Rough value for English text and common tokenizers, used until something is measured."""
 MILLION = 1_000_000
 
@@ -33,7 +33,7 @@ def estimate(
     """Return the estimated tokens, cost and seconds for the reports still to be described.
 
     The seconds are measured from the journal of an earlier run with the same backend and model,
-    and None without one. The tokens are measured too, else estimated by `CHARACTERS_PER_TOKEN`.
+    and None without one. The tokens are measured too, else estimated by `TYPICAL_CHARACTERS_PER_TOKEN`.
     Keys that end in ``_from`` name the source of an estimate.
 
     Parameters
@@ -47,8 +47,8 @@ def estimate(
         return _time(reports, measured)
     counted = [record for record in measured if record.get("prompt_tokens")]
     max_output = len(reports) * settings.votes * settings.max_tokens
-    prompt_tokens, output_tokens = characters / CHARACTERS_PER_TOKEN, None
-    source = f"{CHARACTERS_PER_TOKEN:.0f} characters per token"
+    prompt_tokens, output_tokens = characters / TYPICAL_CHARACTERS_PER_TOKEN, None
+    source = f"{TYPICAL_CHARACTERS_PER_TOKEN:.0f} characters per token"
     if counted:
         sent = sum(record["characters"] + prompt_characters for record in counted) * settings.votes
         prompt_tokens = characters * sum(record["prompt_tokens"] for record in counted) / sent

@@ -148,9 +148,9 @@ class TileOneSlide:
         method, min_area = self.settings.tissue_method, self.settings.min_area_mm2
         if self.network is None:
             return tissue_mask(thumbnail.rgb, thumbnail.mpp, method=method, min_area_mm2=min_area)
-        from pipelines.slides.tissue_networks import NETWORKS, load_network, network_mask
+        from pipelines.slides.tissue_networks import NETWORKS, load_tissue_network, network_mask
 
-        module = load_network(method, self.network.weights, self.network.device)
+        module = load_tissue_network(method, self.network.weights, self.network.device)
         return network_mask(slide, thumbnail, NETWORKS[method], module, min_area_mm2=min_area)
 
     def _slide_row(self, slide: Slide, grid: Grid, tiles: pa.Table) -> dict[str, Any]:

@@ -70,7 +70,7 @@ NETWORKS: dict[str, TissueNetwork] = {
 
 
 @cache
-def load_network(name: str, weights: Path, device: str = "cpu") -> nn.Module:
+def load_tissue_network(name: str, weights: Path, device: str = "cpu") -> nn.Module:
     """Return network ``name`` with weights from a ``.safetensors`` file or a torch checkpoint. The result is cached.
 
     Raises
@@ -123,7 +123,7 @@ def network_mask(
     Parameters
     ----------
     module
-        The network with weights, from `load_network`.
+        The network with weights, from `load_tissue_network`.
     min_area_mm2
         Smaller pieces are removed and smaller holes are filled, mm2.
     """

@@ -9,7 +9,7 @@ from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings import TileSettings
 from pipelines.slides import open_slide
-from pipelines.slides.tissue_networks import MEAN, NETWORKS, STD, TissueNetwork, load_network, network_mask
+from pipelines.slides.tissue_networks import MEAN, NETWORKS, STD, TissueNetwork, load_tissue_network, network_mask
 from pipelines.tile import TileInputs, tile
 from tests.slide_files import tissue_drawing, write_lossless_slide
 
@@ -96,7 +96,7 @@ def test_the_published_networks_give_a_mask(published_network, tmp_path):
     with open_slide(path) as slide:
         thumbnail = slide.thumbnail(16.0)
         mask = network_mask(
-            slide, thumbnail, NETWORKS[name], load_network(name, tmp_path / "w.safetensors"), min_area_mm2=0
+            slide, thumbnail, NETWORKS[name], load_tissue_network(name, tmp_path / "w.safetensors"), min_area_mm2=0
         )
     assert mask.shape == (16, 16)
 
@@ -107,7 +107,7 @@ def test_a_training_checkpoint_can_be_loaded(published_network, tmp_path):
     name, state = published_network
     named = {f"model.{key}": value for key, value in state.items()} | {"model.aux_classifier.0.bias": torch.zeros(3)}
     torch.save({"epoch": 3, "state_dict": named}, tmp_path / "w.ckpt")
-    module = load_network(name, tmp_path / "w.ckpt")
+    module = load_tissue_network(name, tmp_path / "w.ckpt")
     assert all(torch.equal(module.state_dict()[key], value) for key, value in state.items())
     assert not module.training
 
@@ -116,10 +116,10 @@ def test_a_training_checkpoint_can_be_loaded(published_network, tmp_path):
 def tiny(monkeypatch, tmp_path):
     """Replace the network 'hest' by one with known output, and return a file with its weights."""
     monkeypatch.setitem(NETWORKS, "hest", network(2.0))
-    load_network.cache_clear()
+    load_tissue_network.cache_clear()
     save_file(Pinkness().state_dict(), tmp_path / "tiny.safetensors")
     yield tmp_path / "tiny.safetensors"
-    load_network.cache_clear()
+    load_tissue_network.cache_clear()
 
 
 @pytest.mark.parametrize("wrong", ["shape", "names", "text", "junk", "pickle"])
