@@ -6,9 +6,11 @@ import copy
 import logging
 import os
 import sys
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import typer
+import typer.main
 
 from fivecli import (
     demo,
@@ -26,6 +28,22 @@ from fivecli.command import Command, Group
 from fivecli.screen import show_error
 from pipelines.core.errors import FiveError
 
+
+@cache
+def commands_by_option() -> dict[str, list[str]]:
+    """Return option without dashes -> the commands that have it. All commands are built, which is slow."""
+    commands: dict[str, list[str]] = {}
+    pending: list[tuple[str, Any]] = [("five", typer.main.get_command(app))]
+    while pending:
+        path, command = pending.pop(0)
+        for parameter in command.params:
+            for option in (*parameter.opts, *parameter.secondary_opts):
+                if option.startswith("--"):
+                    commands.setdefault(option.removeprefix("--"), []).append(path)
+        pending += [(f"{path} {name}", subcommand) for name, subcommand in getattr(command, "commands", {}).items()]
+    return commands
+
+
 app = typer.Typer(
     name="five",
     cls=Group,
@@ -35,7 +53,7 @@ app = typer.Typer(
     "Every option can also be set by an environment variable (FIVE_TILE_TARGET_MPP for five tile --target-mpp) or in "
     "a YAML file (--config). A flag wins over the environment, the environment over the file.",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FIVE"},
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FIVE", "obj": commands_by_option},
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     add_completion=True,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from fivecli.other_names import NOTES, is_other_name, our_name
+from fivecli.other_names import explain_unknown
 from pipelines.core.errors import SettingsError
 
 META = ("help", "version", "install_completion", "show_completion", "list_encoders")
@@ -29,9 +30,14 @@ class Group(TyperGroup):
         _make_compact(self.get_params(ctx), ctx)
         super().format_help(ctx, formatter)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options before the subcommand; explain an option that belongs elsewhere."""
+        _refuse_unknown(self, ctx, list(takewhile(lambda argument: argument.startswith("-"), args)))
+        return super().parse_args(ctx, args)
+
 
 class Command(TyperCommand):
-    """A command that knows the option names of other tools."""
+    """A command that knows the options of other tools and of the other commands."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the arguments and options, with `META` closed to the environment."""
@@ -43,10 +49,10 @@ class Command(TyperCommand):
         super().format_help(ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments; suggest our option for one of another tool."""
+        """Parse the arguments; explain an option of another tool or another command."""
         if args and not Path(args[0]).exists():
             self._refuse_moved(args[0])
-        self._refuse_other_names(ctx, args)
+        _refuse_unknown(self, ctx, args)
         return super().parse_args(ctx, args)
 
     def _refuse_moved(self, argument: str) -> None:
@@ -56,22 +62,24 @@ class Command(TyperCommand):
                 hint=f"the command to compare descriptions with reference answers is now: five {moved}",
             )
 
-    def _refuse_other_names(self, ctx: Any, args: list[str]) -> None:
-        known = {name for parameter in self.get_params(ctx) for name in (*parameter.opts, *parameter.secondary_opts)}
-        ours = {name.removeprefix("--") for name in known if name.startswith("--")}
-        for argument in args:
-            name = argument.partition("=")[0]
-            if name == "--":
-                return
-            if not name.startswith("--") or name in known:
-                continue
-            if suggestion := our_name(name, ours):
-                note = f" ({NOTES[suggestion]})" if suggestion in NOTES else ""
-                ctx.fail(f"No such option: {name}. Did you mean --{suggestion}{note}?")
-            if is_other_name(
-                name
-            ):  # what is spelled similarly is something else, such as --batch-size for --patch-size
-                ctx.fail(f"No such option: {name}")
+
+def _refuse_unknown(command: TyperCommand | TyperGroup, ctx: Any, args: Sequence[str]) -> None:
+    """Fail with an explanation at the first option that the command does not have.
+
+    Click would suggest the option that is spelled most similarly, such as --batch-size for --patch-size. Spelling
+    mistakes are left to it.
+    """
+    known = {name for parameter in command.get_params(ctx) for name in (*parameter.opts, *parameter.secondary_opts)}
+    for argument in args:
+        name = argument.partition("=")[0]
+        if name == "--":
+            return
+        if not name.startswith("--") or name in known:
+            continue
+        commands_by_option = ctx.find_root().obj  # slow, so it is only called here
+        commands = commands_by_option() if commands_by_option else {}
+        if explanation := explain_unknown(name, {option.removeprefix("--") for option in known}, commands):
+            ctx.fail(explanation)
 
 
 def _without_environment(parameters: list[Any]) -> list[Any]:

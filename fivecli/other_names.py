@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     "output": (
@@ -107,18 +107,40 @@ NOTES: Mapping[str, str] = {
     "percent": "from 0 to 100",
     "shard": "as INDEX/COUNT, for example 3/16",
 }
-"""What differs between our option and its namesakes."""
+"""How our option differs from the options of other tools."""
 
 
 def our_name(other: str, known: Collection[str]) -> str:
     """Return which of the ``known`` options another tool's option stands for, or an empty string."""
-    plain = other.lstrip("-").replace("_", "-").lower()
+    plain = _plain(other)
     if plain in known:
         return plain
     return next((ours for ours, others in OTHER_NAMES.items() if plain in others and ours in known), "")
 
 
-def is_other_name(name: str) -> bool:
-    """Return whether ``name`` is an option of another tool in our table."""
-    plain = name.lstrip("-").replace("_", "-").lower()
-    return any(plain in others for others in OTHER_NAMES.values())
+def explain_unknown(name: str, known: Collection[str], commands: Mapping[str, Sequence[str]]) -> str:
+    """Explain an option that a command does not have; return an empty string if it is probably a spelling mistake.
+
+    Parameters
+    ----------
+    known
+        Options of the command, without dashes.
+    commands
+        Option without dashes -> the commands that have it.
+    """
+    if suggestion := our_name(name, known):
+        note = f" ({NOTES[suggestion]})" if suggestion in NOTES else ""
+        return f"No such option: {name}. Did you mean --{suggestion}{note}?"
+    plain = _plain(name)
+    meanings = [plain] if plain in commands else [ours for ours, others in OTHER_NAMES.items() if plain in others]
+    places = [f"--{ours} is an option of {_listed(commands[ours])}." for ours in meanings if ours in commands]
+    return " ".join((f"No such option: {name}.", *places)) if meanings else ""
+
+
+def _plain(name: str) -> str:
+    return name.lstrip("-").replace("_", "-").lower()
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

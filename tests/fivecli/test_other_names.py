@@ -1,7 +1,9 @@
+import re
+
 import pytest
 from typer.testing import CliRunner
 
-from fivecli.app import app
+from fivecli.app import app, commands_by_option
 from fivecli.other_names import NOTES, OTHER_NAMES
 from tests.fivecli.test_help import COMMANDS
 
@@ -9,7 +11,11 @@ runner = CliRunner()
 
 
 def options(command):
-    return {option.removeprefix("--") for parameter in command.params for option in parameter.opts}
+    return {
+        option.removeprefix("--")
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
 
 
 @pytest.mark.parametrize(
@@ -45,10 +51,43 @@ def test_an_option_of_another_tool_gets_our_name(command, other, ours):
     assert f"No such option: {other.partition('=')[0]}. Did you mean {ours}" in result.output
 
 
-def test_an_option_that_the_command_does_not_have_is_not_suggested():
-    result = runner.invoke(app, ["embed", ".", "--patch-size", "256"])  # similar to --batch-size, which is wrong
-    assert "No such option: --patch-size" in result.output
-    assert "--batch-size" not in result.output
+@pytest.mark.parametrize(
+    ("arguments", "explanation"),
+    [
+        ("tile --batch-size", "--batch-size is an option of five embed and five train."),
+        ("predict --tile_size=3", "--tile-size is an option of five tile."),
+        ("evaluate --no-attention", "--no-attention is an option of five predict."),
+        ("train --num-workers", "--workers is an option of five tile, five embed, five describe-reports and five demo"),
+        ("predict --workers", "--workers is an option of five tile, five embed, five describe-reports and five demo"),
+        ("embed --patch-size", "--tile-size is an option of five tile."),
+        ("evaluate --checkpoint", "--weights is an option of five embed. --init is an option of five train."),
+        ("--tile-size 224 tile", "--tile-size is an option of five tile."),
+        ("demo --patients 8 cohort", "--patients is an option of five demo cohort."),
+        ("tile --version", "--version is an option of five."),
+    ],
+)
+def test_an_option_that_the_command_lacks_is_explained(arguments, explanation):
+    result = runner.invoke(app, arguments.split(), env={"COLUMNS": "300"})
+    option = next(word for word in arguments.split() if word.startswith("--")).partition("=")[0]
+    assert result.exit_code == 2
+    assert f"No such option: {option}. {explanation}" in result.output
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_none_of_our_options_gets_a_wrong_suggestion(path):
+    command = COMMANDS[path]
+    for option, owners in commands_by_option().items():
+        if option in options(command) or option == "help":
+            continue
+        with pytest.raises(Exception, match=f"No such option: --{option}") as error:
+            command.make_context("five", [f"--{option}", "1"], obj=commands_by_option)
+        message = error.value.format_message()
+        suggestion = re.search(r"Did you mean --(\S+?)[? ]", message)
+        if suggestion:
+            assert option in OTHER_NAMES[suggestion[1]], message
+        else:
+            assert f"--{option} is an option of {owners[0]}" in message
+        assert "Possible options" not in message
 
 
 def test_a_misspelled_option_gets_the_closest_one():
