@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import MISSING
 from functools import cache, cached_property, update_wrapper
 from itertools import pairwise
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
 from pipelines.core.resources import DemoResources, Resources
-from pipelines.core.settings import FieldRules, Settings, field_rules
+from pipelines.core.settings import FieldRules, Limits, Settings, field_rules
 
 OPTION_CLASSES = (Settings, Resources, DemoResources)
 """Base classes whose fields become options."""
@@ -73,14 +73,33 @@ class with_settings:
 def option_of(cls: type[Any], field: str) -> Any:
     """Return a Typer option with the help text, limits and panel of a settings field."""
     rules = next(rules for rules in field_rules(cls) if rules.name == field)
+    text, panel = field_help(cls, field), rules.group or None
+    if rules.limits.is_exclusive:  # typer knows only ranges that include their ends
+        check, metavar = _check_of(rules.limits), f"<{_number_type(rules.type)}> [{rules.limits}]"
+        return typer.Option(help=text, callback=check, metavar=metavar, rich_help_panel=panel)
     long_choices = len("|".join(rules.choices)) > LONGEST_CHOICES
     return typer.Option(
-        help=field_help(cls, field),
+        help=text,
         min=rules.limits.min,
         max=rules.limits.max,
-        rich_help_panel=rules.group or None,
+        rich_help_panel=panel,
         metavar="<name>" if long_choices else None,
     )
+
+
+def _check_of(limits: Limits) -> Callable[[Any], Any]:
+    """Return an option callback that refuses values outside the limits."""
+
+    def check(value: Any) -> Any:
+        if value is not None and (complaint := limits.complaint(value)):
+            raise typer.BadParameter(f"{value:g} {complaint}.")
+        return value
+
+    return check
+
+
+def _number_type(annotation: Any) -> str:
+    return "int" if int in (annotation, *get_args(annotation)) else "float"
 
 
 def field_help(cls: type[Any], field: str) -> str:

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from pipelines.core.errors import SettingsError
-from pipelines.core.settings import TileSettings, TrainSettings, field_rules, load_settings
+from pipelines.core.settings import Limits, TileSettings, TrainSettings, field_rules, load_settings
 from pipelines.core.settings.model import ModelSettings
 
 
@@ -50,6 +50,23 @@ def test_choices_and_limits_hold_for_settings_made_in_python(values, message, hi
     with pytest.raises(SettingsError) as caught:
         TileSettings(**values)
     assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize(
+    ("limits", "shown"),
+    [
+        (Limits(), ""),
+        (Limits(min=1), "x>=1"),
+        (Limits(max=2.5), "x<=2.5"),
+        (Limits(above=0), "x>0"),
+        (Limits(below=1), "x<1"),
+        (Limits(min=0, max=1), "0<=x<=1"),
+        (Limits(min=0, below=1), "0<=x<1"),
+        (Limits(above=0, max=100), "0<x<=100"),
+    ],
+)
+def test_limits_are_shown_as_a_formula(limits, shown):
+    assert str(limits) == shown
 
 
 def test_a_field_has_the_group_of_the_class_that_declares_it():

@@ -74,3 +74,11 @@ def test_options_for_the_released_preset_have_a_panel():
     assert {field.name for field in rules} - changed == {"padded_length", "context_length"}  # their defaults fit
     page = shown(("train",))
     assert page.index("Only for --preset released") < page.index("--padding")
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "limits"),
+    [("train", "--percent", "0<x<=100"), ("train", "--val-fraction", "0<=x<1"), ("tile", "--target-mpp", "x>0")],
+)
+def test_limits_say_whether_their_ends_are_allowed(command, option, limits):
+    assert f"{option} <float> [{limits}]" in shown((command,), width=400)

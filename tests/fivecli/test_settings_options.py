@@ -25,6 +25,8 @@ class BakingSettings(Settings):
     """Speed of the fan from [slow] to [fast]; only used with ``oven=electric``.
 
     This paragraph is for readers of the code."""
+    salt: Annotated[float | None, Limits(above=0, max=2)] = None
+    """Amount of salt."""
     top: bool = False
     """Heat from above; see ``fan_speed``."""
     undocumented: int = 1
@@ -54,6 +56,7 @@ def test_options_become_settings(baked):
     result = runner.invoke(app, ["apple", "--oven", "electric", "--fan-speed", "2", "--top"])
     assert result.exit_code == 0, result.output
     assert values["settings"] == BakingSettings("electric", 2, top=True)
+    assert runner.invoke(app, ["apple", "--salt", "2"]).exit_code == 0
 
 
 def test_a_parameter_with_the_name_of_a_field_replaces_its_option(baked):
@@ -62,7 +65,7 @@ def test_a_parameter_with_the_name_of_a_field_replaces_its_option(baked):
     assert (values["undocumented"], values["settings"].undocumented) == (7, 1)
 
 
-@pytest.mark.parametrize("arguments", [["--fan-speed", "4"], ["--oven", "wood"]])
+@pytest.mark.parametrize("arguments", [["--fan-speed", "4"], ["--oven", "wood"], ["--salt", "0"], ["--salt", "nan"]])
 def test_limits_and_choices_are_checked(baked, arguments):
     assert runner.invoke(baked[0], ["apple", *arguments]).exit_code == 2
 
@@ -78,3 +81,9 @@ def test_square_brackets_are_shown_and_groups_are_panels(baked):
     assert "from [slow] to [fast]" in shown
     assert shown.index("Baking") < shown.index("Only for electric ovens")
     assert "readers of the code" not in shown
+
+
+def test_limits_are_shown(baked):
+    shown = runner.invoke(baked[0], ["--help"], env={"COLUMNS": "200"}).output
+    assert "[0<=x<=3]" in shown
+    assert "<float> [0<x<=2]" in shown

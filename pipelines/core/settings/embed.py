@@ -38,4 +38,4 @@ class PictureSettings(Settings):
     format: PictureFormat
     """Also save the tiles as pictures of this format: patches/<slide_id>.zip with files <x>_<y>.jpg or .webp."""
     quality: Annotated[int, Limits(min=1, max=100)] = 90
-    """Quality of the saved pictures, 1 to 100; only used with --save-patches."""
+    """Quality of the saved pictures; only used with --save-patches."""

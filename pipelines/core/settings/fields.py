@@ -20,6 +20,21 @@ class Limits:
     above: float | None = None
     below: float | None = None
 
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether an end of the range is not allowed."""
+        return self.above is not None or self.below is not None
+
+    def __str__(self) -> str:
+        """Return the range as a formula, such as ``0<=x<1`` or ``x>0``."""
+        if self == Limits():
+            return ""
+        if self.max is None and self.below is None:
+            return f"x>={self.min:g}" if self.above is None else f"x>{self.above:g}"
+        low = f"{self.min:g}<=" if self.min is not None else f"{self.above:g}<" if self.above is not None else ""
+        high = f"<={self.max:g}" if self.below is None else f"<{self.below:g}"
+        return f"{low}x{high}"
+
     def complaint(self, value: float) -> str:
         """Return what is wrong with ``value``, or an empty string. NaN is outside every range."""
         if self.min is not None and not value >= self.min:

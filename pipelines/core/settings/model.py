@@ -84,9 +84,9 @@ class ModelSettings(Settings):
     lora_alpha: Annotated[int, Limits(min=1)] = 32
     """LoRA alpha: outputs of the adapters are scaled by alpha / rank."""
     lora_dropout: ProperFraction = 0.05
-    """Dropout rate before the LoRA adapters, 0 to 1."""
+    """Dropout rate before the LoRA adapters."""
     text_dropout: ProperFraction = 0.0
-    """Dropout rate inside the text model, 0 to 1; above 0, texts take about a quarter longer to encode on a CPU.
+    """Dropout rate inside the text model. Above 0, texts take about a quarter longer to encode on a CPU.
 
     The released code has 0.1."""
     text_pooling: Annotated[TextPooling, RELEASED] = "masked"

@@ -45,7 +45,7 @@ class LearningSettings(Settings):
     weight_decay: Annotated[float, Limits(min=0)] = 0.01
     """Weight decay of AdamW; applies to matrices, not to biases and norms."""
     warmup: ProperFraction = 0.05
-    """Fraction of the steps in which the learning rate rises, 0 to 1; it then falls along a cosine to 1 % of its
+    """Fraction of the steps in which the learning rate rises; it then falls along a cosine to 1 % of its
     peak."""
     clip_norm: Annotated[float, Limits(min=0)] = 1.0
     """Clip gradients to this norm; 0 (released code) disables clipping."""
@@ -101,7 +101,7 @@ class DataSettings(Settings):
 
     Otherwise the model could learn site-specific features in one split and use them in another."""
     tile_ratio: Annotated[float, Limits(above=0, max=1)] = 0.5
-    """Fraction of a slide's tiles drawn at random in each training step, at most 1."""
+    """Fraction of a slide's tiles drawn at random in each training step."""
     max_tiles: Annotated[int, Limits(min=1)] = 1024
     """Maximum number of tiles per slide in a training step."""
     max_tiles_eval: Annotated[int, Limits(min=1)] = 8192
