@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fivecli.command import Command, Group
-from fivecli.options import Json, Overwrite
+from fivecli.options import Config, Json, Overwrite
 from fivecli.screen import finish, progress
 from fivecli.settings_options import with_settings
 from pipelines.core.resources import DemoResources
@@ -31,6 +31,7 @@ def cohort(
     resources: DemoResources,
     overwrite: Overwrite = False,
     as_json: Json = False,
+    config: Config = None,
 ) -> None:
     """Draw synthetic slides of two invented diagnoses that differ in tissue architecture, and write their reports.
 

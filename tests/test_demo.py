@@ -98,6 +98,13 @@ def test_the_command_writes_a_cohort(tmp_path, quick):
     assert (tmp_path / "c" / "cohort.csv").is_file()
 
 
+def test_the_command_reads_a_file(tmp_path):
+    config = tmp_path / "demo.yaml"
+    config.write_text("patients: 2\n")
+    result = CliRunner().invoke(app, ["demo", "cohort", "-o", str(tmp_path / "cohort"), "--config", str(config)])
+    assert "patients: 2 is too few" in str(result.exception)
+
+
 def test_half_of_the_patients_have_each_label():
     labels = [patient.label for patient in draw_patients(24, seed=0)]
     assert {label: labels.count(label) for label in LABELS} == dict.fromkeys(LABELS, 12)

@@ -36,6 +36,11 @@ def test_every_setting_is_an_option_with_the_default_of_its_class(command, cls):
         assert defaults[field.name] == expected, field.name
 
 
+@pytest.mark.parametrize(("command", "_"), COMMANDS)
+def test_every_command_with_settings_reads_a_file(command, _):
+    assert "config" in signature(command).parameters
+
+
 @pytest.mark.parametrize(("command", "cls"), COMMANDS)
 def test_an_option_offers_the_choices_of_its_setting(command, cls):
     parameters = signature(command).parameters
