@@ -9,8 +9,9 @@ import typer
 
 from fivecli.other_names import our_name
 from pipelines.core.errors import SettingsError
+from pipelines.core.resources import Resources
 
-EXECUTION = "Execution"
+EXECUTION = Resources.group
 """Help panel of the options that change which items are processed, and where, but not the results."""
 
 

@@ -13,7 +13,7 @@ from fivecli.settings_options import with_settings
 from pipelines.core.resources import Resources
 from pipelines.core.settings import PredictSettings
 
-MAX_SHOWN = 40
+MAX_PREDICTIONS_SHOWN = 40
 """Maximum number of predictions shown as a table; if there are more, they are only written."""
 
 
@@ -62,7 +62,7 @@ def command(
     with progress("predict") as on_result:
         summary = predict(inputs, output, settings, selection=selection, resources=resources, on_result=on_result)
     rows = PREDICTIONS.read_rows(output / "predictions.parquet")
-    if not as_json and rows and len(rows) <= MAX_SHOWN:
+    if not as_json and rows and len(rows) <= MAX_PREDICTIONS_SHOWN:
         names = [name for name in rows[0] if name.startswith("prob_")]
         header = ("slide", "split", "label", "predicted", *(name.removeprefix("prob_") for name in names))
         shown = [

@@ -10,10 +10,12 @@ import typer
 from fivecli.command import Command, Group
 from fivecli.options import Json
 from fivecli.screen import show_table
+from fivecli.settings_options import field_help
+from pipelines.core.settings import DescribeReportsSettings
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
 
-Source = Annotated[str, typer.Argument(help="Question set: a name from `five questions list`, or a YAML file.")]
+Source = Annotated[str, typer.Argument(help=field_help(DescribeReportsSettings, "questions"))]
 
 
 @app.callback()

@@ -17,7 +17,7 @@ from pipelines.core.errors import FiveError
 
 FAILED_ITEMS = 3
 """Exit code if the batch finished but some items failed."""
-MAX_SHOWN = 10
+MAX_ENTRIES_SHOWN = 10
 """Maximum number of entries printed for a fact that has one value per item."""
 
 
@@ -135,10 +135,10 @@ def _show_fact(name: str, value: Any) -> None:
         typer.echo(f"  {words}: {value}")
         return
     typer.echo(f"  {words}:")
-    for item, item_value in list(value.items())[:MAX_SHOWN]:
+    for item, item_value in list(value.items())[:MAX_ENTRIES_SHOWN]:
         typer.echo(f"    {item}: {item_value}")
-    if len(value) > MAX_SHOWN:
-        typer.echo(f"    and {len(value) - MAX_SHOWN} more, see the tables")
+    if len(value) > MAX_ENTRIES_SHOWN:
+        typer.echo(f"    and {len(value) - MAX_ENTRIES_SHOWN} more, see the tables")
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:

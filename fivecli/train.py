@@ -13,10 +13,8 @@ from fivecli.screen import finish, progress, show_facts
 from fivecli.settings_options import with_settings
 from pipelines.core.resources import Resources
 from pipelines.core.settings import TrainSettings
+from pipelines.core.settings.train import DataSettings
 from pipelines.core.settings.train_presets import TRAIN_PRESETS, Preset
-
-DATA = "Data"
-"""Help panel of the input files, the same as that of `DataSettings`."""
 
 
 def _apply_preset(context: typer.Context, name: Preset) -> Preset:
@@ -26,7 +24,7 @@ def _apply_preset(context: typer.Context, name: Preset) -> Preset:
 
 
 def _input(help_text: str) -> Any:
-    return typer.Option(exists=True, help=help_text, rich_help_panel=DATA)
+    return typer.Option(exists=True, help=help_text, rich_help_panel=DataSettings.group)
 
 
 @with_settings

@@ -17,48 +17,50 @@ AtLeastOne = Limits(min=1)
 
 @dataclass(frozen=True)
 class Resources:
-    """Resources of a stage that has no others than a device."""
+    """Resources of a stage whose only resource is the device."""
 
     group: ClassVar[str] = "Execution"
     """Title under which the commands list the fields."""
 
     device: str = "auto"
-    """Device to compute on: ``auto`` (CUDA, MPS or CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``."""
+    """Device to compute on: ``auto`` (CUDA, MPS or CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. Only `five embed`
+    takes several: ``cuda:0,1`` runs one process on each."""
 
     def __post_init__(self) -> None:
         check_fields(self)
 
 
 @dataclass(frozen=True)
-class TileResources(Resources):
-    """Resources of ``five tile``; the device is used by tissue networks only."""
+class SlideResources(Resources):
+    """Resources of a stage that reads slides."""
+
+    stage_dir: Path | None = None
+    """Local scratch folder: slides are copied there before they are read. Use it if slides are on slow storage."""
+
+
+@dataclass(frozen=True)
+class TileResources(SlideResources):
+    """Resources of ``five tile``; the device is used by tissue networks only.
+
+    At most ``workers + 3`` slides are in ``stage_dir`` at a time; each is deleted after it is tiled.
+    """
 
     workers: Annotated[int, AtLeastOne] = 1
     """Number of parallel processes."""
-    stage_dir: Path | None = None
-    """Local scratch folder: slides are copied there before they are read. Use it if slides are on slow storage.
-
-    At most ``workers + 3`` copies exist at a time; each is deleted after its slide.
-    """
     ray: str | None = None
     """Run on a Ray cluster at this address: ``auto``, ``host:port``, ``ray://host:10001`` or ``local``."""
 
 
 @dataclass(frozen=True)
-class EmbedResources(Resources):
+class EmbedResources(SlideResources):
     """Resources of ``five embed``."""
 
-    device: str = "auto"
-    """Device to compute on: ``auto`` (CUDA, MPS or CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; ``cuda:0,1`` runs
-    one process on each."""
     workers: Annotated[int, AtLeastOne] = 2
     """Number of threads per device that read tiles ahead."""
     batch_size: Annotated[int, AtLeastOne] = 64
     """Number of tiles encoded at once; lower it if the device runs out of memory."""
     compile: bool = False
-    """Compile the encoder first. Takes about a minute, and pays off for many slides."""
-    stage_dir: Path | None = None
-    """Local scratch folder: slides are copied there before they are read. Use it if slides are on slow storage."""
+    """Compile the encoder first. Takes about a minute; worth it for many slides."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class DescribeReportsResources(Resources):
 class DemoResources:
     """Resources of ``five demo``."""
 
-    group: ClassVar[str] = "Execution"
+    group: ClassVar[str] = Resources.group
 
     workers: Annotated[int, AtLeastOne] = 1
     """Number of parallel processes."""

@@ -3,7 +3,15 @@ import dataclasses
 import pytest
 
 from pipelines.core.errors import SettingsError
-from pipelines.core.settings import Limits, TileSettings, TrainSettings, field_rules, load_settings
+from pipelines.core.settings import (
+    EvaluateDescriptionsSettings,
+    EvaluateSettings,
+    Limits,
+    TileSettings,
+    TrainSettings,
+    field_rules,
+    load_settings,
+)
 from pipelines.core.settings.model import ModelSettings
 
 
@@ -74,3 +82,14 @@ def test_a_field_has_the_group_of_the_class_that_declares_it():
     assert (rules["width"].owner, rules["width"].group) == (ModelSettings, "Model")
     assert (rules["epochs"].group, rules["shots"].group, rules["regime"].group) == ("Learning", "Data", "")
     assert rules["loss"].choices == ("symmetric", "image_to_text")
+
+
+@pytest.mark.parametrize(
+    ("cls", "names"),
+    [
+        (EvaluateSettings, ["level", "split", "resamples", "seed"]),
+        (EvaluateDescriptionsSettings, ["column_prefix", "resamples", "seed"]),
+    ],
+)
+def test_shared_fields_come_last_in_the_record(cls, names):
+    assert list(cls().as_dict()) == names

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from fivecli.settings_options import field_help, with_settings
-from pipelines.core.settings import Group, Limits, Settings
+from pipelines.core.settings import Limits, Panel, Settings
 
 runner = CliRunner()
 
@@ -21,7 +21,7 @@ class BakingSettings(Settings):
 
     oven: Literal["gas", "electric"] = "gas"
     """Kind of oven, ``gas`` or ``electric``."""
-    fan_speed: Annotated[int, Limits(min=0, max=3), Group("Only for electric ovens")] = 0
+    fan_speed: Annotated[int, Limits(min=0, max=3), Panel("Only for electric ovens")] = 0
     """Speed of the fan from [slow] to [fast]; only used with ``oven=electric``.
 
     This paragraph is for readers of the code."""

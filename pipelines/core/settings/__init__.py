@@ -6,7 +6,7 @@ from pipelines.core.settings.describe_reports import DescribeReportsSettings
 from pipelines.core.settings.embed import EmbedSettings, PictureSettings
 from pipelines.core.settings.evaluate import EvaluateSettings
 from pipelines.core.settings.evaluate_descriptions import EvaluateDescriptionsSettings
-from pipelines.core.settings.fields import FieldRules, Group, Limits, choices_of, field_rules
+from pipelines.core.settings.fields import FieldRules, Limits, Panel, choices_of, field_rules
 from pipelines.core.settings.predict import PredictSettings
 from pipelines.core.settings.tile import TileSettings
 from pipelines.core.settings.train import TrainSettings
@@ -18,8 +18,8 @@ __all__ = [
     "EvaluateDescriptionsSettings",
     "EvaluateSettings",
     "FieldRules",
-    "Group",
     "Limits",
+    "Panel",
     "PictureSettings",
     "PredictSettings",
     "Settings",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 from pipelines.core.settings.base import Settings
-from pipelines.core.settings.fields import Limits
+from pipelines.core.settings.bootstrap import BootstrapSettings
 
 
 @dataclass(frozen=True)
-class EvaluateDescriptionsSettings(Settings):
-    """How descriptions are compared with reference answers."""
+class ReferenceColumns(Settings):
+    """Which columns of the reference table are read."""
 
     column_prefix: str = ""
     """Prefix of the question ids in the column names of the reference table, for example gold_ for gold_margins."""
-    resamples: Annotated[int, Limits(min=0)] = 1000
-    """Number of bootstrap resamples of the patients for the 95 % confidence intervals; 0 for no intervals."""
-    seed: int = 0
-    """Random seed of the bootstrap."""
+
+
+@dataclass(frozen=True)
+class EvaluateDescriptionsSettings(BootstrapSettings, ReferenceColumns):  # fields of the last base come first
+    """How descriptions are compared with reference answers."""

@@ -53,7 +53,7 @@ ProperFraction = Annotated[float, Limits(min=0, below=1)]
 
 
 @dataclass(frozen=True)
-class Group:
+class Panel:
     """Title under which the commands list a field, where it differs from the title of its class."""
 
     title: str
@@ -65,7 +65,7 @@ class FieldRules:
 
     name: str
     type: Any
-    """The annotation without `Limits` and `Group`."""
+    """The annotation without `Limits` and `Panel`."""
     default: Any
     """`dataclasses.MISSING` if the field has none."""
     owner: type
@@ -113,7 +113,7 @@ def _rules(cls: type[Any], name: str, hint: Any, default: Any) -> FieldRules:
     plain, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     owner = next(base for base in cls.__mro__ if name in inspect.get_annotations(base))
     limits = next((note for note in notes if isinstance(note, Limits)), Limits())
-    group = next((note.title for note in notes if isinstance(note, Group)), _group_of(owner))
+    group = next((note.title for note in notes if isinstance(note, Panel)), _group_of(owner))
     return FieldRules(name, plain, default, owner, choices_of(plain), limits, group)
 
 

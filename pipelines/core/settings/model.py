@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pipelines.core.settings.base import Settings, require
-from pipelines.core.settings.fields import Group, Limits, ProperFraction
+from pipelines.core.settings.fields import Limits, Panel, ProperFraction
 
 Baseline = Literal["mean", "max", "abmil", "clam-sb", "transmil", "dsmil"]
 ModelName = Literal["five", "five-linear", Baseline]
@@ -22,8 +22,8 @@ TextPooling = Literal["masked", "released"]
 BASELINES: tuple[str, ...] = get_args(Baseline)
 HEAD_WIDTH = 64
 """Channels per attention head, as in the published network."""
-RELEASED = Group("Only for --preset released")
-"""Group of the options that are only needed to reproduce the published code."""
+RELEASED = Panel("Only for --preset released")
+"""Help panel of the options that are only needed to reproduce the published code."""
 
 
 @dataclass(frozen=True)
