@@ -2,5 +2,6 @@
 
 import gc
 
-# Imports make many objects and few cycles. The default of 700 makes garbage collection a tenth of a short command.
+# Imports make many objects and few cycles. With the default of 700, garbage collection takes 10 % of the time of a
+# short command.
 gc.set_threshold(50_000)

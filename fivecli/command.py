@@ -90,7 +90,7 @@ def _without_environment(parameters: list[Any]) -> list[Any]:
 
 
 def _make_compact(parameters: list[Any], ctx: Any) -> None:
-    """Leave out of the help page what is said elsewhere or is clear without."""
+    """Remove redundant details from the help page."""
     for option in parameters:
         option.show_envvar = False  # explained once, in the help of ``five``
         if option.param_type_name != "option":

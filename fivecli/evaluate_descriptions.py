@@ -74,7 +74,7 @@ def _show(evaluation: DescriptionsEvaluation) -> None:
         for agreement in evaluation.questions
     ]
     rows.append(("mean", "", f"{evaluation.mean_accuracy:.3f}", f"{evaluation.mean_macro_f1:.3f}", "", "", ""))
-    header = ("question", "n", "accuracy", "macro F1", "kappa", "majority", "unknown: gold / given")
+    header = ("question", "n", "accuracy", "macro F1", "kappa", "majority", "unknown: reference / given")
     show_table("Agreement with the reference (95 % intervals)", header, rows)
     for agreement in evaluation.questions:
         counts = [(name, *row) for name, row in zip(agreement.categories, agreement.confusion, strict=True)]

@@ -107,7 +107,7 @@ NOTES: Mapping[str, str] = {
     "percent": "from 0 to 100",
     "shard": "as INDEX/COUNT, for example 3/16",
 }
-"""How our option differs from the options of other tools."""
+"""How our option differs from other tools' options."""
 
 
 def our_name(other: str, known: Collection[str]) -> str:

@@ -59,12 +59,13 @@ class ModelSettings(Settings):
     """Self-attention between tiles: ``exact`` (cost grows with the square of their number), ``linear`` (approximate,
     linear cost) or ``auto`` (``linear`` for slides with more than 8,192 tiles).
 
-    ``linear`` averages keys and values over 1,024 stretches of the feature file. The released code is ``exact``."""
+    ``linear`` averages keys and values over 1,024 segments of consecutive tiles. The released code is ``exact``."""
     tile_pooling: TilePooling = "log-mean-exp"
     """Pooling over all tiles, besides the pooling by prompts: ``log-mean-exp`` lies between mean and maximum, so that a
     few tumor tiles still count; ``mean`` is that of the released code."""
     closed_form: bool = True
-    """Add the logits of the closed form (``five-linear``) to those of the network; it is more reliable with few labels.
+    """Add the logits of the closed form (``five-linear``) to those of the network; this makes predictions more
+    reliable with few labels.
 
     The closed form carries what descriptions and few labels support, the network what many labels support.
     The released code has the network alone."""

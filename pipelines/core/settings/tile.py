@@ -9,7 +9,7 @@ from pipelines.core.settings.base import Settings, require
 from pipelines.core.settings.fields import Fraction, Limits
 
 PLAUSIBLE_MPP = (0.05, 20.0)
-"""Smallest and largest plausible microns per pixel at level 0; other values are taken for wrong tags."""
+"""Smallest and largest plausible microns per pixel at level 0; other values are treated as wrong tags."""
 NetworkMethod = Literal["hest", "grandqc"]
 """Methods of tissue detection that need a weights file."""
 TissueMethod = Literal["otsu", "hsv", NetworkMethod]

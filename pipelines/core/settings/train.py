@@ -45,8 +45,7 @@ class LearningSettings(Settings):
     weight_decay: Annotated[float, Limits(min=0)] = 0.01
     """Weight decay of AdamW; applies to matrices, not to biases and norms."""
     warmup: ProperFraction = 0.05
-    """Fraction of the steps in which the learning rate rises; it then falls along a cosine to 1 % of its
-    peak."""
+    """Fraction of the steps in which the learning rate rises; it then falls along a cosine to 1 % of its peak."""
     clip_norm: Annotated[float, Limits(min=0)] = 1.0
     """Clip gradients to this norm; 0 (released code) disables clipping."""
     loss: Annotated[Loss, RELEASED] = "symmetric"
@@ -68,8 +67,8 @@ class LearningSettings(Settings):
 
     The released code has 0."""
     balance: Balance = "none"
-    """Balancing of unequal classes, not for pretraining: ``weights`` weights slides of rare classes more, ``sampling``
-    draws slides of all classes equally often."""
+    """Balancing of unequal classes, not for pretraining: ``weights`` gives slides of rare classes more weight,
+    ``sampling`` draws slides of all classes equally often."""
     precision: TrainPrecision = "fp32"
     """Floating-point precision: ``fp32``, ``bf16`` (for GPUs; slower on most CPUs) or ``fp16`` (needs a GPU; uses loss
     scaling)."""
