@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import cached_property
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from socket import inet_aton
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -64,7 +65,11 @@ class OpenAIBackend:
         self._schema = reply_schema(questions, bounded=False)
         self._server = re.sub(r"//[^/@]*@", "//", base_url)  # for messages, without a password
         key = os.environ.get(KEY_VARIABLE) or "none"
-        http_client = openai.DefaultHttpxClient(trust_env=not _is_this_machine(host), timeout=timeout)
+        http_client = openai.DefaultHttpxClient(
+            trust_env=not _is_this_machine(host),
+            follow_redirects=False,  # reports and the key go to the named server only
+            timeout=timeout,
+        )
         self._client = openai.OpenAI(
             api_key=key, base_url=base_url, timeout=timeout, max_retries=max_retries, http_client=http_client
         )
@@ -108,12 +113,8 @@ class OpenAIBackend:
                 f"{self._server}: no connection ({type(error).__name__})",
                 hint="check that the server is running, and --base-url; then run the same command again to resume",
             ) from None
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise BackendError(
-                f"{self._server}: the server refuses model {self.model!r} (HTTP {error.status_code})",
-                hint=f"check --model, --base-url (most end in /v1) and the key in {KEY_VARIABLE}",
-            ) from None
         except openai.APIStatusError as error:
+            self._stop_if_useless(error.status_code)
             if error.code == "unsupported_parameter" and error.param == OLD_LIMIT == limit_name:
                 self._limit_name = NEW_LIMIT
                 return self._ask(request)
@@ -121,6 +122,20 @@ class OpenAIBackend:
         except (openai.APIError, ValueError):  # the json module raises ValueError if the body is not JSON
             return Reply(error="the server did not send a chat completion", seconds=time.perf_counter() - started)
         return _reply(completion, time.perf_counter() - started)
+
+    def _stop_if_useless(self, status: int) -> None:
+        """Raise `BackendError` if no other report would be answered either."""
+        if 300 <= status < 400:
+            raise BackendError(
+                f"{self._server}: the server redirects to another address (HTTP {status}); redirects are not followed,"
+                " because reports are confidential",
+                hint="pass the final address of the server with --base-url",
+            ) from None
+        if status in (401, 403, 404):
+            raise BackendError(
+                f"{self._server}: the server refuses model {self.model!r} (HTTP {status})",
+                hint=f"check --model, --base-url (most end in /v1) and the key in {KEY_VARIABLE}",
+            ) from None
 
     def _send(self, request: Request, limit_name: str) -> Any:
         sampling = request.sampling or self.sampling
@@ -152,9 +167,14 @@ def _host(url: str) -> str:
 def _is_this_machine(host: str) -> bool:
     """Tell whether a server runs on this machine; a proxy would then send the reports to another one."""
     try:
-        return ip_address(host).is_loopback
+        address: IPv4Address | IPv6Address = ip_address(host)
     except ValueError:
-        return host == "localhost"
+        try:
+            address = IPv4Address(inet_aton(host))  # short forms such as 127.1 and 0
+        except (OSError, ValueError):
+            return host.removesuffix(".") == "localhost"
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
 
 
 def _reply(completion: Any, seconds: float) -> Reply:
