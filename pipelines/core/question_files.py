@@ -58,9 +58,9 @@ def load_questions(source: str | Path) -> QuestionSet:
         ) from None
 
 
-def write_questions(questions: QuestionSet, path: Path) -> None:
-    """Write a complete set to ``path``; `load_questions` reads back an equal one."""
-    with replacing(path) as part:
+def write_questions(questions: QuestionSet, path: Path, *, private: bool = False) -> None:
+    """Write a complete set to ``path``; `load_questions` reads back an equal one. See `replacing` for ``private``."""
+    with replacing(path, private=private) as part:
         text = yaml.safe_dump(
             questions.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True, width=120
         )
