@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.core.errors import ArtifactError, ChangedSettingsError
 from pipelines.core.files import make_private_folder, remove_leftovers, replacing
+from pipelines.core.json_text import parse_json
 from pipelines.core.locks import LEASE_SECONDS, item_lock
 from pipelines.core.provenance import Provenance
 from pipelines.core.tables import TableArtifact
@@ -84,7 +85,7 @@ def read_claim(folder: Path) -> dict[str, Any]:
     """
     claim = folder / CLAIM
     try:
-        record = json.loads(claim.read_text(encoding="utf-8"))
+        record = parse_json(claim.read_text(encoding="utf-8"))
         return {name: record[name] for name in ("made_by", "five_version", "settings")}
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{claim}: damaged", hint="delete it and run the stage again") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from pipelines.core.files import PRIVATE_FILE, canonical_json, make_private_folder
+from pipelines.core.json_text import parse_json
 
 
 class Journal:
@@ -31,7 +31,7 @@ class Journal:
         for path in sorted(self.path.parent.glob("journal*.jsonl")):
             for line in path.read_bytes().decode("utf-8", "replace").split("\n"):
                 try:
-                    self._add(json.loads(line))
+                    self._add(parse_json(line))
                 except (ValueError, KeyError, TypeError):
                     continue
 

@@ -25,6 +25,10 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 """Environment variable with the API key; local servers usually need none."""
 MAX_RETRIES = 4
 """Retries by the official client after HTTP 429, 5xx and lost connections, with growing pauses."""
+MAX_COUNT = 2**31
+"""Token counts from here on are mistakes of the server; the tables could not hold their sum."""
+NOT_JSON = (ValueError, RecursionError)
+"""What the json module raises for a body that is not JSON or is nested too deeply."""
 OLD_LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
 """Names of the token limit for replies: the one all servers accept, and the one OpenAI's reasoning models require."""
 
@@ -90,9 +94,9 @@ class OpenAIBackend:
         """Maximum number of tokens that the server lists for the model (vLLM does), else None."""
         try:
             listed = self._client.with_options(max_retries=0).models.list().data or []
-        except (_openai().APIError, ValueError):
+        except (_openai().APIError, *NOT_JSON, TypeError, AttributeError):  # the body is JSON, but not a list of models
             return None
-        lengths = [getattr(model, "max_model_len", None) for model in listed if model.id == self.model]
+        lengths = [getattr(m, "max_model_len", None) for m in listed if getattr(m, "id", None) == self.model]
         length = lengths[0] if lengths else None
         return length if isinstance(length, int) and length > 0 else None
 
@@ -119,7 +123,7 @@ class OpenAIBackend:
                 self._limit_name = NEW_LIMIT
                 return self._ask(request)
             return _failure(error, time.perf_counter() - started)
-        except (openai.APIError, ValueError):  # the json module raises ValueError if the body is not JSON
+        except (openai.APIError, *NOT_JSON):
             return Reply(error="the server did not send a chat completion", seconds=time.perf_counter() - started)
         return _reply(completion, time.perf_counter() - started)
 
@@ -178,22 +182,30 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _reply(completion: Any, seconds: float) -> Reply:
-    """Return the text of a completion or an error; fields that the server leaves out are tolerated."""
+    """Return the text of a completion or an error. The client does not check the types that a server sends."""
     usage = getattr(completion, "usage", None)
     reply = Reply(
-        prompt_tokens=getattr(usage, "prompt_tokens", None),
-        output_tokens=getattr(usage, "completion_tokens", None),
+        prompt_tokens=_count(getattr(usage, "prompt_tokens", None)),
+        output_tokens=_count(getattr(usage, "completion_tokens", None)),
         seconds=seconds,
     )
     choices = getattr(completion, "choices", None)
-    if not choices:
+    if not isinstance(choices, list) or not choices:
         return replace(reply, error="the server sent no choices")
-    choice = choices[0]
-    if choice.finish_reason == "length":
+    reason, message = getattr(choices[0], "finish_reason", None), getattr(choices[0], "message", None)
+    if reason == "length":
         return replace(reply, error=CUT_OFF)
-    if choice.finish_reason == "content_filter" or getattr(choice.message, "refusal", None):
+    if reason == "content_filter" or getattr(message, "refusal", None):
         return replace(reply, error="the model refused to answer")
-    return replace(reply, text=choice.message.content or "")
+    content = getattr(message, "content", None) or ""
+    if not isinstance(content, str):
+        return replace(reply, error="the server sent a reply that is not text")
+    return replace(reply, text=content)
+
+
+def _count(number: Any) -> int | None:
+    """Return a number of tokens, or None for anything else."""
+    return number if type(number) is int and 0 <= number < MAX_COUNT else None
 
 
 def _failure(error: Any, seconds: float) -> Reply:
