@@ -41,6 +41,8 @@ class ChatServer:
         self.pause = NO_PAUSE
         self.url = ""
         self.get_status = 200
+        self.models: str | None = None
+        """Body of the list of models, in place of one with ``model``."""
         self.requests: list[str] = []
         """Method and path of every request."""
 
@@ -60,9 +62,8 @@ def chat_server(answer: Answer):
 
         def do_GET(self):
             state.requests.append(f"GET {self.path}")
-            self.reply(
-                state.get_status, {"object": "list", "data": [state.model]} if self.path.endswith("/models") else {}
-            )
+            listed = state.models or {"object": "list", "data": [state.model]}
+            self.reply(state.get_status, listed if self.path.endswith("/models") else {})
 
         def reply(self, status, reply):
             data = reply.encode() if isinstance(reply, str) else json.dumps(reply).encode()
