@@ -96,6 +96,8 @@ class OpenAIBackend:
             listed = self._client.with_options(max_retries=0).models.list().data or []
         except (_openai().APIError, *NOT_JSON, TypeError, AttributeError):  # the body is JSON, but not a list of models
             return None
+        if not isinstance(listed, list):
+            return None
         lengths = [getattr(m, "max_model_len", None) for m in listed if getattr(m, "id", None) == self.model]
         length = lengths[0] if lengths else None
         return length if isinstance(length, int) and length > 0 else None
