@@ -12,7 +12,7 @@ from typing import Any
 from pipelines import __version__
 from pipelines.core.batch import OnResult, Outcome, Result, Summary
 from pipelines.core.errors import ArtifactError, ReportError
-from pipelines.core.files import file_fingerprint
+from pipelines.core.files import file_fingerprint, make_private_folder
 from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.locks import LEASE_SECONDS, item_lock
 from pipelines.core.provenance import Provenance
@@ -59,7 +59,8 @@ def describe_reports(
 
     A report that an earlier run described with the same settings, questions and text is kept. A
     run that is interrupted keeps its answers, in the journal and in the tables. Nothing is written
-    before the backend has given its first reply.
+    before the backend has given its first reply. Only the owner may enter the folder and read its
+    files, because they quote the reports; a folder that exists keeps its mode.
 
     Parameters
     ----------
@@ -184,6 +185,7 @@ class _ReportRun:
         """Lock the journal against other runs of the same shard."""
         if self._locked:
             return
+        make_private_folder(self.out)  # before the lock creates it
         if not stack.enter_context(item_lock(self.out / ".locks" / f"{self.journal.path.name}.lock")):
             raise ArtifactError(
                 f"{self.out}: another run is describing reports into this folder",
@@ -196,8 +198,8 @@ class _ReportRun:
         if self.claimed:
             return
         self.lock(stack)
-        claim_folder(self.out, MADE_BY, self.provenance, overwrite=overwrite)
-        write_questions(self.questions, self.out / "questions.yaml")
+        claim_folder(self.out, MADE_BY, self.provenance, overwrite=overwrite, private=True)
+        write_questions(self.questions, self.out / "questions.yaml", private=True)
         for record in self.records.values():
             if self.journal.current(record["report_id"], record["work"]) is None:
                 self.journal.append(record)

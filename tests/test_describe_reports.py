@@ -1,5 +1,7 @@
 """The stage: answers have quotes, finished reports are kept, and failed ones are retried."""
 
+import stat
+
 import pytest
 
 from pipelines.core.errors import ArtifactError, BackendError, ChangedSettingsError, CohortError
@@ -47,6 +49,37 @@ def test_an_empty_report_is_recorded_and_not_asked_about(table, tmp_path):
 def test_the_questions_are_written_beside_the_answers(table, tmp_path):
     describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
     assert load_questions(tmp_path / "out" / "questions.yaml") == load_questions("lung")
+
+
+def modes(folder):
+    """Return path -> mode of the folder and everything in it, without locks, which hold no text."""
+    paths = [folder, *(path for path in folder.rglob("*") if ".locks" not in path.parts)]
+    return {str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode) for path in paths}
+
+
+@pytest.mark.parametrize("shard", [Shard(), Shard(1, 2)], ids=["all", "shard"])
+def test_only_the_owner_may_read_the_folder_and_its_files(table, tmp_path, shard):
+    out = tmp_path / "study" / "out"
+    describe_reports(DescribeReportsInputs(table), out, RULES, selection=Selection(shard=shard), html=True)
+    found = modes(out)
+    assert found.pop(".") == 0o700
+    assert {"report.html", "answers.parquet", "reports.parquet", "questions.yaml", "five.json"} < set(found)
+    assert any(name.startswith("journal") for name in found)
+    assert set(found.values()) == {0o600}
+    assert stat.S_IMODE((tmp_path / "study").stat().st_mode) != 0o700
+
+
+def test_files_that_others_could_read_are_private_after_the_next_run_and_the_folder_keeps_its_mode(table, tmp_path):
+    out = tmp_path / "out"
+    describe_reports(DescribeReportsInputs(table), out, RULES, html=True)
+    for path in (path for path in out.rglob("*") if path.is_file()):
+        path.chmod(0o644)
+    out.chmod(0o750)
+    write_table(table, {**TEXTS, "r2": "The pleura is invaded by tumor."})
+    describe_reports(DescribeReportsInputs(table), out, RULES)
+    found = modes(out)
+    assert found.pop(".") == 0o750
+    assert set(found.values()) == {0o600}
 
 
 def test_a_second_run_keeps_everything(table, tmp_path):

@@ -238,7 +238,7 @@ def test_an_output_folder_without_write_permission_is_an_error_that_names_it(sli
     def denied(*_arguments, **_options):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("pipelines.core.files.tempfile.mkstemp", denied)
+    monkeypatch.setattr("pipelines.core.files._create", denied)
     with pytest.raises(ArtifactError, match=r"out/five\.json: cannot write here \(Permission denied\)"):
         tile(TileInputs(slides), tmp_path / "out", SETTINGS)
 

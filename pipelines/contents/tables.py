@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pipelines.contents.contents import CAN_BE, Contents, provenance_facts
 from pipelines.core.errors import ArtifactError
+from pipelines.core.json_text import parse_json
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TABLES
 from pipelines.core.tables import TableArtifact
@@ -75,7 +75,7 @@ def table_contents(path: Path) -> Contents:
         "rows": n_rows,
         **provenance_facts(provenance),
     }
-    row = json.loads(notes.get(ROW_NOTE, "{}"))
+    row = parse_json(notes.get(ROW_NOTE, "{}"))
     facts |= {name: row[name] for name in TILED_FACTS if artifact.name == "tiles" and name in row}
     columns = [
         {

@@ -136,6 +136,8 @@ DESCRIPTIONS_FOLDER = ArtifactFolder(
             ".locks/<name>.lock", "text", "host and process that work on the journal or tables", "during the run", True
         ),
     ),
+    note="The files quote the reports. The folder is created with mode 0700 and the files with mode 0600: only their "
+    "owner may read them.",
 )
 
 RUN_FOLDER = ArtifactFolder(

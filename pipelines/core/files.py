@@ -7,8 +7,9 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import socket
-import tempfile
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,32 +28,40 @@ LEFTOVER_SECONDS = 86_400
 """Age at which another host's temporary file counts as abandoned."""
 
 
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+"""Modes of files and folders with report text: only their owner may read them."""
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a temporary file in the same folder that replaces ``path`` when the block ends without an error.
 
     Close the file inside the block, so that it is closed before the rename:
     ``with replacing(path) as part, h5py.File(part, "w") as h5:``. After an exception
     the temporary file is removed and ``path`` is unchanged.
 
+    Parameters
+    ----------
+    private
+        Only the owner may read the file (mode 0600, from its creation on). By default the umask decides.
+
     Raises
     ------
     ArtifactError
         The folder is not writable, or the disk is full.
     """
-    suffix = f"{part_suffix()}{path.suffix}"
+    part = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(4)}{part_suffix()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=suffix, dir=path.parent)
+        mode = _create(part, PRIVATE_FILE if private else 0o666)
     except OSError as error:
         raise cannot_write(path, error) from error
-    os.close(handle)
-    part = Path(name)
     try:
         yield part
         with part.open("rb+") as written:
             os.fsync(written.fileno())
-        part.chmod(0o666 & ~_umask())
+            if stat.S_IMODE(os.fstat(written.fileno()).st_mode) != mode:  # the writer created the file again
+                part.chmod(mode)
         part.replace(path)
     except OSError as error:
         if error.errno in NO_SPACE:
@@ -60,6 +69,29 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _create(path: Path, mode: int) -> int:
+    """Create an empty file, and return its mode after the umask (or the default ACL of the folder)."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        return stat.S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create ``folder`` so that only its owner may enter it (mode 0700). An existing folder keeps its mode.
+
+    Raises
+    ------
+    ArtifactError
+        The folder cannot be created.
+    """
+    try:
+        folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def cannot_write(path: Path, error: OSError) -> ArtifactError:
@@ -108,12 +140,6 @@ def _is_old(path: Path) -> bool:
         return time.time() - path.stat().st_mtime > LEFTOVER_SECONDS
     except FileNotFoundError:
         return False
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def canonical_json(value: Any) -> str:

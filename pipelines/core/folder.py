@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import ArtifactError, ChangedSettingsError
-from pipelines.core.files import remove_leftovers, replacing
+from pipelines.core.files import make_private_folder, remove_leftovers, replacing
+from pipelines.core.json_text import parse_json
 from pipelines.core.locks import LEASE_SECONDS, item_lock
 from pipelines.core.provenance import Provenance
 from pipelines.core.tables import TableArtifact
@@ -17,12 +18,19 @@ CLAIM = "five.json"
 """File that records the stage and settings of an output folder."""
 
 
-def claim_folder(folder: Path, made_by: str, provenance: Provenance, *, overwrite: bool = False) -> None:
+def claim_folder(
+    folder: Path, made_by: str, provenance: Provenance, *, overwrite: bool = False, private: bool = False
+) -> None:
     """Record in ``folder`` which stage writes it and with which settings.
 
     Call this before the first item, so that a rerun with other settings is noticed even after a
     killed run. Existing artifacts are not changed: each has its own fingerprint and is made again
     if that differs. Temporary files of killed runs are removed.
+
+    Parameters
+    ----------
+    private
+        Only the owner may read the record, and enter the folder if this call creates it.
 
     Raises
     ------
@@ -35,7 +43,9 @@ def claim_folder(folder: Path, made_by: str, provenance: Provenance, *, overwrit
     claim = folder / CLAIM
     if claim.exists():
         remove_leftovers(folder)
-    with replacing(claim) as part:
+    if private:
+        make_private_folder(folder)
+    with replacing(claim, private=private) as part:
         record = {"made_by": made_by, "five_version": provenance.five_version, "settings": provenance.settings}
         part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
@@ -75,7 +85,7 @@ def read_claim(folder: Path) -> dict[str, Any]:
     """
     claim = folder / CLAIM
     try:
-        record = json.loads(claim.read_text(encoding="utf-8"))
+        record = parse_json(claim.read_text(encoding="utf-8"))
         return {name: record[name] for name in ("made_by", "five_version", "settings")}
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{claim}: damaged", hint="delete it and run the stage again") from error

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import ArtifactError
+from pipelines.core.json_text import parse_json
 
 Ring = NDArray[np.float64]
 """(K, 2) corners of a closed line, x then y, level-0 pixels. The line runs from the last corner back to the first."""
@@ -45,7 +46,7 @@ def read_features(path: Path) -> list[Feature]:
         The file cannot be read, or is not GeoJSON with features.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         features = content if isinstance(content, list) else content.get("features", [content])
         return [_feature(feature) for feature in features]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines import __version__
 from pipelines.core.files import canonical_json, fingerprint
+from pipelines.core.json_text import parse_json
 from pipelines.core.settings import Settings
 
 
@@ -52,7 +52,7 @@ class Provenance:
     def from_attributes(cls, attributes: dict[str, str]) -> Provenance:
         """Return the provenance stored by `to_attributes`."""
         return cls(
-            settings=json.loads(attributes.get("five.settings", "{}")),
+            settings=parse_json(attributes.get("five.settings", "{}")),
             input_fingerprint=attributes.get("five.input_fingerprint", ""),
             five_version=attributes.get("five.version", ""),
         )

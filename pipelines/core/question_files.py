@@ -40,12 +40,19 @@ def load_questions(source: str | Path) -> QuestionSet:
     SettingsError
         The set does not exist or is not valid; the message names the file and the key.
     """
-    path = _find(source)
+    return _load(_find(source), ())
+
+
+def _load(path: Path, extending: tuple[Path, ...]) -> QuestionSet:
+    """Load the set at ``path``, which the sets ``extending`` are built on."""
     data = read_yaml(path, expected="'name:', 'title:' and 'questions:'")
     base = data.pop("extends", None)
     if base is not None:
-        extended = load_questions(path.parent / base if str(base).endswith((".yaml", ".yml")) else str(base))
-        data = {**data, "questions": [*extended.model_dump(mode="json")["questions"], *data.get("questions", [])]}
+        inherited = _load_base(base, (*extending, path.resolve()))
+        questions = data.get("questions", [])
+        if not isinstance(questions, list):
+            raise SettingsError(f"{path}: questions: {_MESSAGES['tuple_type']}", hint=_HINT)
+        data = {**data, "questions": [*inherited.model_dump(mode="json")["questions"], *questions]}
     try:
         return QuestionSet.model_validate(data)
     except ValidationError as error:
@@ -54,13 +61,24 @@ def load_questions(source: str | Path) -> QuestionSet:
         more = f"; and {n_hidden} more" if n_hidden > 0 else ""
         raise SettingsError(
             f"{path}: " + "; ".join(problems[:MAX_ERRORS_SHOWN]) + more,
-            hint="`five questions show lung` shows a valid set; docs/reports.md explains every key",
+            hint=_HINT,
         ) from None
 
 
-def write_questions(questions: QuestionSet, path: Path) -> None:
-    """Write a complete set to ``path``; `load_questions` reads back an equal one."""
-    with replacing(path) as part:
+def _load_base(base: Any, extending: tuple[Path, ...]) -> QuestionSet:
+    """Load the set that the last of the files ``extending`` names as its base."""
+    path = extending[-1]
+    if not isinstance(base, str):
+        raise SettingsError(f"{path}: extends: not text", hint="give the name of a shipped set or a YAML file")
+    found = _find(path.parent / base if base.endswith((".yaml", ".yml")) else base)
+    if found.resolve() in extending:
+        raise SettingsError(f"{path}: extends: {base} extends this file", hint="remove one of the lines 'extends:'")
+    return _load(found, extending)
+
+
+def write_questions(questions: QuestionSet, path: Path, *, private: bool = False) -> None:
+    """Write a complete set to ``path``; `load_questions` reads back an equal one. See `replacing` for ``private``."""
+    with replacing(path, private=private) as part:
         text = yaml.safe_dump(
             questions.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True, width=120
         )
@@ -72,12 +90,18 @@ def _find(source: str | Path) -> Path:
     if str(source) in shipped:
         return shipped[str(source)]
     path = Path(source)
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError):  # the name is too long, or contains characters that no file name has
+        is_file = False
+    if not is_file:
         raise SettingsError(
             f"{source}: no such question set", hint=f"give a YAML file, or one of {', '.join(shipped) or 'none'}"
         )
     return path
 
+
+_HINT = "`five questions show lung` shows a valid set; docs/reports.md explains every key"
 
 _MESSAGES = {
     "missing": "this key is missing",
@@ -108,7 +132,7 @@ def _problem(details: Mapping[str, Any]) -> str:
 def _location(path: tuple[int | str, ...], data: Mapping[str, Any]) -> str:
     """Return the path to a key, such as ``questions.pleura.values: ``, with question ids instead of numbers."""
     keys = [str(key) for key in path]
-    if len(path) > 1 and path[0] == "questions" and isinstance(path[1], int):
+    if len(path) > 1 and path[0] == "questions" and isinstance(path[1], int) and isinstance(data["questions"], list):
         question = data["questions"][path[1]]
         if isinstance(question, dict) and "id" in question:
             keys[1] = str(question["id"])

@@ -89,6 +89,7 @@ EMBEDDED_SLIDES = TableArtifact(
 ANSWERS = TableArtifact(
     name="answers",
     made_by="five describe-reports",
+    private=True,
     columns=(
         column("report_id", STRING, "unique id of the report"),
         column("patient_id", STRING, "patient of the report"),
@@ -115,6 +116,7 @@ ANSWERS = TableArtifact(
 DESCRIBED_REPORTS = TableArtifact(
     name="described_reports",
     made_by="five describe-reports",
+    private=True,
     columns=(
         column("report_id", STRING, "unique id of the report"),
         column("patient_id", STRING, "patient of the report"),

@@ -31,6 +31,8 @@ class TableArtifact:
     version: int = 1
     families: Mapping[str, pa.Field] | None = None
     """Prefix -> type of any number of columns, for example ``prob_`` for one column per class."""
+    private: bool = False
+    """Whether the table holds report text, so that only the owner of the file may read it."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -75,7 +77,7 @@ class TableArtifact:
                 **(notes or {}),
             }
         )
-        with replacing(path) as part:
+        with replacing(path, private=self.private) as part:
             pq.write_table(table, part, compression="zstd")
 
     def _table(self, rows: list[Mapping[str, Any]]) -> pa.Table:

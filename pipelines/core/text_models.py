@@ -31,9 +31,10 @@ def load_text_model(name: str, *, dropout: float = 0.0) -> tuple[Any, Any]:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     source = _packaged_folder() if name == PACKAGED else name
-    config = AutoConfig.from_pretrained(source, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
-    model = AutoModel.from_pretrained(source, config=config)
-    return model, AutoTokenizer.from_pretrained(source)
+    rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False, **rates)
+    model = AutoModel.from_pretrained(source, config=config, trust_remote_code=False)
+    return model, AutoTokenizer.from_pretrained(source, trust_remote_code=False)
 
 
 def mean_of_tokens(states: Tensor, mask: Tensor) -> Tensor:

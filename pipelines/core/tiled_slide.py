@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pipelines.core.errors import ArtifactError
 from pipelines.core.files import file_fingerprint
+from pipelines.core.json_text import parse_json
 from pipelines.core.schemas import TILES
 
 ROW_NOTE = "five.row"
@@ -46,5 +46,5 @@ def tiled_row(table: Path) -> dict[str, Any]:
     notes = TILES.notes(table)
     if ROW_NOTE not in notes:
         raise ArtifactError(f"{table}: no slide is recorded in this table", hint="run `five tile` again")
-    row: dict[str, Any] = json.loads(notes[ROW_NOTE])
+    row: dict[str, Any] = parse_json(notes[ROW_NOTE])
     return row

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 def _checked_term(term: str) -> str:
+    if not term.strip():
+        raise ValueError("must not be empty")
     if len(term) > 2 and term.startswith("/") and term.endswith("/"):
-        try:
-            re.compile(term[1:-1])
-        except re.error as error:
-            raise ValueError(f"{term} is not a valid regular expression: {error}") from None
+        problem = _problem(term[1:-1])
+        if problem:
+            raise ValueError(f"{term} is not a valid regular expression: {problem}")
     return term
 
+
+def _problem(expression: str) -> str:
+    """Return what is wrong with a regular expression that is joined with others, or an empty string."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compiled = re.compile(f"(?:{expression})", re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError) as error:
+        return str(error)
+    if compiled.groupindex or _BACK_REFERENCE.search(expression):
+        return "named groups and back-references are not supported"
+    return "it matches an empty text" if compiled.match("") else ""
+
+
+_BACK_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*(?:\\[1-9]|\(\?\()")
+"""A reference to a group by its number, which changes when expressions are joined."""
 
 Term = Annotated[str, Field(min_length=1), AfterValidator(_checked_term)]
 """Words to search for. A space matches any white space, ``*`` the rest of a word; ``/.../`` is a regular expression."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from pipelines.core.feature_file import (
 )
 from pipelines.core.files import canonical_json
 from pipelines.core.folder import claim_folder, refuse_other_settings
+from pipelines.core.json_text import parse_json
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILES
 from pipelines.core.settings import EmbedSettings
@@ -102,7 +102,7 @@ class FeatureFolder:
 
     def kept_row(self, slide: TiledSlide) -> dict[str, Any]:
         """Return the `EMBEDDED_SLIDES` row stored in a current file, with the patient id of ``slide``."""
-        row: dict[str, Any] = json.loads(read_notes(self.path(slide))[ROW_NOTE])
+        row: dict[str, Any] = parse_json(read_notes(self.path(slide))[ROW_NOTE])
         return {**row, "patient_id": slide.patient_id}
 
     def load(self, device: str) -> FeatureOutput:

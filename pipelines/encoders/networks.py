@@ -118,7 +118,7 @@ def _class_and_config(preset: Preset) -> tuple[Any, Any]:
         config = transformers.AutoConfig.for_model(**preset.options)
         config = getattr(config, "vision_config", config)
         with torch.device("meta"):
-            return type(transformers.AutoModel.from_config(config)), config
+            return type(transformers.AutoModel.from_config(config, trust_remote_code=False)), config
     except (KeyError, ValueError, TypeError) as error:
         raise EncoderError(
             f"{preset.name}: transformers {transformers.__version__} does not have this vision model",
@@ -143,7 +143,12 @@ def _load_transformers(preset: Preset, state: State, path: Path) -> nn.Module:
     logging.disable_progress_bar()
     try:
         model, info = model_class.from_pretrained(
-            None, config=config, state_dict=state, output_loading_info=True, **_pooler_arguments(preset)
+            None,
+            config=config,
+            state_dict=state,
+            output_loading_info=True,
+            trust_remote_code=False,
+            **_pooler_arguments(preset),
         )
     except (RuntimeError, ValueError) as error:
         raise misfit_error(preset, path, str(error).splitlines()[0]) from error

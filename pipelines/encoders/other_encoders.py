@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import EncoderError
 from pipelines.core.files import file_fingerprint
+from pipelines.core.json_text import parse_json
 from pipelines.encoders.hub import hub_file
 from pipelines.encoders.preset import Preset
 
@@ -104,7 +104,7 @@ def _transformers(name: str) -> Preset:
 def _json(name: str, source: str, filename: str) -> dict[str, Any]:
     path = Path(source) / filename if Path(source).is_dir() else hub_file(name, source, filename)
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EncoderError(f"{path}: not a readable JSON file", hint="download the repository again") from error
     return content

@@ -74,7 +74,7 @@ def write_descriptions_report(folder: Path, texts: Mapping[str, str], questions:
     template = _template()
     for name, page in zip(names, pages, strict=True):
         entries = [_entry(row, answers[row["report_id"]], texts[row["report_id"]]) for row in page]
-        with replacing(folder / name) as part:
+        with replacing(folder / name, private=True) as part:
             part.write_text(template.render(name=name, reports=entries, **shared), encoding="utf-8")
     for stale in set(folder.glob("report-*.html")) - {folder / name for name in names}:
         stale.unlink()

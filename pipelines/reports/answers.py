@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, StrictStr, ValidationError
 
 from pipelines.core.errors import ReportError
+from pipelines.core.json_text import is_unicode, parse_json
 from pipelines.core.questions import UNKNOWN, UNKNOWN_PHRASE, Question, QuestionSet
 from pipelines.reports.grounding import locate
 from pipelines.reports.injection import addresses_a_model
@@ -65,7 +65,7 @@ def parse_reply(text: str, questions: QuestionSet) -> dict[str, BackendAnswer]:
         because replies quote the report.
     """
     try:
-        data = json.loads(text)
+        data = parse_json(text)
     except ValueError:
         raise ReportError("the reply is not JSON") from None
     if not isinstance(data, dict):
@@ -83,6 +83,8 @@ def _parse_entry(data: Mapping[str, Any], question: Question) -> BackendAnswer:
         given = BackendAnswer.model_validate(data[question.id])
     except ValidationError:
         raise ReportError(f"the entry for {question.id} is not an answer with evidence") from None
+    if not is_unicode(given.answer + given.evidence):
+        raise ReportError(f"the entry for {question.id} is not valid Unicode (half a surrogate pair)")
     if question.answers and given.answer not in question.answers:
         raise ReportError(f"the answer to {question.id} is not one of {', '.join(question.answers)}")
     if question.kind == "phrase" and given.answer.strip().lower() in ("", UNKNOWN):

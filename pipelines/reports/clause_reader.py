@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.core.questions import Question
 from pipelines.core.vocabulary import Language
-from pipelines.reports.clauses import Clause, Span, comma_piece
+from pipelines.reports.clauses import Clause, CommaPieces, Span
 from pipelines.reports.term_patterns import compile_terms, contains_any, find_terms
 
 LABEL = re.compile(r"^(?P<label>[^:]{3,90}):\s*(?P<value>\S.*)$", re.DOTALL)
@@ -89,12 +90,11 @@ class ClauseReader:
         """Return the spans that name the subject, except in pieces with a term of ``ignore``; None without any."""
         if not self.rules.about:
             return [(0, len(text))]
-        ignored = find_terms(self.rules.ignore, text)
-        subjects = []
-        for start, end in find_terms(self.rules.about, text):
-            left, right = comma_piece(text, start, end)
-            if not any(left <= a and b <= right for a, b in ignored):
-                subjects.append((start, end))
+        subjects = find_terms(self.rules.about, text)
+        ignored = find_terms(self.rules.ignore, text) if subjects else []
+        if ignored:
+            pieces = CommaPieces(text)
+            subjects = [span for span in subjects if not _has_span_within(ignored, *pieces.around(*span))]
         return subjects or None
 
     def _read_labeled(self, clause: Clause, label: re.Match[str]) -> Finding | None:
@@ -119,9 +119,7 @@ class ClauseReader:
             return None
         if not self.rules.about:
             return Finding(self._choose(hits), clause, self._weight(clause), hits[0][1])
-        distance, answer, span = min(
-            (_distance(subject, span), answer, span) for subject in subjects for answer, span in hits
-        )
+        distance, answer, span = min((_nearest(subjects, span), answer, span) for answer, span in hits)
         return Finding(answer, clause, self._weight(clause), span) if distance <= 2 * NEGATION_REACH else None
 
     def _find_answers(self, text: str) -> list[tuple[str, Span]]:
@@ -130,7 +128,8 @@ class ClauseReader:
         for value, allowed in self.question.values.items():
             for span in find_terms(allowed.terms, text):
                 hits.append((self._apply_negation(value, span, text), span))
-        return sorted((hit for hit in hits if not _is_inside(hit[1], hits)), key=lambda hit: hit[1])
+        longest = _not_covered(span for _, span in hits)
+        return sorted((hit for hit in hits if hit[1] in longest), key=lambda hit: hit[1])
 
     def _apply_negation(self, value: str, span: Span, text: str) -> str:
         before = text[max(0, span[0] - NEGATION_REACH) : span[0]]
@@ -172,9 +171,27 @@ class ClauseReader:
         return 0 if is_gross else 3
 
 
-def _is_inside(span: Span, hits: list[tuple[str, Span]]) -> bool:
-    """Tell whether a longer hit covers ``span``: "well differentiated" in "moderately well differentiated"."""
-    return any(a <= span[0] and span[1] <= b and (a, b) != span for _, (a, b) in hits)
+def _not_covered(spans: Iterable[Span]) -> set[Span]:
+    """Return the spans without those in longer ones: "well differentiated" in "moderately well differentiated"."""
+    kept = set()
+    furthest = -1
+    for start, end in sorted(set(spans), key=lambda span: (span[0], -span[1])):
+        if end > furthest:
+            kept.add((start, end))
+            furthest = end
+    return kept
+
+
+def _has_span_within(spans: Sequence[Span], left: int, right: int) -> bool:
+    """Tell whether one of ``spans``, which are in order and do not overlap, lies between two positions."""
+    first = bisect_left(spans, (left, left))
+    return first < len(spans) and spans[first][1] <= right
+
+
+def _nearest(spans: Sequence[Span], to: Span) -> int:
+    """Return the distance from ``to`` to the nearest of ``spans``, which are in order and do not overlap."""
+    after = bisect_left(spans, to)
+    return min(_distance(span, to) for span in spans[max(0, after - 1) : after + 1])
 
 
 def _distance(a: Span, b: Span) -> int:

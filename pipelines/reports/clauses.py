@@ -7,6 +7,7 @@ lists without punctuation. A plain sentence splitter would cut "no pleural. inva
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -80,17 +81,22 @@ def split_clauses(report: str) -> list[Clause]:
     return clauses
 
 
-def comma_piece(text: str, start: int, end: int, *, end_marks: str = ",;:") -> Span:
-    """Return the piece of ``text`` between commas, semicolons or colons that contains the given span.
+class CommaPieces:
+    """Finds the pieces of a text between commas, semicolons and colons; the text is searched for them only once."""
 
-    Parameters
-    ----------
-    end_marks
-        Characters that end the piece; it always starts after the last of ``,;:``.
-    """
-    left = max(text.rfind(mark, 0, start) for mark in ",;:") + 1
-    right = min((i for i in (text.find(mark, end) for mark in end_marks) if i >= 0), default=len(text))
-    return left, right
+    def __init__(self, text: str, *, end_marks: str = ",;:") -> None:
+        """Search ``text``; pieces end at one of ``end_marks`` and always start after the last of ``,;:``."""
+        self._length = len(text)
+        self._starts = [match.end() for match in re.finditer("[,;:]", text)]
+        self._ends = [at - 1 for at in self._starts if text[at - 1] in end_marks]
+
+    def around(self, start: int, end: int) -> Span:
+        """Return the piece that contains the given span."""
+        before, after = bisect_right(self._starts, start), bisect_left(self._ends, end)
+        return (
+            self._starts[before - 1] if before else 0,
+            self._ends[after] if after < len(self._ends) else self._length,
+        )
 
 
 def _spans(report: str) -> Iterator[Span]:

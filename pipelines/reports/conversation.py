@@ -65,7 +65,7 @@ class Conversation:
         self.seconds += reply.seconds
         self.prompt_tokens = add_counts(self.prompt_tokens, reply.prompt_tokens)
         self.output_tokens = add_counts(self.output_tokens, reply.output_tokens)
-        self._reply = reply.text
+        self._reply = reply.text.encode(errors="replace").decode()  # half a surrogate pair cannot be sent back
         self.too_long = reply.too_long and not self.answers  # the second request is longer than the first
         try:
             if reply.error:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 MIN_CHARACTERS = 2
 """Minimum number of letters and digits of a quote, for example ``R0``."""
 REDACTION = "redacted"
 """Placeholder for blackened text; it is not counted."""
+
+MAX_FINDS = 50
+"""Number of occurrences of a quote that are found with `str.find`, which is fast but quadratic for repetitive text."""
 
 
 def locate(quote: str, report: str) -> tuple[int, int] | None:
@@ -26,22 +31,40 @@ def locate(quote: str, report: str) -> tuple[int, int] | None:
     if exact is not None:
         return exact, exact + len(quote)
     text, positions = _letters_and_digits(report)
-    at = text.find(letters)
-    while at >= 0:
+    for at in _occurrences(letters, text):
         start, end = positions[at], positions[at + len(letters) - 1] + 1
         if _at_word_boundaries(report, start, end):
             return start, end
-        at = text.find(letters, at + 1)
     return None
 
 
 def _find_exact(report: str, quote: str) -> int | None:
-    at = report.find(quote)
-    while at >= 0:
-        if _at_word_boundaries(report, at, at + len(quote)):
-            return at
-        at = report.find(quote, at + 1)
-    return None
+    found = (at for at in _occurrences(quote, report) if _at_word_boundaries(report, at, at + len(quote)))
+    return next(found, None)
+
+
+def _occurrences(needle: str, text: str) -> Iterator[int]:
+    """Yield every position of ``needle`` in ``text``, overlapping ones too, in time linear in both lengths."""
+    at = -1
+    for _ in range(MAX_FINDS):
+        at = text.find(needle, at + 1)
+        if at < 0:
+            return
+        yield at
+    # Knuth, Morris and Pratt: each further call of `find` could compare the whole needle again
+    borders, border = [0], 0
+    for character in needle[1:]:
+        while border and character != needle[border]:
+            border = borders[border - 1]
+        border += character == needle[border]
+        borders.append(border)
+    matched = 0
+    for position in range(at + 1, len(text)):
+        while matched and (matched == len(needle) or text[position] != needle[matched]):
+            matched = borders[matched - 1]
+        matched += text[position] == needle[matched]
+        if matched == len(needle):
+            yield position + 1 - matched
 
 
 def _at_word_boundaries(report: str, start: int, end: int) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from pipelines.core.files import canonical_json
+from pipelines.core.files import PRIVATE_FILE, canonical_json, make_private_folder
+from pipelines.core.json_text import parse_json
 
 
 class Journal:
@@ -30,7 +31,7 @@ class Journal:
         for path in sorted(self.path.parent.glob("journal*.jsonl")):
             for line in path.read_bytes().decode("utf-8", "replace").split("\n"):
                 try:
-                    self._add(json.loads(line))
+                    self._add(parse_json(line))
                 except (ValueError, KeyError, TypeError):
                     continue
 
@@ -59,9 +60,12 @@ class Journal:
         self._add(record)
 
     def _open(self) -> TextIO:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.path.parent)
         written = self.path.read_bytes() if self.path.exists() else b""
-        stream = self.path.open("a", encoding="utf-8")
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE_FILE)
+        with suppress(PermissionError):  # the file of another user keeps its mode
+            os.fchmod(handle, PRIVATE_FILE)
+        stream = os.fdopen(handle, "a", encoding="utf-8")
         if written and not written.endswith(b"\n"):
             stream.write("\n")
         return stream

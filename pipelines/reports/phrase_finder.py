@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipelines.core.questions import Question
 from pipelines.core.vocabulary import Language
-from pipelines.reports.clauses import Clause, Span, comma_piece
+from pipelines.reports.clauses import Clause, CommaPieces, Span
 from pipelines.reports.term_patterns import contains_any, find_terms
 
 MAX_WORDS = 30
@@ -46,7 +46,7 @@ def find_phrase(question: Question, language: Language, clauses: Sequence[Clause
 
 def _around(text: str, spans: Sequence[Span]) -> str:
     """Return the comma-separated pieces from the first span to the last, at most `MAX_WORDS` words."""
-    start, end = comma_piece(text, spans[0][0], spans[-1][1], end_marks=",;")
+    start, end = CommaPieces(text, end_marks=",;").around(spans[0][0], spans[-1][1])
     words = list(re.finditer(r"\S+", text[start:end]))[:MAX_WORDS]
     return text[start + words[0].start() : start + words[-1].end()].rstrip(" .,;:-")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 from pipelines.core.cohort import canonical_columns, read_rows
 from pipelines.core.errors import CohortError
+from pipelines.core.json_text import parse_json
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "report_id": ("report_id", "id", "filename", "patient_filename"),
@@ -139,7 +139,7 @@ def _json_lines(text: str, source: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             row = None
         if not isinstance(row, dict):

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.core.errors import ArtifactError, SlideError
 from pipelines.core.geojson import Polygon, read_features
+from pipelines.slides.picture_files import UNREADABLE, TooManyPixelsError, open_picture
 from pipelines.slides.slide import Thumbnail
 from pipelines.slides.tissue import Mask
 
@@ -37,18 +39,34 @@ def read_mask(path: Path, thumbnail: Thumbnail, dimensions: tuple[int, int]) -> 
     Raises
     ------
     SlideError
-        The file is neither.
+        The file is neither, or the PNG has too many pixels.
     """
     if path.suffix != ".png":
         return _draw(_polygons(path), thumbnail)
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        raise SlideError(f"{path}: not an image", hint="give a PNG of the whole slide, white where there is tissue")
+    image = _read_png(path)
     height, width = thumbnail.rgb.shape[:2]
     x, y = ((np.arange(n) + 0.5) * step for n, step in zip((width, height), thumbnail.downsample, strict=True))
     columns = np.minimum(x * image.shape[1] / dimensions[0], image.shape[1] - 1).astype(int)
     rows = np.minimum(y * image.shape[0] / dimensions[1], image.shape[0] - 1).astype(int)
     return np.asarray(image[np.ix_(rows, columns)] > 0)
+
+
+def _read_png(path: Path) -> NDArray[np.uint8]:
+    """Return the gray levels of a PNG, (H, W). It is decoded only if its size is acceptable."""
+    hint = "give a PNG of the whole slide, white where there is tissue"
+    try:
+        open_picture(path, ["PNG"]).close()
+    except TooManyPixelsError as error:
+        raise SlideError(
+            f"{path}: too large for a mask ({error})",
+            hint="make it smaller: a mask may have any size, for example 1/32 of the slide's width and height",
+        ) from error
+    except UNREADABLE as error:
+        raise SlideError(f"{path}: not a PNG image", hint=hint) from error
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise SlideError(f"{path}: the image cannot be decoded", hint=hint)
+    return np.asarray(image, np.uint8)
 
 
 def _polygons(path: Path) -> list[Polygon]:

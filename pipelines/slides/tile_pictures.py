@@ -6,7 +6,6 @@ appears only when it is complete. Members are stored without further compression
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.files import canonical_json, replacing
 from pipelines.core.folder import claim_folder, refuse_other_settings
+from pipelines.core.json_text import parse_json
 from pipelines.core.provenance import Provenance
 from pipelines.core.settings import PictureSettings
 from pipelines.core.tiled_slide import TiledSlide
@@ -52,7 +52,7 @@ class PictureFolder:
         """Return whether the archive of ``slide`` is complete and made from the same tiles with the same settings."""
         try:
             with zipfile.ZipFile(self._path(slide)) as archive:
-                made = Provenance.from_attributes(json.loads(archive.comment))
+                made = Provenance.from_attributes(parse_json(archive.comment))
         except (OSError, ValueError, zipfile.BadZipFile):
             return False
         return made.same_work(self._provenance(slide))

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "embedding": "five embed against the model alone and the reader alone; memory; writing; other tools (--peer)",
     "tiling": "five tile: CPU time, memory, batches, workers; other tools (--peer)",
     "training": "a training step: CPU time, memory, waiting for data; against padded bags and bare arithmetic",
+    "report_length": "CPU time of describe-reports by the length of a report without sentence ends",
     "large_bags": "linear-cost attention with up to 200,000 tiles",
 }
 WITH_DATA = {

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pipelines.core.files import (
     SAMPLE,
     file_fingerprint,
     fingerprint,
+    make_private_folder,
     remove_leftovers,
     replacing,
 )
@@ -44,6 +46,44 @@ def test_a_very_long_name_can_be_written(tmp_path):
     with replacing(target) as part:
         part.write_text("x")
     assert target.exists()
+
+
+@pytest.fixture(params=[0o000, 0o002, 0o022, 0o077])
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("write", [lambda part: part.write_text("x"), lambda part: (part.unlink(), part.touch(0o777))])
+def test_the_mode_of_a_file_is_the_same_from_its_creation_on(tmp_path, umask, private, write):
+    expected = 0o600 if private else 0o666 & ~umask
+    target = tmp_path / "a.txt"
+    target.touch(0o777)
+    with replacing(target, private=private) as part:
+        assert mode(part) == expected
+        write(part)
+    assert mode(target) == expected
+
+
+def test_writing_does_not_change_the_umask_of_the_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "umask", lambda _: pytest.fail("the umask belongs to all threads"))
+    with replacing(tmp_path / "a.txt") as part:
+        part.write_text("x")
+
+
+def test_a_private_folder_is_open_to_its_owner_only_and_its_parents_are_not_changed(tmp_path, umask):
+    make_private_folder(tmp_path / "study" / "descriptions")
+    assert mode(tmp_path / "study" / "descriptions") == 0o700
+    assert mode(tmp_path / "study") == 0o777 & ~umask
+    (tmp_path / "shared").mkdir()
+    make_private_folder(tmp_path / "shared")
+    assert mode(tmp_path / "shared") == 0o777 & ~umask
 
 
 def die_while_writing(target):

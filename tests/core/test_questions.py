@@ -1,4 +1,5 @@
 import pytest
+import yaml
 
 from pipelines.core.errors import SettingsError
 from pipelines.core.question_files import load_questions, shipped_sets, write_questions
@@ -110,3 +111,34 @@ def test_an_unknown_name_lists_the_shipped_sets():
     with pytest.raises(SettingsError) as caught:
         load_questions("lungs")
     assert "lung" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("extends: a.yaml\nname: a\ntitle: A\n", "extends this file"),
+        ("extends: b.yaml\nname: a\ntitle: A\n", "extends this file"),
+        ("extends: [lung]\nname: a\ntitle: A\n", "extends: not text"),
+        ("extends: lung\nname: a\ntitle: A\nquestions: 3\n", "questions: not a list"),
+        ("extends: lung\nname: a\ntitle: A\nquestions:\n", "questions: not a list"),
+        (f"extends: {'x' * 5_000}.yaml\nname: a\ntitle: A\n", "no such question set"),
+    ],
+    ids=["itself", "in a circle", "a list", "a number", "nothing", "a long name"],
+)
+def test_a_set_that_cannot_be_extended_is_an_error(tmp_path, text, problem):
+    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\nname: b\ntitle: B\nquestions: []\n")
+    with pytest.raises(SettingsError, match=problem):
+        load_questions(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    "term",
+    [" ", "/x*/", "/(?i)x/", "/(?P<a>x)/", r"/(x)\1/", "/a{99999999999}/", "/" + "(" * 5_000 + ")" * 5_000 + "/"],
+)
+def test_a_term_that_cannot_be_searched_for_together_with_others_is_an_error(tmp_path, term):
+    value = {"meaning": "m", "phrase": "p", "terms": [term]}
+    question = {"id": "a", "question": "q", "prompt": "p", "kind": "choice", "values": {"x": value, "y": value}}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump({"name": "a", "title": "A", "questions": [question]}))
+    with pytest.raises(SettingsError, match=r"questions\.a\.values\.x\.terms\.0"):
+        load_questions(tmp_path / "a.yaml")

@@ -40,6 +40,11 @@ class ChatServer:
         self.model: dict[str, Any] = {"id": "fake", "object": "model"}
         self.pause = NO_PAUSE
         self.url = ""
+        self.get_status = 200
+        self.models: str | None = None
+        """Body of the list of models, in place of one with ``model``."""
+        self.requests: list[str] = []
+        """Method and path of every request."""
 
 
 @contextmanager
@@ -49,13 +54,16 @@ def chat_server(answer: Answer):
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
+            state.requests.append(f"POST {self.path}")
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             state.bodies.append(body)
             state.headers.append({name.lower(): value for name, value in self.headers.items()})
             self.reply(*state.answer(body))
 
         def do_GET(self):
-            self.reply(200, {"object": "list", "data": [state.model]} if self.path.endswith("/models") else {})
+            state.requests.append(f"GET {self.path}")
+            listed = state.models or {"object": "list", "data": [state.model]}
+            self.reply(state.get_status, listed if self.path.endswith("/models") else {})
 
         def reply(self, status, reply):
             data = reply.encode() if isinstance(reply, str) else json.dumps(reply).encode()

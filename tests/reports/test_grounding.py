@@ -1,7 +1,10 @@
+from unittest.mock import patch
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pipelines.reports import grounding
 from pipelines.reports.grounding import locate
 
 REPORT = "There is NO pleural. inva-\nsion. Margins   free (R0)."
@@ -68,3 +71,10 @@ def test_the_span_found_has_the_letters_of_the_quote(quote, report):
 @pytest.mark.parametrize("quote", ["█████", "[REDACTED]", "REDACTED REDACTED"])
 def test_redacted_text_is_not_a_quote(quote):
     assert locate(quote, f"Pleura: {quote} end") is None
+
+
+@given(st.text("ab -", max_size=60), st.text("ab -", min_size=1, max_size=4), st.sampled_from([0, 1, 50]))
+def test_every_occurrence_is_found_by_both_ways_of_searching(text, needle, finds):
+    with patch.object(grounding, "MAX_FINDS", finds):
+        found = list(grounding._occurrences(needle, text))
+    assert found == [at for at in range(len(text)) if text.startswith(needle, at)]

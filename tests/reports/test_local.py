@@ -15,6 +15,7 @@ from pipelines.reports.backends import smollm2
 from pipelines.reports.backends.base import Request, Sampling
 from pipelines.reports.backends.local import LocalBackend
 from pipelines.reports.instructions import messages
+from tests.hostile_models import model_with_code
 
 TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
 REPORT = "Margins are free."
@@ -89,6 +90,14 @@ def test_a_report_too_long_for_the_model_is_an_error_with_both_numbers(questions
 def test_a_folder_without_a_model_is_named(questions, tmp_path):
     with pytest.raises(BackendError, match=str(tmp_path)):
         backend(questions, tmp_path)
+
+
+def test_python_code_in_the_folder_of_a_model_is_not_run(questions, tmp_path):
+    model_with_code(tmp_path)
+    with pytest.raises(BackendError, match="cannot load this language model") as caught:
+        backend(questions, tmp_path)
+    assert "is not run" in caught.value.hint
+    assert not (tmp_path / "code_was_run").exists()
 
 
 def test_a_missing_package_is_named_in_the_hint(monkeypatch, tmp_path):

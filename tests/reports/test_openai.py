@@ -11,13 +11,25 @@ from pipelines.core.errors import BackendError
 from pipelines.core.question_files import load_questions
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.reports.backends.base import Request, Sampling
-from pipelines.reports.backends.openai import OpenAIBackend
+from pipelines.reports.backends.openai import OpenAIBackend, _is_this_machine
 from pipelines.reports.instructions import messages
 from tests.reports.chat_server import chat_server, completion
 
 LUNG = load_questions("lung")
 SECRET = "Mrs Example has a tumor"
 REQUEST = Request(SECRET, messages(LUNG, SECRET))
+LOCAL_HOSTS = [
+    "127.0.0.1",
+    "127.8.9.1",
+    "127.1",
+    "0.0.0.0",
+    "0",
+    "::",
+    "::1",
+    "::ffff:127.0.0.1",
+    "localhost",
+    "localhost.",
+]
 
 
 def backend(server_url, **options):
@@ -75,6 +87,31 @@ def test_reports_for_a_local_server_do_not_go_through_a_proxy(monkeypatch):
         reply, _ = ask(lambda _: (200, completion("{}")))
     assert reply.text == "{}"
     assert proxy.bodies == []
+
+
+@pytest.mark.parametrize("host", LOCAL_HOSTS)
+def test_every_spelling_of_this_machine_is_recognised(host):
+    assert _is_this_machine(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["192.168.0.1", "10.1", "8.8.8.8", "fe80::1", "localhost.example.org", "127.0.0.1.example.org", "ünï.org"]
+)
+def test_other_machines_are_not_this_machine(host):
+    assert not _is_this_machine(host)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(status):
+    with chat_server(lambda _: (200, completion("{}"))) as other, chat_server(lambda _: (status, {})) as named:
+        named.pause = {"Location": f"{other.url}/chat/completions"}
+        with pytest.raises(BackendError, match=f"redirects to another address .HTTP {status}.") as caught:
+            list(backend(named.url).complete([REQUEST]))
+        named.get_status = status
+        assert backend(named.url).context is None
+    assert "--base-url" in caught.value.hint
+    assert other.requests == []
+    assert [request.split()[0] for request in named.requests] == ["POST", "GET"]
 
 
 def test_the_server_gets_the_conversation_and_the_schema():

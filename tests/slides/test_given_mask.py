@@ -10,6 +10,7 @@ from pipelines.core.errors import SlideError
 from pipelines.slides.given_mask import find_mask, read_mask
 from pipelines.slides.outlines import outlines, write_tissue_geojson
 from pipelines.slides.slide import Thumbnail
+from tests.slides.png_files import png_header
 
 THUMBNAIL = Thumbnail(np.zeros((60, 80, 3), np.uint8), np.ones((60, 80), bool), (32.0, 16.0), 8.0)
 DIMENSIONS = (80 * 32, 60 * 16)
@@ -84,3 +85,18 @@ def test_the_mask_of_a_slide_is_found_by_its_id(tmp_path):
     (tmp_path / "site" / "a.b.png").touch()
     assert find_mask(tmp_path, "site/a.b") == tmp_path / "site" / "a.b.png"
     assert find_mask(tmp_path, "site/a") is None
+
+
+@pytest.mark.parametrize(("width", "height"), [(200_000, 200_000), (2**31 - 1, 1), (20_000, 10_000)])
+def test_a_png_with_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch, width, height):
+    monkeypatch.setattr("cv2.imread", lambda *_: pytest.fail("decoded"))
+    (tmp_path / "a.png").write_bytes(png_header(width, height))
+    with pytest.raises(SlideError, match=r"a\.png: too large for a mask") as caught:
+        read_mask(tmp_path / "a.png", THUMBNAIL, DIMENSIONS)
+    assert "make it smaller" in caught.value.hint
+
+
+def test_a_picture_of_another_format_is_not_a_mask(tmp_path):
+    (tmp_path / "a.png").write_bytes(cv2.imencode(".jpg", np.zeros((8, 8), np.uint8))[1].tobytes())
+    with pytest.raises(SlideError, match="not a PNG image"):
+        read_mask(tmp_path / "a.png", THUMBNAIL, DIMENSIONS)

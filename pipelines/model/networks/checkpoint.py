@@ -20,6 +20,7 @@ from pipelines.core.errors import ArtifactError
 from pipelines.core.files import replacing
 from pipelines.core.settings import load_settings
 from pipelines.core.settings.model import ModelSettings
+from pipelines.core.yaml_file import read_yaml
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
 
@@ -90,13 +91,15 @@ def read_config(folder: Path) -> RunConfig:
     Raises
     ------
     ArtifactError
-        The file is missing, damaged, or of another version.
+        The file is missing, not one of `five train`, or of another version.
+    SettingsError
+        The file is not YAML, or a value is not allowed.
     """
     path = folder / CONFIG
     if not path.is_file():
         raise ArtifactError(f"{path}: no such file", hint="it is written by `five train`; give its output folder")
+    config = read_yaml(path, expected="what `five train` writes")
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
         if config["version"] != VERSION:
             raise ArtifactError(
                 f"{path}: written by another version of five (run format {config['version']}, expected {VERSION})",
@@ -108,7 +111,7 @@ def read_config(folder: Path) -> RunConfig:
             text_fingerprint=str(config["text_fingerprint"]),
             network_weight=config["facts"]["network_weight"],
         )
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise ArtifactError(f"{path}: not written by `five train`", hint="train the run again") from error
 
 

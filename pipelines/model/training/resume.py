@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipelines.core.files import replacing
+from pipelines.core.json_text import parse_json
 from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.networks.checkpoint import load_learned
 from pipelines.model.training.progress import Progress
@@ -57,4 +58,4 @@ class ResumeFile:
             index, _, moment = name.partition("/")
             moments.setdefault(int(index), {})[moment] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-        return Progress(**json.loads(metadata["progress"]))
+        return Progress(**parse_json(metadata["progress"]))

@@ -33,11 +33,6 @@ class LocalBackend:
     batch_size = 1
 
     def __init__(self, questions: QuestionSet, settings: DescribeReportsSettings, *, device: str = "auto") -> None:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
         guidance = _llguidance()
         folder = packaged_folder() if settings.model == PACKAGED else Path(settings.model)
         if not (folder / "config.json").is_file():
@@ -48,9 +43,9 @@ class LocalBackend:
         self.model = settings.model
         self.max_tokens = settings.max_tokens
         self.sampling = Sampling(settings.temperature, settings.seed)
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._tokenizer, model = _load(folder)
         self._device = pick_device(device)
-        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(self._device).eval()
+        self._model = model.to(self._device).eval()
         self.context = int(self._model.config.max_position_embeddings)
         schema = {**reply_schema(questions), "x-guidance": COMPACT}
         self._grammar = guidance.LLMatcher.grammar_from_json_schema(json.dumps(schema))
@@ -119,6 +114,24 @@ class _Constraint:
         self._masks.fill_next_token_bitmask(self._matcher, self._mask, 0)
         self._masks.apply_token_bitmask_inplace(logits, self._mask.to(logits.device))
         return logits
+
+
+def _load(folder: Path) -> tuple[Any, Any]:
+    """Return the tokenizer and the language model of a folder."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise BackendError(
+            f"{folder}: transformers cannot load this language model ({type(error).__name__})",
+            hint="use a model that transformers knows; Python code that comes with a model is not run",
+        ) from error
+    return tokenizer, model
 
 
 def _llguidance() -> Any:

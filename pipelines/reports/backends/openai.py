@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import cached_property
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from socket import inet_aton
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +25,10 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 """Environment variable with the API key; local servers usually need none."""
 MAX_RETRIES = 4
 """Retries by the official client after HTTP 429, 5xx and lost connections, with growing pauses."""
+MAX_COUNT = 2**31
+"""Token counts from here on are mistakes of the server; the tables could not hold their sum."""
+NOT_JSON = (ValueError, RecursionError)
+"""What the json module raises for a body that is not JSON or is nested too deeply."""
 OLD_LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
 """Names of the token limit for replies: the one all servers accept, and the one OpenAI's reasoning models require."""
 
@@ -64,7 +69,11 @@ class OpenAIBackend:
         self._schema = reply_schema(questions, bounded=False)
         self._server = re.sub(r"//[^/@]*@", "//", base_url)  # for messages, without a password
         key = os.environ.get(KEY_VARIABLE) or "none"
-        http_client = openai.DefaultHttpxClient(trust_env=not _is_this_machine(host), timeout=timeout)
+        http_client = openai.DefaultHttpxClient(
+            trust_env=not _is_this_machine(host),
+            follow_redirects=False,  # reports and the key go to the named server only
+            timeout=timeout,
+        )
         self._client = openai.OpenAI(
             api_key=key, base_url=base_url, timeout=timeout, max_retries=max_retries, http_client=http_client
         )
@@ -85,9 +94,11 @@ class OpenAIBackend:
         """Maximum number of tokens that the server lists for the model (vLLM does), else None."""
         try:
             listed = self._client.with_options(max_retries=0).models.list().data or []
-        except (_openai().APIError, ValueError):
+        except (_openai().APIError, *NOT_JSON, TypeError, AttributeError):  # the body is JSON, but not a list of models
             return None
-        lengths = [getattr(model, "max_model_len", None) for model in listed if model.id == self.model]
+        if not isinstance(listed, list):
+            return None
+        lengths = [getattr(m, "max_model_len", None) for m in listed if getattr(m, "id", None) == self.model]
         length = lengths[0] if lengths else None
         return length if isinstance(length, int) and length > 0 else None
 
@@ -108,19 +119,29 @@ class OpenAIBackend:
                 f"{self._server}: no connection ({type(error).__name__})",
                 hint="check that the server is running, and --base-url; then run the same command again to resume",
             ) from None
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise BackendError(
-                f"{self._server}: the server refuses model {self.model!r} (HTTP {error.status_code})",
-                hint=f"check --model, --base-url (most end in /v1) and the key in {KEY_VARIABLE}",
-            ) from None
         except openai.APIStatusError as error:
+            self._stop_if_useless(error.status_code)
             if error.code == "unsupported_parameter" and error.param == OLD_LIMIT == limit_name:
                 self._limit_name = NEW_LIMIT
                 return self._ask(request)
             return _failure(error, time.perf_counter() - started)
-        except (openai.APIError, ValueError):  # the json module raises ValueError if the body is not JSON
+        except (openai.APIError, *NOT_JSON):
             return Reply(error="the server did not send a chat completion", seconds=time.perf_counter() - started)
         return _reply(completion, time.perf_counter() - started)
+
+    def _stop_if_useless(self, status: int) -> None:
+        """Raise `BackendError` if no other report would be answered either."""
+        if 300 <= status < 400:
+            raise BackendError(
+                f"{self._server}: the server redirects to another address (HTTP {status}); redirects are not followed,"
+                " because reports are confidential",
+                hint="pass the final address of the server with --base-url",
+            ) from None
+        if status in (401, 403, 404):
+            raise BackendError(
+                f"{self._server}: the server refuses model {self.model!r} (HTTP {status})",
+                hint=f"check --model, --base-url (most end in /v1) and the key in {KEY_VARIABLE}",
+            ) from None
 
     def _send(self, request: Request, limit_name: str) -> Any:
         sampling = request.sampling or self.sampling
@@ -152,28 +173,41 @@ def _host(url: str) -> str:
 def _is_this_machine(host: str) -> bool:
     """Tell whether a server runs on this machine; a proxy would then send the reports to another one."""
     try:
-        return ip_address(host).is_loopback
+        address: IPv4Address | IPv6Address = ip_address(host)
     except ValueError:
-        return host == "localhost"
+        try:
+            address = IPv4Address(inet_aton(host))  # short forms such as 127.1 and 0
+        except (OSError, ValueError):
+            return host.removesuffix(".") == "localhost"
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
 
 
 def _reply(completion: Any, seconds: float) -> Reply:
-    """Return the text of a completion or an error; fields that the server leaves out are tolerated."""
+    """Return the text of a completion or an error. The client does not check the types that a server sends."""
     usage = getattr(completion, "usage", None)
     reply = Reply(
-        prompt_tokens=getattr(usage, "prompt_tokens", None),
-        output_tokens=getattr(usage, "completion_tokens", None),
+        prompt_tokens=_count(getattr(usage, "prompt_tokens", None)),
+        output_tokens=_count(getattr(usage, "completion_tokens", None)),
         seconds=seconds,
     )
     choices = getattr(completion, "choices", None)
-    if not choices:
+    if not isinstance(choices, list) or not choices:
         return replace(reply, error="the server sent no choices")
-    choice = choices[0]
-    if choice.finish_reason == "length":
+    reason, message = getattr(choices[0], "finish_reason", None), getattr(choices[0], "message", None)
+    if reason == "length":
         return replace(reply, error=CUT_OFF)
-    if choice.finish_reason == "content_filter" or getattr(choice.message, "refusal", None):
+    if reason == "content_filter" or getattr(message, "refusal", None):
         return replace(reply, error="the model refused to answer")
-    return replace(reply, text=choice.message.content or "")
+    content = getattr(message, "content", None) or ""
+    if not isinstance(content, str):
+        return replace(reply, error="the server sent a reply that is not text")
+    return replace(reply, text=content)
+
+
+def _count(number: Any) -> int | None:
+    """Return a number of tokens, or None for anything else."""
+    return number if type(number) is int and 0 <= number < MAX_COUNT else None
 
 
 def _failure(error: Any, seconds: float) -> Reply:

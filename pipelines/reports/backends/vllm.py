@@ -37,6 +37,7 @@ class VLLMBackend:
             enable_prefix_caching=True,  # the questions are the same for every report
             enforce_eager=vllm.platforms.current_platform.is_cpu(),  # compiling for a CPU gains little
             seed=settings.seed,
+            trust_remote_code=False,
             # xgrammar by default allows endless white space, which fills replies up to the token limit
             structured_outputs_config={"backend": "guidance", "disable_any_whitespace": True},
         )

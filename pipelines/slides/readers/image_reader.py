@@ -11,14 +11,18 @@ from PIL import Image
 
 from pipelines.core.errors import SlideError
 from pipelines.slides.mpp import RecordedMpp
+from pipelines.slides.picture_files import UNREADABLE, TooManyPixelsError, open_picture
 from pipelines.slides.pixels import Rgb, over_white
 from pipelines.slides.readers.base import DAMAGED, Reader
+
+FORMATS = ("PNG", "JPEG", "TIFF")
+"""Pillow's names of the formats of plain images."""
 
 
 class ImageReader(Reader):
     """A plain 8-bit RGB image (PNG, JPEG, TIFF) with one level, decoded at the first read.
 
-    The whole image is kept in memory, so Pillow's limit of about 179 million pixels applies.
+    The whole image is kept in memory, so it may have at most `MAX_PIXELS` pixels.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,16 +33,16 @@ class ImageReader(Reader):
         self.level_downsamples: tuple[float, ...] = (1.0,)
         self.recorded_mpp: tuple[RecordedMpp, ...] = ()
         try:
-            with _open_image(path) as image:
+            with open_picture(path, FORMATS) as image:
                 mode, size, dpi = image.mode, image.size, image.info.get("dpi")
                 _refuse_missing_levels(path, image)
-        except Image.DecompressionBombError as error:
+        except TooManyPixelsError as error:
             raise SlideError(
-                f"{path}: not a slide that OpenSlide can open, and too large for a plain image",
+                f"{path}: not a slide that OpenSlide can open, and too large for a plain image ({error})",
                 hint="if it is a slide, it is damaged or incomplete: copy it again; "
                 "if it is an image, convert it to a pyramidal tiled TIFF",
             ) from error
-        except (OSError, SyntaxError, ValueError) as error:
+        except UNREADABLE as error:
             raise SlideError(
                 f"{path}: not a slide that OpenSlide can open, and not an image",
                 hint="the file is damaged or has another format; leave it out or convert it to pyramidal TIFF",
@@ -64,9 +68,9 @@ class ImageReader(Reader):
     def _decoded(self) -> Rgb:
         if self._pixels is None:
             try:
-                with _open_image(self._path) as image:
+                with open_picture(self._path, FORMATS) as image:
                     self._pixels = over_white(np.asarray(image.convert("RGBA")))
-            except (OSError, SyntaxError, ValueError) as error:
+            except UNREADABLE as error:
                 raise SlideError(f"{self._path}: the image cannot be decoded: {error}", hint=DAMAGED) from error
         return self._pixels
 
@@ -82,11 +86,5 @@ def _refuse_missing_levels(path: Path, image: Image.Image) -> None:
             warnings.simplefilter("ignore")
             for number in range(1, getattr(image, "n_frames", 1)):
                 image.seek(number)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error) as error:
+    except (*UNREADABLE, TypeError, KeyError, struct.error) as error:
         raise SlideError(f"{path}: the file ends before its last level", hint=DAMAGED) from error
-
-
-def _open_image(path: Path) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns at half its size limit, and about unknown metadata
-        return Image.open(path)

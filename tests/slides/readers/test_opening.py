@@ -9,6 +9,7 @@ from pipelines.core.errors import SlideError
 from pipelines.slides import open_slide
 from pipelines.slides.pixels import over_white
 from tests.slide_files import write_lossless_slide
+from tests.slides.png_files import png_header
 
 RGB = np.random.default_rng(0).integers(0, 256, (60, 100, 3), np.uint8)
 
@@ -91,9 +92,19 @@ def test_a_tiff_without_its_last_levels_is_refused(tmp_path):
         open_slide(tmp_path / "cut.tif")
 
 
-def test_the_error_for_a_too_large_image_says_that_a_slide_may_be_incomplete(tmp_path, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    Image.fromarray(RGB).save(tmp_path / "a.png")
-    with pytest.raises(SlideError, match="too large") as raised:
-        open_slide(tmp_path / "a.png")
-    assert "copy it again" in raised.value.hint
+@pytest.mark.parametrize(("width", "height"), [(200_000, 200_000), (2**31 - 1, 1), (20_000, 10_000)])
+def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, width, height):
+    (tmp_path / "a.png").write_bytes(png_header(width, height))
+    with pytest.raises(SlideError, match="too large for a plain image") as caught:
+        open_slide(tmp_path / "a.png", mpp=0.5)
+    assert "copy it again" in caught.value.hint
+    assert "pyramidal tiled TIFF" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "GIF", "WEBP", "BMP"])
+def test_other_formats_are_refused_whatever_the_file_is_called(tmp_path, kind):
+    """For EPS, Pillow would start Ghostscript."""
+    with (tmp_path / "a.png").open("wb") as stream:
+        Image.fromarray(RGB).save(stream, format=kind)
+    with pytest.raises(SlideError, match="not an image"):
+        open_slide(tmp_path / "a.png", mpp=0.5)

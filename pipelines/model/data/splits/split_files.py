@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pipelines.core.cohort import CohortSlide, read_rows
 from pipelines.core.errors import CohortError
+from pipelines.core.json_text import parse_json
 from pipelines.core.schemas import SPLITS
 from pipelines.core.settings import require
 from pipelines.model.data.splits.patient_splits import SPLIT_NAMES, make_splits
@@ -82,7 +82,7 @@ def _clam_slides(path: Path) -> dict[str, str]:
 def _stamp_patients(path: Path, fold: int | None) -> dict[str, str]:
     """Return patient id -> split for one fold."""
     try:
-        folds = json.loads(path.read_text(encoding="utf-8"))["splits"]
+        folds = parse_json(path.read_text(encoding="utf-8"))["splits"]
         parts = [(split["train_patients"], split["test_patients"]) for split in folds]
     except OSError as error:
         raise CohortError(f"{path}: cannot be read ({error.strerror})") from error
