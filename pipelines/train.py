@@ -11,8 +11,10 @@ import torch
 
 from pipelines.core.batch import OnResult, Outcome, Result, Summary
 from pipelines.core.classes import write_classes
+from pipelines.core.cohort import patient_facts
 from pipelines.core.files import fingerprint
 from pipelines.core.folder import claim_folder, refuse_other_settings
+from pipelines.core.labels import patient_labels
 from pipelines.core.provenance import Provenance
 from pipelines.core.question_files import write_questions
 from pipelines.core.resources import Resources
@@ -70,7 +72,7 @@ def train(
     # in every process, so that all stop together
     refuse_other_settings(out, MADE_BY, provenance, overwrite=selection.overwrite)
     if METRICS.is_current(out / "metrics.parquet", provenance) and (out / WEIGHTS).exists():
-        return Summary(out, (Result("run", Outcome.KEPT),))
+        return Summary(out, (Result("run", Outcome.KEPT),), patient_facts(run.cohort.slides))
     torch.manual_seed(settings.seed)
     model = run.make_model().to(accelerator.device)
     accelerator.wait_for_everyone()  # before any process changes the folder
@@ -123,7 +125,7 @@ def plan(
     refuse_other_settings(out, MADE_BY, provenance, overwrite=selection.overwrite)
     torch.manual_seed(settings.seed)
     model = run.make_model()
-    counts = {**_split_sizes(run), **_left_out(run, model)}
+    counts = {**patient_facts(run.cohort.slides), **_split_sizes(run), **_left_out(run, model)}
     trained = fitter_of(model).trained_by_gradient(model)
     if trained is None:
         return counts | {"frozen_parameters": sum(weight.numel() for weight in model.parameters())}
@@ -174,6 +176,7 @@ def _summary(run: TrainingRun, model: BagModel, progress: Progress) -> dict[str,
         "training_slides": len(run.data.train),
         "validation_slides": len(run.data.val),
         "test_slides": sum(row["split"] == "test" for row in run.splits),
+        **patient_facts(run.cohort.slides),
         **_left_out(run, model),
         "best_epoch": progress.best_epoch,
         **best,
@@ -200,8 +203,11 @@ def _split_sizes(run: TrainingRun) -> dict[str, str]:
     sizes = {}
     for split in ("train", "val", "test"):
         rows = [row for row in run.splits if row["split"] == split and (split == "test" or row["slide_id"] in used)]
-        patients = {row["patient_id"]: row["label"] for row in rows}
-        classes = Counter(label for label in patients.values() if label)
-        by_class = ", ".join(f"{name} {count}" for name, count in sorted(classes.items()))
-        sizes[split] = f"{len(patients)} patients{f' ({by_class})' if by_class else ''}, {len(rows)} slides"
+        labels = patient_labels((row["patient_id"], row["label"]) for row in rows)
+        by_class = [f"{name} {count}" for name, count in sorted(Counter(labels.label_of.values()).items())]
+        if labels.conflicts:
+            by_class.append(f"different labels {len(labels.conflicts)}")
+        classes = f" ({', '.join(by_class)})" if by_class else ""
+        n_patients = len({row["patient_id"] for row in rows})
+        sizes[split] = f"{n_patients} patients{classes}, {len(rows)} slides"
     return sizes

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.cohort import CohortSlide, read_rows
+from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
 from pipelines.core.schemas import SPLITS
 from pipelines.core.settings import require
+from pipelines.core.user_tables import cell_text, read_rows
 from pipelines.model.data.splits.patient_splits import SPLIT_NAMES, make_splits
 
 
@@ -75,8 +76,8 @@ def _clam_slides(path: Path) -> dict[str, str]:
             f"{path}: has True and False instead of slide ids",
             hint="use the splits_<k>.csv in the same folder, not the _bool file",
         )
-    named = [(row[split], split) for split in SPLIT_NAMES if split in rows[0] for row in rows]
-    return _unique([(name.strip(), split) for name, split in named if name and name.strip()], path)
+    named = [(cell_text(row[split]), split) for split in SPLIT_NAMES if split in rows[0] for row in rows]
+    return _unique([(name, split) for name, split in named if name], path)
 
 
 def _stamp_patients(path: Path, fold: int | None) -> dict[str, str]:
