@@ -22,6 +22,7 @@ from pipelines.core.schemas import METRICS, SPLITS
 from pipelines.core.selection import EVERYTHING, Selection
 from pipelines.core.settings import TrainSettings
 from pipelines.findings.learning_curves import draw_learning_curves
+from pipelines.model.data.splits.ignored_settings import splits_source
 from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.networks.checkpoint import CONFIG, WEIGHTS, save_model
 from pipelines.model.training.accelerator import make_accelerator
@@ -72,7 +73,7 @@ def train(
     # in every process, so that all stop together
     refuse_other_settings(out, MADE_BY, provenance, overwrite=selection.overwrite)
     if METRICS.is_current(out / "metrics.parquet", provenance) and (out / WEIGHTS).exists():
-        return Summary(out, (Result("run", Outcome.KEPT),), patient_facts(run.cohort.slides))
+        return Summary(out, (Result("run", Outcome.KEPT),), _cohort_facts(run))
     torch.manual_seed(settings.seed)
     model = run.make_model().to(accelerator.device)
     accelerator.wait_for_everyone()  # before any process changes the folder
@@ -125,7 +126,7 @@ def plan(
     refuse_other_settings(out, MADE_BY, provenance, overwrite=selection.overwrite)
     torch.manual_seed(settings.seed)
     model = run.make_model()
-    counts = {**patient_facts(run.cohort.slides), **_split_sizes(run), **_left_out(run, model)}
+    counts = {**_cohort_facts(run), **_split_sizes(run), **_left_out(run, model)}
     trained = fitter_of(model).trained_by_gradient(model)
     if trained is None:
         return counts | {"frozen_parameters": sum(weight.numel() for weight in model.parameters())}
@@ -176,13 +177,20 @@ def _summary(run: TrainingRun, model: BagModel, progress: Progress) -> dict[str,
         "training_slides": len(run.data.train),
         "validation_slides": len(run.data.val),
         "test_slides": sum(row["split"] == "test" for row in run.splits),
-        **patient_facts(run.cohort.slides),
+        **_cohort_facts(run),
         **_left_out(run, model),
         "best_epoch": progress.best_epoch,
         **best,
         **weight,
         **waited,
     }
+
+
+def _cohort_facts(run: TrainingRun) -> dict[str, str]:
+    """Return where the splits come from, and what is unusual about patients and their labels."""
+    slides, inputs = run.cohort.slides, run.inputs
+    source = splits_source(slides, run.settings, given=inputs.splits, init=inputs.init)
+    return {"splits": source, **patient_facts(slides)}
 
 
 def _left_out(run: TrainingRun, model: BagModel) -> dict[str, int]:

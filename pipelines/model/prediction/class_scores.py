@@ -26,7 +26,7 @@ def class_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 def patient_rows(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
     """Return one row of PATIENT_PREDICTIONS per patient, with the mean probabilities of the patient's slides.
 
-    The label is that of the labelled slides; if they differ, it is empty and ``label_conflict`` names them.
+    The label is that of the labeled slides; if they differ, it is empty and ``label_conflict`` names them.
     """
     by_patient: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:

@@ -11,7 +11,7 @@ def row(patient, label, probability):
     ("labels", "label", "conflict"),
     [(["A", "A"], "A", None), (["A", None], "A", None), ([None, None], None, None), (["B", "A", None], None, "A, B")],
 )
-def test_the_label_of_a_patient_is_that_of_its_labelled_slides_unless_they_differ(labels, label, conflict):
+def test_the_label_of_a_patient_is_that_of_its_labeled_slides_unless_they_differ(labels, label, conflict):
     rows = patient_rows([row("p", one, 0.25) for one in labels], ["A", "B"])
     assert [(r["label"], r["label_conflict"], r["n_slides"]) for r in rows] == [(label, conflict, len(labels))]
 
