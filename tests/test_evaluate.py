@@ -199,7 +199,7 @@ def test_patients_whose_slides_have_different_labels_are_counted_as_such(tmp_pat
     assert found.left_out == {"the slides of the patient have different labels": 1}
 
 
-def test_a_patient_with_one_unlabelled_slide_in_the_table_keeps_the_label_of_the_others(tmp_path):
+def test_a_patient_with_one_unlabeled_slide_in_the_table_keeps_the_label_of_the_others(tmp_path):
     rows = [
         {"patient_id": p, "split": "test", "predicted": c, "n_slides": 2, "prob_A": a, "prob_B": 1 - a}
         for p, c, a in [("p1", "A", 0.9), ("p2", "B", 0.2)]

@@ -86,7 +86,7 @@ def read_cohort(source: Path) -> list[CohortSlide]:
     ------
     CohortError
         The table is missing or unreadable, has neither an id nor a path column, repeats an id, or has
-        two labels or sites that differ only in case, white space or Unicode normalisation.
+        two labels or sites that differ only in case, white space or Unicode normalization.
     """
     if source.is_dir():
         slides = _folder_slides(source)

@@ -15,7 +15,7 @@ class PatientLabels:
     """The label of each patient, from the labels of the slides; slides without a label do not count."""
 
     label_of: Mapping[str, str]
-    """Patient -> label, for patients whose labelled slides have the same label."""
+    """Patient -> label, for patients whose labeled slides have the same label."""
     conflicts: Mapping[str, str]
     """Patient -> the different labels of the slides, such as ``LUAD, LUSC``."""
 
@@ -40,7 +40,7 @@ def patient_labels(slides: Iterable[tuple[str, str | None]]) -> PatientLabels:
 
 
 def refuse_near_equal(names: Iterable[str], what: str, source: object, *, error: type[FiveError]) -> None:
-    """Raise ``error`` if two different names differ only in case, white space or Unicode normalisation.
+    """Raise ``error`` if two different names differ only in case, white space or Unicode normalization.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def refuse_near_equal(names: Iterable[str], what: str, source: object, *, error:
             show = ascii if look_alike else repr
             raise error(
                 f"{source}: the {what} {show(earlier)} and {show(name)} differ only in case, white space or "
-                "Unicode normalisation",
+                "Unicode normalization",
                 hint="write both in the same way, or give them names that differ in a letter or digit",
             )
 

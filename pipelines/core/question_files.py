@@ -41,10 +41,9 @@ def load_questions(source: str | Path) -> QuestionSet:
         The set does not exist or is not valid; the message names the file and the key.
     """
     path = _find(source)
-    data = read_yaml(path, expected="'name:', 'title:' and 'questions:'")
-    base = data.pop("extends", None)
-    if base is not None:
-        extended = load_questions(path.parent / base if str(base).endswith((".yaml", ".yml")) else str(base))
+    data = read_yaml(path, expected="'name:', 'title:' and 'questions:'", only_text=True)
+    if base := data.pop("extends", ""):
+        extended = load_questions(path.parent / str(base) if str(base).endswith((".yaml", ".yml")) else str(base))
         data = {**data, "questions": [*extended.model_dump(mode="json")["questions"], *data.get("questions", [])]}
     try:
         return QuestionSet.model_validate(data)
@@ -81,7 +80,7 @@ def _find(source: str | Path) -> Path:
 
 _MESSAGES = {
     "missing": "this key is missing",
-    "string_type": "not text; put yes, no, on, off and numbers between quotes",
+    "string_type": "not text",
     "string_too_short": "must not be empty",
     "tuple_type": "not a list; write [a, b] or one '- ' line each",
     "dict_type": "not a mapping of 'name: value' lines",

@@ -184,7 +184,7 @@ PATIENT_PREDICTIONS = TableArtifact(
     version=2,
     columns=(
         column("patient_id", STRING, "patient"),
-        column("label", STRING, "class of the patient's labelled slides, null if there is none or they differ"),
+        column("label", STRING, "class of the patient's labeled slides, null if there is none or they differ"),
         column("label_conflict", STRING, "the different classes of the patient's slides, null if they do not differ"),
         column("split", STRING, "split of the patient in the run"),
         column("predicted", STRING, "class with the highest mean probability"),

@@ -8,7 +8,7 @@ from pipelines.core.errors import CohortError
 from pipelines.core.labels import patient_labels, refuse_near_equal
 
 
-def test_a_patient_has_the_label_of_its_labelled_slides():
+def test_a_patient_has_the_label_of_its_labeled_slides():
     labels = patient_labels([("p", "A"), ("p", None), ("q", None), ("r", "A"), ("r", "B"), ("r", None)])
     assert labels.label_of == {"p": "A"}
     assert labels.conflicts == {"r": "A, B"}

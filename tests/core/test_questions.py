@@ -110,3 +110,20 @@ def test_an_unknown_name_lists_the_shipped_sets():
     with pytest.raises(SettingsError) as caught:
         load_questions("lungs")
     assert "lung" in caught.value.hint
+
+
+def test_words_and_numbers_stay_the_text_that_is_written(tmp_path):
+    values = "      yes: {meaning: 010, phrase: no, terms: [yes, 1e3, on]}\n      no: {meaning: null, phrase: off}\n"
+    text = PLEURA.replace("kind: presence", "kind: choice").partition("      present:")[0] + values
+    questions = load_questions(write(tmp_path, text))
+    yes, no = questions.questions[0].values.values()
+    assert list(questions.questions[0].values) == ["yes", "no"]
+    assert (yes.meaning, yes.phrase, yes.terms) == ("010", "no", ("yes", "1e3", "on"))
+    assert (no.meaning, no.phrase) == ("null", "off")
+    write_questions(questions, tmp_path / "written.yaml")
+    assert load_questions(tmp_path / "written.yaml") == questions
+
+
+def test_a_key_that_appears_twice_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"line 4: the key 'title' appears twice"):
+        load_questions(write(tmp_path, PLEURA.replace("title: My questions", "title: a\ntitle: b")))
