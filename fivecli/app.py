@@ -89,7 +89,32 @@ def root(
     logging.getLogger("tifffile").setLevel(
         logging.CRITICAL
     )  # it logs pages about damaged files; we report them in one line
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_WarningFormat())
+    handler.addFilter(_Once())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _WarningFormat(logging.Formatter):
+    """Our own warnings look like our errors; those of other libraries name the library."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        is_ours = record.name.partition(".")[0] in ("fivecli", "pipelines")
+        start = record.levelname.lower() if is_ours else f"{record.levelname} {record.name}"
+        return f"{start}: {super().format(record)}"
+
+
+class _Once(logging.Filter):
+    """Lets each message through once per command, for example if a stage reads a table twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_new = record.getMessage() not in self._seen
+        self._seen.add(record.getMessage())
+        return is_new
 
 
 def _with_one_command(name: list[str]) -> typer.Typer:

@@ -60,6 +60,8 @@ def show_evaluation(evaluation: Evaluation) -> None:
         _show_confusion(evaluation.pooled, evaluation.classes)
     if len(evaluation.runs) > 1:
         _show_runs(evaluation)
+    for name, value in evaluation.facts.items():
+        typer.echo(f"{name.replace('_', ' ')}: {value}")
     for reason, n in evaluation.left_out.items():
         typer.echo(f"not counted: {n} {reason}")
 

@@ -28,7 +28,7 @@ from pipelines.reports.estimate import Prices, estimate
 from pipelines.reports.instructions import messages
 from pipelines.reports.journal import Journal
 from pipelines.reports.report_records import Record, Recorder, run_totals, write_tables
-from pipelines.reports.report_table import Report
+from pipelines.reports.report_table import Report, patients_fact
 from pipelines.reports.report_task import ReportTask
 from pipelines.reports.select_reports import read_selected, select
 
@@ -96,7 +96,7 @@ def describe_reports(
             if run.claimed:
                 run.write_tables(every)
     asked = [record for name, record in run.records.items() if run.outcomes[name] in (Outcome.DONE, Outcome.FAILED)]
-    facts = run_totals(run.records.values(), run.questions.ids, asked)
+    facts = {**patients_fact(chosen), **run_totals(run.records.values(), run.questions.ids, asked)}
     if html or (out / FIRST_PAGE).exists():
         texts = {report.report_id: report.text for report in every}
         facts["page"] = str(write_descriptions_report(out, texts, run.questions)[0])
@@ -127,6 +127,7 @@ def plan(
         prompt = sum(len(message["content"]) for message in messages(run.questions, ""))
         return {
             "reports": len(chosen),
+            **patients_fact(chosen),
             "empty_reports": outcomes.count(Outcome.EMPTY),
             "kept_reports": outcomes.count(Outcome.KEPT),
             "reports_to_ask_about": len(todo),

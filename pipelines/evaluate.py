@@ -12,11 +12,13 @@ import numpy as np
 
 from pipelines.core.cohort import read_cohort
 from pipelines.core.errors import ArtifactError, CohortError
+from pipelines.core.labels import PatientLabels, patient_labels, refuse_near_equal
 from pipelines.core.metrics.classification import METRIC_NAMES, measure, one_vs_rest_scores
 from pipelines.core.metrics.confusion import confusion_table
 from pipelines.core.metrics.metric import Metric
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.settings import EvaluateSettings
+from pipelines.core.user_tables import cell_text
 
 __all__ = ["EvaluateInputs", "EvaluateSettings", "evaluate"]
 
@@ -60,6 +62,8 @@ class Evaluation:
     spread: tuple[Spread, ...]
     left_out: Mapping[str, int]
     """Reason -> number of predictions that are not counted."""
+    facts: Mapping[str, Any]
+    """What else to show, for example that no slide has a patient."""
     rows: tuple[Mapping[str, Any], ...]
     """The predictions that are counted, each with its folder as ``run`` and its slide or patient as ``item``."""
 
@@ -104,7 +108,9 @@ def evaluate(inputs: EvaluateInputs, settings: EvaluateSettings) -> Evaluation:
     pooled = None
     if not _share_items(counted):
         pooled = runs[0] if len(runs) == 1 else _measure("pooled", every, classes, settings)
-    return Evaluation(classes, settings.as_dict(), runs, pooled, _spread(runs), dict(left_out), tuple(every))
+    return Evaluation(
+        classes, settings.as_dict(), runs, pooled, _spread(runs), dict(left_out), _facts(every), tuple(every)
+    )
 
 
 @dataclass(frozen=True)
@@ -116,9 +122,7 @@ class _Run:
     rows: list[dict[str, Any]]
 
 
-def _read_run(
-    source: Path, labels: Mapping[str, str] | None, settings: EvaluateSettings, left_out: Counter[str]
-) -> _Run:
+def _read_run(source: Path, labels: PatientLabels | None, settings: EvaluateSettings, left_out: Counter[str]) -> _Run:
     table, name = (PREDICTIONS, "predictions") if settings.level == "slide" else (PATIENT_PREDICTIONS, "patients")
     rows = table.read_rows(source / f"{name}.parquet" if source.is_dir() else source)
     classes = tuple(column.removeprefix("prob_") for column in (rows or [{}])[0] if column.startswith("prob_"))
@@ -130,6 +134,8 @@ def _read_run(
             + ("; ".join(f"{n} {reason}" for reason, n in why.items()) or "the table is empty"),
             hint="pass labels with --cohort, or choose another --split",
         )
+    labels_found = dict.fromkeys(row["label"] for row in counted)
+    refuse_near_equal([*classes, *labels_found], "classes of the run and labels", source, error=CohortError)
     for row in counted:
         if row["label"] not in classes:
             raise CohortError(
@@ -140,18 +146,16 @@ def _read_run(
     return _Run(str(source), classes, [{**row, "run": str(source)} for row in counted])
 
 
-def _cohort_labels(cohort: Path, level: str) -> dict[str, str]:
-    """Return id -> label, without patients whose slides have different labels."""
-    labels_of: dict[str, set[str]] = {}
-    for slide in read_cohort(cohort):
-        if slide.label:
-            labels_of.setdefault(slide.slide_id if level == "slide" else slide.patient, set()).add(slide.label)
-    return {name: labels.pop() for name, labels in labels_of.items() if len(labels) == 1}
+def _cohort_labels(cohort: Path, level: str) -> PatientLabels:
+    """Return the labels of the slides or patients, as the level demands."""
+    return patient_labels(
+        (slide.slide_id if level == "slide" else slide.patient, slide.label) for slide in read_cohort(cohort)
+    )
 
 
 def _counted(
     rows: Sequence[dict[str, Any]],
-    labels: Mapping[str, str] | None,
+    labels: PatientLabels | None,
     settings: EvaluateSettings,
     left_out: Counter[str],
 ) -> list[dict[str, Any]]:
@@ -160,17 +164,27 @@ def _counted(
     counted = []
     for row in rows:
         item = row[f"{settings.level}_id"]
-        label = row["label"] if labels is None else labels.get(item)
+        label = cell_text(row["label"]) if labels is None else labels.label_of.get(item)
+        differ = row.get("label_conflict") if labels is None else labels.conflicts.get(item)
         split = row["split"] or "test"
         if split != settings.split:
             left_out[f"in split {split}"] += 1
         elif row["split"] is None and row["patient_id"] in trained:
             left_out["the run was trained on another slide of the patient"] += 1
+        elif differ:
+            left_out["the slides of the patient have different labels"] += 1
         elif label is None:
             left_out["no label"] += 1
         else:
             counted.append({**row, "item": item, "label": label, "patient_id": row["patient_id"] or item})
     return counted
+
+
+def _facts(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return facts to show: each patient has one slide, and patients whose slides have different labels."""
+    if all(row["n_slides"] == 1 if "n_slides" in row else row["patient_id"] == row["item"] for row in rows):
+        return {"patients": "one patient per slide"}
+    return patient_labels((row["patient_id"], row["label"]) for row in rows).facts()
 
 
 def _share_items(runs: Sequence[_Run]) -> bool:

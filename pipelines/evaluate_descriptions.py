@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.cohort import canonical_columns
 from pipelines.core.errors import CohortError, SettingsError
 from pipelines.core.files import replacing
 from pipelines.core.metrics.agreement import Agreement, compare
@@ -17,7 +16,8 @@ from pipelines.core.question_files import load_questions
 from pipelines.core.questions import UNKNOWN, Question
 from pipelines.core.schemas import ANSWERS
 from pipelines.core.settings import EvaluateDescriptionsSettings
-from pipelines.reports.report_table import ALIASES, read_table
+from pipelines.core.user_tables import canonical_columns, cell_text, warn_of_unused
+from pipelines.reports.report_table import COLUMNS, read_table
 
 __all__ = ["EvaluateDescriptionsInputs", "EvaluateDescriptionsSettings", "evaluate_descriptions", "write_metrics"]
 
@@ -25,7 +25,7 @@ STATED = "stated"
 """Category of any answer to a phrase question: only whether the report says something is compared."""
 FAILED = "failed"
 """Category of a report that could not be described; it counts as a disagreement."""
-KEYS = {name: ALIASES[name] for name in ("report_id", "patient_id")}
+KEYS: dict[str, tuple[str, ...]] = {name: COLUMNS[name] for name in ("report_id", "patient_id")}
 """Columns that may identify what was judged, in order of preference."""
 
 
@@ -61,7 +61,7 @@ def evaluate_descriptions(
 
     The table has a column ``report_id``, or ``patient_id`` (several reports of a patient are then
     merged as in training), and one column per question, named by its id. Cells hold an answer of the
-    question or ``unknown``; empty cells are not judged. For a phrase question, any words are
+    question or ``unknown``; empty cells and words such as ``NA`` are not judged. For a phrase question, any words are
     allowed, and only whether the report says something is compared.
 
     Raises
@@ -75,7 +75,8 @@ def evaluate_descriptions(
     descriptions, gold = inputs.descriptions, inputs.gold
     answers = ANSWERS.read_rows(descriptions / "answers.parquet")
     questions = load_questions(descriptions / "questions.yaml").questions
-    key, rows = _read_gold(gold)
+    wanted = {f"{settings.column_prefix}{question.id}": question for question in questions}
+    key, rows = _read_gold(gold, list(wanted))
     given = _given(answers, key, questions)
     judged = [row for row in rows if row[key] in given]
     if not judged:
@@ -84,16 +85,14 @@ def evaluate_descriptions(
             hint=f"name them as in {descriptions / 'answers.parquet'}",
         )
     agreements = []
-    for question in questions:
-        column = f"{settings.column_prefix}{question.id}"
+    for column, question in wanted.items():
         agreement = _compare(question, column, judged, key, given, gold, settings)
         if agreement is not None:
             agreements.append(agreement)
     if not agreements:
-        wanted = ", ".join(f"{settings.column_prefix}{question.id}" for question in questions)
         raise CohortError(
             f"{gold}: no reference answer to any question about any of the {len(given)} described ones",
-            hint=f"add a column for each question: {wanted}; see --column-prefix",
+            hint=f"add a column for each question: {', '.join(wanted)}; see --column-prefix",
         )
     return DescriptionsEvaluation(
         key=key,
@@ -105,14 +104,21 @@ def evaluate_descriptions(
     )
 
 
-def _read_gold(gold: Path) -> tuple[str, list[dict[str, Any]]]:
-    """Return the id column (``report_id`` or ``patient_id``) and the rows, with ids as text."""
+def _read_gold(gold: Path, questions: Sequence[str]) -> tuple[str, list[dict[str, Any]]]:
+    """Return the id column (``report_id`` or ``patient_id``) and the rows: ids as text, and the ``questions``.
+
+    Other columns are named in a warning of the log.
+    """
     rows = read_table(gold)
-    names = canonical_columns(rows[0] if rows else (), KEYS)
-    if not names:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    accepted = KEYS | {question: (question,) for question in questions}
+    names = canonical_columns(columns, accepted, gold)
+    key = next((name for name in KEYS if name in names), None)
+    if key is None:
         raise CohortError(f"{gold}: no column report_id or patient_id", hint="add a column with the ids of the reports")
-    key, column = next(iter(names.items()))
-    rows = [{**row, key: str(row[column] or "").strip()} for row in rows]
+    warn_of_unused(columns, names, accepted, gold)
+    rows = [{name: row.get(column) for name, column in names.items()} for row in rows]
+    rows = [{**row, key: cell_text(row[key]) or ""} for row in rows]
     repeated = [name for name, times in Counter(row[key] for row in rows).items() if times > 1]
     if repeated:
         raise CohortError(f"{gold}: {key} {repeated[0]!r} appears twice", hint="give one row per id")
@@ -166,8 +172,8 @@ def _compare(
 ) -> Agreement | None:
     triples = []
     for row in rows:
-        reference = str(row.get(column) or "").strip()
-        if not reference:
+        reference = _judged(row.get(column), question)
+        if reference is None:
             continue
         answers = given[row[key]]
         where = f"{gold}: column {column} of {key} {row[key]!r}"
@@ -185,6 +191,12 @@ def _compare(
         resamples=settings.resamples,
         seed=settings.seed,
     )
+
+
+def _judged(cell: object, question: Question) -> str | None:
+    """Return the text of a cell; None if nothing was judged. Words such as ``none`` may be answers of a question."""
+    text = "" if cell is None else str(cell).strip()
+    return text if text.lower() in question.answers else cell_text(cell)
 
 
 def _reference(question: Question, text: str, where: str) -> str:

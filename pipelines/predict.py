@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipelines.core.attention_file import AttentionMaps, write_attention
 from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_batch
-from pipelines.core.cohort import CohortSlide
+from pipelines.core.cohort import CohortSlide, patient_facts
 from pipelines.core.devices import pick_device
 from pipelines.core.errors import ArtifactError, SlideError
 from pipelines.core.feature_file import SLIDE_NOTE, read_info, read_notes, slide_dimensions
@@ -89,7 +89,7 @@ def predict(
     if len(rows) == len(job.slides):
         PATIENT_PREDICTIONS.write(out / "patients.parquet", patient_rows(rows, list(job.texts)), job.provenance)
     write_report(out, facts=job.facts(), title=f"Predictions of {inputs.run.name}")
-    return Summary(out, tuple(results[slide.slide_id] for slide in slides), job.left_out())
+    return Summary(out, tuple(results[slide.slide_id] for slide in slides), patient_facts(job.slides) | job.left_out())
 
 
 def plan(
@@ -115,6 +115,7 @@ def plan(
         "tiles_to_do": sum(min(job.cohort.bags[slide.slide_id].n_tiles, settings.max_tiles) for slide in todo),
         "model": job.model,
         "classes": ", ".join(job.texts),
+        **patient_facts(job.slides),
         **job.left_out(),
     }
 

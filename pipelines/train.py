@@ -11,8 +11,10 @@ import torch
 
 from pipelines.core.batch import OnResult, Outcome, Result, Summary
 from pipelines.core.classes import write_classes
+from pipelines.core.cohort import patient_facts
 from pipelines.core.files import fingerprint
 from pipelines.core.folder import claim_folder, refuse_other_settings
+from pipelines.core.labels import patient_labels
 from pipelines.core.provenance import Provenance
 from pipelines.core.question_files import write_questions
 from pipelines.core.resources import Resources
@@ -20,6 +22,7 @@ from pipelines.core.schemas import METRICS, SPLITS
 from pipelines.core.selection import EVERYTHING, Selection
 from pipelines.core.settings import TrainSettings
 from pipelines.findings.learning_curves import draw_learning_curves
+from pipelines.model.data.splits.ignored_settings import splits_source
 from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.networks.checkpoint import CONFIG, WEIGHTS, save_model
 from pipelines.model.training.accelerator import make_accelerator
@@ -70,7 +73,7 @@ def train(
     # in every process, so that all stop together
     refuse_other_settings(out, MADE_BY, provenance, overwrite=selection.overwrite)
     if METRICS.is_current(out / "metrics.parquet", provenance) and (out / WEIGHTS).exists():
-        return Summary(out, (Result("run", Outcome.KEPT),))
+        return Summary(out, (Result("run", Outcome.KEPT),), _cohort_facts(run))
     torch.manual_seed(settings.seed)
     model = run.make_model().to(accelerator.device)
     accelerator.wait_for_everyone()  # before any process changes the folder
@@ -123,7 +126,7 @@ def plan(
     refuse_other_settings(out, MADE_BY, provenance, overwrite=selection.overwrite)
     torch.manual_seed(settings.seed)
     model = run.make_model()
-    counts = {**_split_sizes(run), **_left_out(run, model)}
+    counts = {**_cohort_facts(run), **_split_sizes(run), **_left_out(run, model)}
     trained = fitter_of(model).trained_by_gradient(model)
     if trained is None:
         return counts | {"frozen_parameters": sum(weight.numel() for weight in model.parameters())}
@@ -174,12 +177,20 @@ def _summary(run: TrainingRun, model: BagModel, progress: Progress) -> dict[str,
         "training_slides": len(run.data.train),
         "validation_slides": len(run.data.val),
         "test_slides": sum(row["split"] == "test" for row in run.splits),
+        **_cohort_facts(run),
         **_left_out(run, model),
         "best_epoch": progress.best_epoch,
         **best,
         **weight,
         **waited,
     }
+
+
+def _cohort_facts(run: TrainingRun) -> dict[str, str]:
+    """Return where the splits come from, and what is unusual about patients and their labels."""
+    slides, inputs = run.cohort.slides, run.inputs
+    source = splits_source(slides, run.settings, given=inputs.splits, init=inputs.init)
+    return {"splits": source, **patient_facts(slides)}
 
 
 def _left_out(run: TrainingRun, model: BagModel) -> dict[str, int]:
@@ -200,8 +211,11 @@ def _split_sizes(run: TrainingRun) -> dict[str, str]:
     sizes = {}
     for split in ("train", "val", "test"):
         rows = [row for row in run.splits if row["split"] == split and (split == "test" or row["slide_id"] in used)]
-        patients = {row["patient_id"]: row["label"] for row in rows}
-        classes = Counter(label for label in patients.values() if label)
-        by_class = ", ".join(f"{name} {count}" for name, count in sorted(classes.items()))
-        sizes[split] = f"{len(patients)} patients{f' ({by_class})' if by_class else ''}, {len(rows)} slides"
+        labels = patient_labels((row["patient_id"], row["label"]) for row in rows)
+        by_class = [f"{name} {count}" for name, count in sorted(Counter(labels.label_of.values()).items())]
+        if labels.conflicts:
+            by_class.append(f"different labels {len(labels.conflicts)}")
+        classes = f" ({', '.join(by_class)})" if by_class else ""
+        n_patients = len({row["patient_id"] for row in rows})
+        sizes[split] = f"{n_patients} patients{classes}, {len(rows)} slides"
     return sizes

@@ -1,6 +1,10 @@
 """Fixtures shared by several test folders."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("five", deadline=None)  # the speed of a machine fails no test
+settings.load_profile("five")
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,7 @@ def test_patients_count_once_and_by_their_cohort_label_unless_it_is_contradictor
     found = evaluate(EvaluateInputs([tmp_path], cohort=table), EvaluateSettings(level="patient", resamples=0))
     assert found.pooled.n == 2
     assert metric_values(found.pooled)["auc"] == 1.0
-    assert found.left_out == {"no label": 1}
+    assert found.left_out == {"the slides of the patient have different labels": 1}
 
 
 def test_a_label_that_is_no_class_of_the_run_is_refused_by_slide(tmp_path):
@@ -184,3 +184,58 @@ def test_the_command_prints_json_for_scripts(folds):
     assert found["pooled"]["n"] == 4
     assert found["settings"]["resamples"] == EvaluateSettings.resamples
     assert "rows" not in found
+
+
+def test_patients_whose_slides_have_different_labels_are_counted_as_such(tmp_path):
+    conflicts = {"p1": None, "p2": None, "p3": "A, B"}
+    rows = [
+        {"patient_id": p, "label": label, "label_conflict": conflicts[p], "split": "test", "predicted": "A"}
+        | {"n_slides": 2, "prob_A": a, "prob_B": 1 - a}
+        for p, label, a in [("p1", "A", 0.9), ("p2", "B", 0.2), ("p3", None, 0.1)]
+    ]
+    PATIENT_PREDICTIONS.write(tmp_path / "patients.parquet", rows, Provenance({}))
+    found = evaluate(EvaluateInputs([tmp_path]), EvaluateSettings(level="patient", resamples=0))
+    assert found.pooled.n == 2
+    assert found.left_out == {"the slides of the patient have different labels": 1}
+
+
+def test_a_patient_with_one_unlabeled_slide_in_the_table_keeps_the_label_of_the_others(tmp_path):
+    rows = [
+        {"patient_id": p, "split": "test", "predicted": c, "n_slides": 2, "prob_A": a, "prob_B": 1 - a}
+        for p, c, a in [("p1", "A", 0.9), ("p2", "B", 0.2)]
+    ]
+    PATIENT_PREDICTIONS.write(tmp_path / "patients.parquet", rows, Provenance({}))
+    table = tmp_path / "labels.csv"
+    table.write_text("slide_id,patient_id,label\ns1,p1,A\ns2,p1,NA\ns3,p2,\ns4,p2,B\n")
+    found = evaluate(EvaluateInputs([tmp_path], cohort=table), EvaluateSettings(level="patient", resamples=0))
+    assert (found.pooled.n, found.left_out) == (2, {})
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "None", "null", ""])
+def test_a_recorded_label_that_means_missing_is_no_label(tmp_path, word):
+    folder = write(tmp_path / "p", [("s1", "a", "LUAD", "test", 1), ("s2", "b", word, "test", 1)])
+    found = evaluate(EvaluateInputs([folder]), EvaluateSettings(resamples=0))
+    assert (found.pooled.n, found.left_out) == (1, {"no label": 1})
+
+
+@pytest.mark.parametrize("label", ["luad", "LUAD\u200b", "L UAD"])
+def test_a_label_that_nearly_equals_a_class_is_refused_with_both_names(tmp_path, label):
+    folder = write(tmp_path / "p", [("s1", "a", label, "test", 1)])
+    with pytest.raises(CohortError, match=r"classes of the run and labels 'LUAD' and .* differ only in case"):
+        evaluate(EvaluateInputs([folder]), EvaluateSettings())
+
+
+@pytest.mark.parametrize(("patients", "shown"), [(("s1", "s2"), True), ((None, None), True), (("a", "b"), False)])
+def test_one_patient_per_slide_is_said_if_the_predictions_name_no_patients(tmp_path, patients, shown):
+    first, second = patients
+    folder = write(tmp_path / "p", [("s1", first, "LUAD", "test", 1), ("s2", second, "LUSC", "test", 1)])
+    found = evaluate(EvaluateInputs([folder]), EvaluateSettings(resamples=0))
+    assert found.facts == ({"patients": "one patient per slide"} if shown else {})
+    output = CliRunner().invoke(app, ["evaluate", str(folder), "--resamples", "0"]).output
+    assert ("patients: one patient per slide" in output) == shown
+
+
+def test_slides_of_a_patient_with_different_labels_are_a_fact(tmp_path):
+    folder = write(tmp_path / "p", [("s1", "a", "LUAD", "test", 1), ("s2", "a", "LUSC", "test", 1)])
+    found = evaluate(EvaluateInputs([folder]), EvaluateSettings(resamples=0))
+    assert found.facts == {"patients_with_different_labels": "1, for example 'a' (LUAD, LUSC)"}

@@ -146,3 +146,18 @@ def test_the_help_shows_an_example():
     result = run("--help")
     assert result.exit_code == 0
     assert "five evaluate-descriptions descriptions --gold gold.csv" in result.output
+
+
+@pytest.mark.parametrize("word", ["NA", "n/a", "nan", "None", "null", " "])
+def test_words_for_a_missing_value_are_not_judged(descriptions, tmp_path, word):
+    """A phrase question such as growth_pattern accepts any words, so these would count as an answer."""
+    table = gold(tmp_path, f"report_id,margins,growth_pattern\nr1,clear,{word}\nr2,{word},solid\n")
+    found = by_question(evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, table), NO_INTERVALS))
+    assert (found["margins"].n, found["growth_pattern"].n) == (1, 1)
+
+
+def test_spelling_of_columns_does_not_matter_and_the_others_are_named(descriptions, tmp_path, caplog):
+    table = gold(tmp_path, "Report ID,Pleural Invasion,margin\nr3,present,clear\n")
+    found = by_question(evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, table), NO_INTERVALS))
+    assert found.keys() == {"pleural_invasion"}
+    assert caplog.messages == [f"{table}: columns that are not read: 'margin' (did you mean margins?)"]

@@ -68,7 +68,7 @@ def test_probable_mistakes_are_noted(tmp_path, old, new, expected):
     [
         ("prompt:", "promt:", "questions.pleura.promt: no such key here; did you mean 'prompt'?"),
         ("    prompt: pleural invasion\n", "", "questions.pleura.prompt: this key is missing"),
-        ("phrase: pleura free}", "phrase: no}", "questions.pleura.values.absent.phrase: not text; put yes, no"),
+        ("phrase: pleura free}", "phrase: [no]}", "questions.pleura.values.absent.phrase: not text"),
         ("id: pleura", "id: Pleura!", "use lower-case letters"),
         ("rules: {about: [pleura*]}", "rules: {about: pleura*}", "questions.pleura.rules.about: not a list"),
         ("kind: presence", "kind: yesno", "'presence', 'choice' or 'phrase'"),

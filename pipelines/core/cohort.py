@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,17 +10,33 @@ from typing import Any
 
 from pipelines.core.dicom import series_uid
 from pipelines.core.errors import CohortError
+from pipelines.core.labels import patient_labels, refuse_near_equal
+from pipelines.core.user_tables import (
+    PATIENT_NAMES,
+    Names,
+    canonical_columns,
+    cell_text,
+    nearest_names,
+    read_rows,
+    warn_of_unused,
+)
 
-ALIASES: Mapping[str, tuple[str, ...]] = {
-    "slide_id": ("slide_id", "slide", "filename", "wsi", "sample_id"),
-    "path": ("path", "image_path", "slide_path"),
-    "patient_id": ("patient_id", "case_id", "patient"),
-    "mpp": ("mpp", "spacing_at_level_0"),
-    "label": ("label", "target"),
-    "split": ("split",),
-    "site": ("site", "tissue_source_site", "tss", "center", "centre", "institution"),
+COLUMNS: Names = {
+    "slide_id": (
+        *("slide_id", "slide", "slide_name", "filename", "wsi", "wsi_id", "image_id", "sample_id"),
+        *("slide_submitter_id", "patient_id_sub"),
+    ),
+    "path": ("path", "image_path", "slide_path", "wsi_path", "file_path"),
+    "patient_id": PATIENT_NAMES,
+    "mpp": ("mpp", "spacing_at_level_0", "slide_mpp", "microns_per_pixel"),
+    "label": ("label", "target", "class", "class_label"),
+    "split": ("split", "dataset_split", "partition"),
+    "site": (
+        *("site", "site_id", "tissue_source_site", "tss", "center", "centre", "institution"),
+        *("hospital", "laboratory"),
+    ),
 }
-"""Our column names -> all accepted names, in lower case."""
+"""Columns of a cohort table."""
 
 SLIDE_SUFFIXES = frozenset(
     {".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm", ".qptiff"}
@@ -63,13 +78,15 @@ def read_cohort(source: Path) -> list[CohortSlide]:
     - In a folder, the id of a slide is its relative path without suffix. The files of a DICOM
       series in one folder are one slide, named after the first file.
     - In a table, relative paths are resolved against the folder of the table.
+    - Columns of a table that are not read are named in a warning of the log.
     - In a table without paths, ids may be file names. They are converted to the ids that a folder
       with these files would give.
 
     Raises
     ------
     CohortError
-        The table is missing or unreadable, has neither an id nor a path column, or repeats an id.
+        The table is missing or unreadable, has neither an id nor a path column, repeats an id, or has
+        two labels or sites that differ only in case, white space or Unicode normalization.
     """
     if source.is_dir():
         slides = _folder_slides(source)
@@ -77,17 +94,35 @@ def read_cohort(source: Path) -> list[CohortSlide]:
         slides = [CohortSlide(source.stem, source)]
     else:
         rows = read_rows(source)
-        names = canonical_columns(rows[0].keys() if rows else (), ALIASES)
+        columns = list(rows[0]) if rows else []
+        names = canonical_columns(columns, COLUMNS, source)
         if "slide_id" not in names and "path" not in names:
             raise CohortError(
                 f"{source}: no slide_id or path column",
-                hint=f"separate columns by commas, and name one {', '.join(ALIASES['slide_id'] + ALIASES['path'])}",
+                hint=nearest_names(columns, COLUMNS)
+                + f"separate columns by commas, and name one {', '.join(COLUMNS['slide_id'] + COLUMNS['path'])}",
             )
+        warn_of_unused(columns, names, COLUMNS, source)
         slides = _named_by_file([_slide(row, names, source, line) for line, row in enumerate(rows, start=2)], source)
     if not slides:
         raise CohortError(f"{source}: no slides found", hint=f"known suffixes: {' '.join(sorted(SLIDE_SUFFIXES))}")
     _check_ids(slides, source)
+    for what, values in (("labels", [s.label for s in slides]), ("sites", [s.site for s in slides])):
+        refuse_near_equal([value for value in values if value], what, source, error=CohortError)
     return slides
+
+
+def patient_facts(slides: Sequence[CohortSlide]) -> dict[str, str]:
+    """Return facts to show: slides without a patient, and patients whose slides have different labels."""
+    labels = patient_labels((slide.patient, slide.label) for slide in slides)
+    without = sum(slide.patient_id is None for slide in slides)
+    if not without:
+        return labels.facts()
+    if without == len(slides):
+        patients = "one patient per slide, because there is no column with patients"
+    else:
+        patients = f"{without} of {len(slides)} slides have no patient; each of them counts as one patient"
+    return {"patients": patients, **labels.facts()}
 
 
 def slides_in_cohort(slides: Sequence[CohortSlide], cohort: Path | None) -> list[CohortSlide]:
@@ -105,44 +140,6 @@ def slides_in_cohort(slides: Sequence[CohortSlide], cohort: Path | None) -> list
         else listed
         for listed in read_cohort(cohort)
     ]
-
-
-def read_rows(source: Path) -> list[dict[str, Any]]:
-    """Read a CSV or Parquet table as one mapping per row; CSV values stay text, with leading zeros.
-
-    Raises
-    ------
-    CohortError
-        The file is missing, not UTF-8, or not a table.
-    """
-    if not source.is_file():
-        raise CohortError(f"{source}: no such table", hint="give a .csv or .parquet file, or a folder")
-    if source.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            rows: list[dict[str, Any]] = pq.read_table(source, partitioning=None).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise CohortError(f"{source}: not a readable Parquet file ({type(error).__name__})") from error
-        return rows
-    try:
-        with source.open(newline="", encoding="utf-8-sig") as stream:
-            return list(csv.DictReader(stream, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CohortError(
-            f"{source}: not a UTF-8 CSV table ({type(error).__name__})", hint="save it as CSV in UTF-8"
-        ) from error
-
-
-def canonical_columns(columns: Sequence[str] | Any, aliases: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Return our name -> column name for all columns with an accepted name, in upper or lower case."""
-    by_lower = {str(name).strip().lower(): str(name) for name in columns if name is not None}
-    return {
-        ours: next(by_lower[alias] for alias in accepted if alias in by_lower)
-        for ours, accepted in aliases.items()
-        if any(alias in by_lower for alias in accepted)
-    }
 
 
 def _folder_slides(folder: Path) -> list[CohortSlide]:
@@ -189,8 +186,10 @@ def _one_file_per_slide(files: Sequence[Path]) -> list[Path]:
 
 def _slide(row: Mapping[str, Any], names: Mapping[str, str], source: Path, line: int) -> CohortSlide:
     def value(name: str) -> str | None:
-        raw = row.get(names[name]) if name in names else None
-        return str(raw).strip() or None if raw is not None else None
+        cell = row.get(names[name]) if name in names else None
+        if isinstance(cell, (list, dict)):
+            raise CohortError(f"{source}: line {line}: column {names[name]} is a list or a mapping", hint="write text")
+        return cell_text(cell)
 
     path = Path(value("path") or "") if value("path") else None
     slide_id = value("slide_id") or (path.with_suffix("").as_posix() if path else None)
@@ -211,7 +210,7 @@ def _mpp(text: str | None, source: Path, line: int) -> float | None:
     if text is None:
         return None
     try:
-        mpp = float(text)
+        mpp = float(text if "_" not in text else "nan")  # Python reads 0_25 as 25
     except ValueError:
         mpp = float("nan")
     if not 0 < mpp < float("inf"):
@@ -232,6 +231,8 @@ def _check_ids(slides: Sequence[CohortSlide], source: Path) -> None:
                 f"{source}: slide_id {slide.slide_id!r} is not a valid relative path",
                 hint="add a column 'slide_id' with ids that have no empty, '.' or '..' parts",
             )
+        if "\0" in f"{slide.slide_id}{slide.path}":
+            raise CohortError(f"{source}: slide_id or path {slide.slide_id!r} has a NUL character", hint="remove it")
         if slide.slide_id == RESERVED_ID:
             raise CohortError(
                 f"{source}: slide_id {RESERVED_ID!r} is reserved for the summary tables", hint="choose another id"

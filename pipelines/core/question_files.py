@@ -45,9 +45,8 @@ def load_questions(source: str | Path) -> QuestionSet:
 
 def _load(path: Path, extending: tuple[Path, ...]) -> QuestionSet:
     """Load the set at ``path``, which the sets ``extending`` are built on."""
-    data = read_yaml(path, expected="'name:', 'title:' and 'questions:'")
-    base = data.pop("extends", None)
-    if base is not None:
+    data = read_yaml(path, expected="'name:', 'title:' and 'questions:'", only_text=True)
+    if base := data.pop("extends", ""):
         inherited = _load_base(base, (*extending, path.resolve()))
         questions = data.get("questions", [])
         if not isinstance(questions, list):
@@ -105,7 +104,7 @@ _HINT = "`five questions show lung` shows a valid set; docs/reports.md explains 
 
 _MESSAGES = {
     "missing": "this key is missing",
-    "string_type": "not text; put yes, no, on, off and numbers between quotes",
+    "string_type": "not text",
     "string_too_short": "must not be empty",
     "tuple_type": "not a list; write [a, b] or one '- ' line each",
     "dict_type": "not a mapping of 'name: value' lines",

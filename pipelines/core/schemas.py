@@ -183,9 +183,11 @@ PREDICTIONS = TableArtifact(
 PATIENT_PREDICTIONS = TableArtifact(
     name="patient_predictions",
     made_by="five predict",
+    version=2,
     columns=(
         column("patient_id", STRING, "patient"),
-        column("label", STRING, "class in the cohort, null if unknown or contradictory"),
+        column("label", STRING, "class of the patient's labeled slides, null if there is none or they differ"),
+        column("label_conflict", STRING, "the different classes of the patient's slides, null if they do not differ"),
         column("split", STRING, "split of the patient in the run"),
         column("predicted", STRING, "class with the highest mean probability"),
         column("n_slides", INT, "slides averaged"),

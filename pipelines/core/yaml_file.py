@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,67 @@ MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError
 """What the parser raises for values such as ``2020-13-45``, ``!!int x`` and numbers of 5,000 digits."""
 
 
-def read_yaml(path: Path, *, expected: str) -> dict[str, Any]:
+class _Loader(yaml.SafeLoader):
+    """Builds only plain data; refuses what would lose data or fill the memory.
+
+    Refused are keys that appear twice, text that cannot be written as UTF-8, and mappings that grow by merging.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.composer.ComposerError(
+                        None, None, f"the key {key.value!r} appears twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return node
+
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and not is_unicode(value):
+            raise yaml.constructor.ConstructorError(
+                None, None, "half a surrogate pair; write the character itself", node.start_mark
+            )
+        return value
+
+    def flatten_mapping(self, node: Any) -> None:
+        merges = any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value)
+        super().flatten_mapping(node)
+        if merges and len(node.value) > MAX_MERGED_KEYS:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"more than {MAX_MERGED_KEYS:,} keys after merging", node.start_mark
+            )
+
+
+class _TextLoader(_Loader):
+    """A loader for which everything that is not a list or mapping is text: ``no``, ``010``, ``1e3``, ``null``."""
+
+    yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile("<<$"))]}  # noqa: RUF012
+
+
+def read_yaml(path: Path, *, expected: str, only_text: bool = False) -> dict[str, Any]:
     """Return the mapping in ``path``; a file without content gives an empty mapping.
 
     Parameters
     ----------
     expected
         Short description of the expected content, for the error message.
+    only_text
+        Read words such as ``no`` and ``null``, and numbers, as the text that is written there.
 
     Raises
     ------
     SettingsError
-        The file cannot be read, is too large, is not UTF-8, not YAML, nested too deeply, or not a mapping.
+        The file cannot be read, is too large, is not UTF-8, not YAML, nested too deeply, has a key twice, or is not a
+        mapping.
     """
     hint = f"expected {expected}"
     text = _read_text(path)
     try:
-        data = _Loader(text).get_single_data()
+        data = (_TextLoader if only_text else _Loader)(text).get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -65,23 +110,3 @@ def _read_text(path: Path) -> str:
         raise SettingsError(
             f"{path}: cannot be read ({error.strerror})", hint="check the path and the permissions of the file"
         ) from error
-
-
-class _Loader(yaml.SafeLoader):
-    """Builds only plain data; refuses text that cannot be written as UTF-8, and mappings that grow by merging."""
-
-    def construct_scalar(self, node: Any) -> Any:
-        value = super().construct_scalar(node)
-        if isinstance(value, str) and not is_unicode(value):
-            raise yaml.constructor.ConstructorError(
-                None, None, "half a surrogate pair; write the character itself", node.start_mark
-            )
-        return value
-
-    def flatten_mapping(self, node: Any) -> None:
-        merges = any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value)
-        super().flatten_mapping(node)
-        if merges and len(node.value) > MAX_MERGED_KEYS:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"more than {MAX_MERGED_KEYS:,} keys after merging", node.start_mark
-            )

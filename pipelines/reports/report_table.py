@@ -7,21 +7,29 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.cohort import canonical_columns, read_rows
 from pipelines.core.errors import CohortError
 from pipelines.core.json_text import parse_json
+from pipelines.core.user_tables import (
+    PATIENT_NAMES,
+    Names,
+    canonical_columns,
+    cell_text,
+    read_rows,
+    refuse_repeated_columns,
+    warn_of_unused,
+)
 
-ALIASES: Mapping[str, tuple[str, ...]] = {
-    "report_id": ("report_id", "id", "filename", "patient_filename"),
-    "patient_id": ("patient_id", "case_id", "patient"),
+COLUMNS: Names = {
+    "report_id": ("report_id", "id", "report_name", "accession_number", "filename", "patient_filename"),
+    "patient_id": PATIENT_NAMES,
     "text": ("text", "report", "report_text", "body"),
 }
-"""Accepted column names in lower case; the first is our own."""
+"""Columns of a table of reports."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a surrogate pair, which JSON can hold but UTF-8 cannot."""
@@ -35,6 +43,8 @@ class Report:
     report_id: str
     patient_id: str
     text: str
+    has_patient: bool = field(default=True, compare=False)
+    """Whether the source names the patient; otherwise the report counts as one patient."""
 
     def __repr__(self) -> str:
         """Leave out the text, which is confidential."""
@@ -50,9 +60,9 @@ class Report:
 def read_reports(source: Path) -> list[Report]:
     """Read reports from CSV, Parquet or JSON Lines (``report_id``, ``patient_id``, ``text``) or a folder of ``.txt``.
 
-    Without a column ``patient_id``, each report counts as its own patient. Text is decoded as
-    UTF-16 if it has a byte order mark, else as UTF-8, else as Windows-1252 (undefined bytes
-    become U+FFFD).
+    Without a column ``patient_id``, each report counts as one patient. Columns that are not read are
+    named in a warning of the log. Text is decoded as UTF-16 if it has a byte order mark, else as UTF-8,
+    else as Windows-1252 (undefined bytes become U+FFFD).
 
     Raises
     ------
@@ -66,17 +76,29 @@ def read_reports(source: Path) -> list[Report]:
         rows = read_table(source)
         if not rows:
             raise CohortError(f"{source}: no reports found", hint="give a .csv, .parquet or .jsonl table with rows")
-        names = canonical_columns(rows[0].keys(), ALIASES)
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        names = canonical_columns(columns, COLUMNS, source)
         if "text" not in names or not names.keys() & {"report_id", "patient_id"}:
             raise CohortError(  # column names are not shown: the first line may be a report
-                f"{source}: no column with the report text, or none with its id, among {len(rows[0])} columns",
+                f"{source}: no column with the report text, or none with its id, among {len(columns)} columns",
                 hint="start the table with the header report_id,patient_id,text",
             )
+        warn_of_unused(columns, names, COLUMNS, source)
         reports = [_row_report(row, names, source, number) for number, row in enumerate(rows, start=1)]
     if not reports:
         raise CohortError(f"{source}: no reports found", hint="give a table, or a folder with .txt files")
     _refuse_duplicates(reports, source)
     return reports
+
+
+def patients_fact(reports: Sequence[Report]) -> dict[str, str]:
+    """Return a fact to show about reports without a patient; an empty mapping if each report has one."""
+    without = sum(not report.has_patient for report in reports)
+    if not without:
+        return {}
+    if without == len(reports):
+        return {"patients": "one patient per report, because there is no column with patients"}
+    return {"patients": f"{without} of {len(reports)} reports have no patient; each of them counts as one patient"}
 
 
 def read_table(source: Path) -> list[dict[str, Any]]:
@@ -109,6 +131,7 @@ def _csv_rows(text: str, source: Path) -> list[dict[str, Any]]:
     hint = f"put text with {plural}, quotes or line ends between quotes, and double the quotes inside"
     try:
         header = next(reader, [])
+        refuse_repeated_columns(header, source)
         for fields in reader:
             if not fields:
                 continue
@@ -150,21 +173,24 @@ def _json_lines(text: str, source: Path) -> list[dict[str, Any]]:
 
 def _file_report(path: Path, folder: Path) -> Report:
     name = path.relative_to(folder).with_suffix("").as_posix()
-    return Report(name, name, decode(path.read_bytes()))
+    return Report(name, name, decode(path.read_bytes()), has_patient=False)
 
 
 def _row_report(row: Mapping[str, Any], names: Mapping[str, str], source: Path, number: int) -> Report:
-    def value(name: str) -> str:
-        cell = row.get(names[name]) if name in names else None
-        if isinstance(cell, (list, dict)):
+    def cell(name: str) -> Any:
+        found = row.get(names[name]) if name in names else None
+        if isinstance(found, (list, dict)):
             raise CohortError(f"{source}: report {number}: column {names[name]} is not text", hint="write one string")
-        return "" if cell is None else _SURROGATE.sub("\ufffd", str(cell))
+        return _SURROGATE.sub("\ufffd", found) if isinstance(found, str) else found
 
-    patient_id = value("patient_id").strip()
-    report_id = value("report_id").strip() or patient_id
+    patient_id = cell_text(cell("patient_id"))
+    report_id = cell_text(cell("report_id")) or patient_id
     if not report_id:
         raise CohortError(f"{source}: report {number} has no id", hint="fill in the column report_id")
-    return Report(report_id, patient_id or report_id, value("text"))
+    text = cell("text")
+    return Report(
+        report_id, patient_id or report_id, "" if text is None else str(text), has_patient=patient_id is not None
+    )
 
 
 def _refuse_duplicates(reports: Iterable[Report], source: Path) -> None:

@@ -21,7 +21,12 @@ def test_written_classes_are_read_back_unchanged(tmp_path):
     [
         ("classes: {a: x}", "1 class"),
         ("classes: {a: x, b: []}", "class 'b' has no text"),
-        ("classes: {a: x, b: [1]}", "class 'b' has no text"),
+        ("classes: {a: x, b: [[1]]}", "class 'b' has no text"),
+        ("classes: {a: x, b: }", "class 'b' has no text"),
+        ("classes: {a: x, '': y}", "a class has no name"),
+        ("classes: {a: x, a: y}", "line 1: the key 'a' appears twice"),
+        ("classes: {ROUND: x, round: y}", "the classes 'ROUND' and 'round' differ only in case"),
+        ("classes: {a: x, 'a ': y}", "the classes 'a' and 'a ' differ only in case"),
         ("classes: {a: x, b: ' '}", "class 'b' has no text"),
         ("a: x\nb: y", "not a file of class texts"),
         ("classes: {a: x", "not a YAML file"),
@@ -39,3 +44,39 @@ def test_the_error_for_a_bad_file_states_the_problem_and_the_expected_layout(tmp
 def test_the_error_for_a_missing_file_names_it(tmp_path):
     with pytest.raises(SettingsError, match=r"none\.yaml: no such file"):
         load_classes(tmp_path / "none.yaml")
+
+
+WORDS = [
+    "yes",
+    "no",
+    "on",
+    "off",
+    "true",
+    "null",
+    "~",
+    "010",
+    "1e3",
+    "0x1F",
+    "1_000",
+    "1.0",
+    ".inf",
+    "2024-99-99",
+    "=",
+    "1:30",
+]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_names_and_texts_stay_the_text_that_is_written(tmp_path, word):
+    path = tmp_path / "classes.yaml"
+    path.write_text(f"classes:\n  {word}: {word}\n  other: [{word}, x]\n")
+    classes = load_classes(path)
+    assert classes == {word: [word], "other": [word, "x"]}
+    write_classes(classes, path)
+    assert load_classes(path) == classes
+
+
+def test_a_class_that_no_label_can_name_is_reported(tmp_path, caplog):
+    (tmp_path / "classes.yaml").write_text("classes: {none: x, some: y}")
+    assert load_classes(tmp_path / "classes.yaml") == {"none": ["x"], "some": ["y"]}
+    assert "no slide can be of class 'none', because this word means a missing label" in caplog.text

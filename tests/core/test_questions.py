@@ -142,3 +142,20 @@ def test_a_term_that_cannot_be_searched_for_together_with_others_is_an_error(tmp
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({"name": "a", "title": "A", "questions": [question]}))
     with pytest.raises(SettingsError, match=r"questions\.a\.values\.x\.terms\.0"):
         load_questions(tmp_path / "a.yaml")
+
+
+def test_words_and_numbers_stay_the_text_that_is_written(tmp_path):
+    values = "      yes: {meaning: 010, phrase: no, terms: [yes, 1e3, on]}\n      no: {meaning: null, phrase: off}\n"
+    text = PLEURA.replace("kind: presence", "kind: choice").partition("      present:")[0] + values
+    questions = load_questions(write(tmp_path, text))
+    yes, no = questions.questions[0].values.values()
+    assert list(questions.questions[0].values) == ["yes", "no"]
+    assert (yes.meaning, yes.phrase, yes.terms) == ("010", "no", ("yes", "1e3", "on"))
+    assert (no.meaning, no.phrase) == ("null", "off")
+    write_questions(questions, tmp_path / "written.yaml")
+    assert load_questions(tmp_path / "written.yaml") == questions
+
+
+def test_a_key_that_appears_twice_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"line 4: the key 'title' appears twice"):
+        load_questions(write(tmp_path, PLEURA.replace("title: My questions", "title: a\ntitle: b")))

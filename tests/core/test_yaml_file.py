@@ -131,3 +131,26 @@ def test_a_question_set_with_any_part_replaced_gives_a_set_or_one_error(tmp_path
     path.write_text(yaml.safe_dump(data))
     with suppress(FiveError):
         RulesBackend(load_questions(path)).answer("Poorly differentiated carcinoma. No pleural invasion. x.")
+
+
+def test_settings_keep_their_types(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("keep_all: yes\nfolds: 5\nlr: 0.1\ncohort: null\n")
+    assert read_yaml(path, expected="") == {"keep_all": True, "folds": 5, "lr": 0.1, "cohort": None}
+
+
+@pytest.mark.parametrize("only_text", [False, True])
+@given(data=st.binary(max_size=100) | st.text(alphabet="ab01-:?[]{},&*<!|>#'\"\n ~_.", max_size=60).map(str.encode))
+def test_any_bytes_give_a_mapping_or_an_error(tmp_path_factory, only_text, data):
+    path = tmp_path_factory.mktemp("yaml") / "a.yaml"
+    path.write_bytes(data)
+    with suppress(SettingsError):
+        assert isinstance(read_yaml(path, expected="", only_text=only_text), dict)
+
+
+@pytest.mark.parametrize("text", ["a: 2024-99-99", "[" * 20000, "a: {b: 1, c: 2, b: 3}"])
+def test_values_that_cannot_be_read_are_an_error(tmp_path, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=r"a\.yaml: (not a|contains a value|nested)"):
+        read_yaml(path, expected="")

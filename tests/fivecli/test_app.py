@@ -57,6 +57,15 @@ def test_an_error_is_shown_as_message_and_hint_without_traceback(tmp_path, monke
     assert "Traceback" not in shown
 
 
+def test_columns_that_are_not_read_are_named_once_on_stderr(tmp_path):
+    table = tmp_path / "c.csv"
+    table.write_text("slide_id,pateint_id\na,p\n")
+    code = "from fivecli.app import main; main()"
+    arguments = ["tile", str(table), "--cohort", str(table), "-o", str(tmp_path / "out"), "--dry-run"]
+    ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert ended.stderr == f"warning: {table}: columns that are not read: 'pateint_id' (did you mean patient_id?)\n"
+
+
 def test_the_version_is_shown():
     assert runner.invoke(app, ["--version"]).output.startswith("five-wsi ")
 

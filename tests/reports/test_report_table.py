@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.core.errors import CohortError
-from pipelines.reports.report_table import Report, read_reports
+from pipelines.reports.report_table import Report, patients_fact, read_reports
 
 ROWS = [{"report_id": "007", "patient_id": "P1", "text": 'Margin "free",\nno tumor.'}]
 EXPECTED = [Report("007", "P1", 'Margin "free",\nno tumor.')]
@@ -124,3 +124,47 @@ def test_text_with_words_is_not_empty():
 
 def test_a_report_does_not_show_its_text():
     assert "Margins" not in repr(Report("1", "1", "Margins are free."))
+
+
+def test_spelling_of_columns_does_not_matter_and_the_others_are_named(tmp_path, caplog):
+    path = tmp_path / "r.csv"
+    path.write_text("Report ID,Patient-ID,Report Text,pateint_id,age\n7,P1,Margin free.,x,50\n")
+    assert read_reports(path) == [Report("7", "P1", "Margin free.")]
+    assert caplog.messages == [f"{path}: columns that are not read: 'pateint_id', 'age'"]
+
+
+def test_a_misspelled_patient_column_is_noticed(tmp_path, caplog):
+    path = tmp_path / "r.csv"
+    path.write_text("report_id,pateint_id,text\n7,P1,Margin free.\n")
+    assert patients_fact(read_reports(path))["patients"].startswith("one patient per report")
+    assert caplog.messages == [f"{path}: columns that are not read: 'pateint_id' (did you mean patient_id?)"]
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "None", "", " "])
+def test_a_report_without_a_patient_counts_as_one_patient(tmp_path, word):
+    path = tmp_path / "r.csv"
+    path.write_text(f"report_id,patient_id,text\n7,P1,Margin free.\n8,{word},Margin involved.\n")
+    reports = read_reports(path)
+    assert reports[1].patient_id == "8"
+    assert patients_fact(reports)["patients"].startswith("1 of 2 reports have no patient")
+
+
+def test_each_text_file_counts_as_one_patient(tmp_path):
+    (tmp_path / "a.txt").write_text("Margin free.")
+    assert patients_fact(read_reports(tmp_path))["patients"].startswith("one patient per report")
+    path = tmp_path / "r.csv"
+    path.write_text("patient_id,text\nP1,Margin free.\n")
+    assert patients_fact(read_reports(path)) == {}
+
+
+def test_a_column_that_only_later_json_lines_have_is_read(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"report_id": 1, "text": "a"}\n{"report_id": 2.0, "text": "b", "Patient ID": 0}\n')
+    assert read_reports(path) == [Report("1", "1", "a"), Report("2", "0", "b")]
+
+
+def test_two_columns_of_one_name_are_refused_without_showing_the_name(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("secret,words,secret\n1,2,3\n")
+    with pytest.raises(CohortError, match="columns 1 and 3 have the same name"):
+        read_reports(path)

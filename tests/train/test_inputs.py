@@ -7,7 +7,10 @@ import pytest
 
 from pipelines.core.errors import ArtifactError, CohortError, FiveError, SettingsError
 from pipelines.core.schemas import EMBEDDED_SLIDES, METRICS, SPLITS
-from pipelines.train import TrainInputs, train
+from pipelines.core.settings import PredictSettings, TrainSettings
+from pipelines.predict import PredictInputs, predict
+from pipelines.predict import plan as predict_plan
+from pipelines.train import TrainInputs, plan, train
 from tests.synthetic_features import DIM, PROVENANCE, write_bag
 from tests.training_runs import finetune_inputs, pretrain_inputs
 
@@ -162,3 +165,39 @@ def test_a_validation_split_with_one_class_has_a_loss_and_no_auc(cohort, setting
     train(inputs, tmp_path / "run", replace(settings, regime="finetune", epochs=1))
     rows = METRICS.read_rows(tmp_path / "run" / "metrics.parquet")
     assert {row["name"] for row in rows if row["split"] == "val"} == {"loss", "accuracy"}
+
+
+def mean_settings(**more):
+    return TrainSettings(model="mean", regime="finetune", epochs=1, **more)
+
+
+def without_patients(cohort):
+    """Remove the patients from the cohort table and from the table of `five embed`."""
+    rows = [{**row, "patient_id": None} for row in EMBEDDED_SLIDES.read_rows(cohort.features / "slides.parquet")]
+    EMBEDDED_SLIDES.write(cohort.features / "slides.parquet", rows, PROVENANCE)
+    cohort.table.write_text(re.sub("patient_id", "pateint_id", cohort.table.read_text()))
+
+
+def test_plan_and_summary_say_that_each_slide_counts_as_one_patient(cohort, tmp_path, caplog):
+    inputs = TrainInputs(cohort.features, cohort.table)
+    assert "patients" not in plan(inputs, tmp_path / "run", mean_settings())
+    without_patients(cohort)
+    one = "one patient per slide, because there is no column with patients"
+    assert plan(inputs, tmp_path / "run", mean_settings())["patients"] == one
+    assert train(inputs, tmp_path / "run", mean_settings()).facts["patients"] == one
+    assert train(inputs, tmp_path / "run", mean_settings()).facts["patients"] == one  # the run is kept
+    predicted = PredictInputs(cohort.features, tmp_path / "run", cohort.table)
+    assert predict_plan(predicted, tmp_path / "out", PredictSettings())["patients"] == one
+    assert predict(predicted, tmp_path / "out", PredictSettings()).facts["patients"] == one
+    assert "'pateint_id' (did you mean patient_id?)" in caplog.text
+
+
+def test_different_labels_of_a_patient_are_reported_and_missing_ones_do_not_count(cohort, tmp_path):
+    with cohort.table.open("a") as table:
+        table.write("s00b,p00,NA\ns01b,p01,round\n")
+    for slide in ("s00b", "s01b"):
+        write_bag(cohort.features, slide, np.ones((9, DIM)))
+    inputs = TrainInputs(cohort.features, cohort.table)
+    planned = plan(inputs, tmp_path / "run", mean_settings(test_fraction=0.0, val_fraction=0.0))
+    assert planned["patients_with_different_labels"] == "1, for example 'p01' (round, spindle)"
+    assert planned["train"] == "12 patients (round 6, spindle 5, different labels 1), 13 slides"

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.labels import patient_labels
+
 
 def class_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the softmax of (C,) logits, in float64.
@@ -22,18 +24,22 @@ def class_probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def patient_rows(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return one row of PATIENT_PREDICTIONS per patient, with the mean probabilities of the patient's slides."""
+    """Return one row of PATIENT_PREDICTIONS per patient, with the mean probabilities of the patient's slides.
+
+    The label is that of the labeled slides; if they differ, it is empty and ``label_conflict`` names them.
+    """
     by_patient: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         by_patient[row["patient_id"]].append(row)
+    labels = patient_labels((row["patient_id"], row["label"]) for row in rows)
     patients = []
     for patient, slides in by_patient.items():
         probabilities = {name: float(np.mean([slide[f"prob_{name}"] for slide in slides])) for name in classes}
-        labels = {slide["label"] for slide in slides}
         patients.append(
             {
                 "patient_id": patient,
-                "label": labels.pop() if len(labels) == 1 else None,
+                "label": labels.label_of.get(patient),
+                "label_conflict": labels.conflicts.get(patient),
                 "split": slides[0]["split"],
                 "predicted": max(probabilities, key=probabilities.__getitem__),
                 "n_slides": len(slides),

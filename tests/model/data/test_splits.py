@@ -145,11 +145,11 @@ def test_training_on_one_of_two_classes_is_refused():
         CohortSlide("s2", label="A", split="val"),
         CohortSlide("s3", label="B", split="test"),
     ]
-    with pytest.raises(CohortError, match="every labelled training slide is of class 'A'"):
+    with pytest.raises(CohortError, match="every labeled training slide is of class 'A'"):
         split(slides)
 
 
-def test_labelled_slides_may_be_tested_after_training_on_unlabelled_ones():
+def test_labeled_slides_may_be_tested_after_training_on_unlabeled_ones():
     slides = [
         CohortSlide("s1", split="train"),
         CohortSlide("s2", split="val"),

@@ -21,7 +21,8 @@ from pipelines.model.data.splits.folds import assign_folds
 from pipelines.model.data.splits.site_splits import draw_sites, site_folds, site_groups
 
 SPLIT_NAMES = ("train", "val", "test")
-_ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""Accepted name of a split, in lower case -> our name."""
 
 
 def make_splits(
@@ -153,7 +154,7 @@ def _check_settings(folds: int | None, fold: int | None, val_fraction: float, te
 def _splits_of_column(slides: Sequence[CohortSlide]) -> dict[str, str]:
     split_of: dict[str, str] = {}
     for slide in slides:
-        split = _ALIASES.get((slide.split or "").lower())
+        split = SPLIT_ALIASES.get((slide.split or "").lower())
         if split is None:
             raise CohortError(
                 f"slide {slide.slide_id!r}: split {slide.split!r} is not one of {', '.join(SPLIT_NAMES)}",

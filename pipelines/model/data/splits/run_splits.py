@@ -11,6 +11,7 @@ from pipelines.core.errors import CohortError
 from pipelines.core.schemas import SPLITS
 from pipelines.core.settings import require
 from pipelines.core.settings.train import TrainSettings
+from pipelines.model.data.splits.ignored_settings import refuse_ignored
 from pipelines.model.data.splits.patient_splits import make_splits, split_rows
 from pipelines.model.data.splits.split_files import read_splits
 
@@ -31,10 +32,13 @@ def run_splits(
     ------
     CohortError
         The splits break a rule of `make_splits`, a test patient was in the training or validation split of
-        ``init``, or no training patient of ``init`` has features.
+        ``init``, no training patient of ``init`` has features, or the split column of the cohort contradicts
+        the splits of ``init``.
     SettingsError
-        The settings ask for a fold other than the one that the file or ``init`` holds out.
+        The settings ask for a fold other than the one that the file or ``init`` holds out, or a setting would
+        be ignored; see `refuse_ignored`.
     """
+    refuse_ignored(slides, settings, given=given, init=init)
     if given is not None:
         if given.suffix != ".json":  # a STAMP file has several folds
             _refuse_folds(settings, given, folds=None, fold=None)

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.cohort import CohortSlide, read_rows
+from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
 from pipelines.core.json_text import parse_json
 from pipelines.core.schemas import SPLITS
 from pipelines.core.settings import require
+from pipelines.core.user_tables import cell_text, read_rows
 from pipelines.model.data.splits.patient_splits import SPLIT_NAMES, make_splits
 
 
@@ -48,6 +49,19 @@ def read_splits(
     ArtifactError
         A Parquet file is not a splits table.
     """
+    return make_splits(
+        slides_in_file(path, slides, fold=fold),
+        folds=None,
+        fold=None,
+        val_fraction=val_fraction,
+        test_fraction=0,
+        seed=seed,
+        keep_sites=keep_sites,
+    )
+
+
+def slides_in_file(path: Path, slides: Sequence[CohortSlide], *, fold: int | None = None) -> list[CohortSlide]:
+    """Return the slides that a split file names, with their splits in this file; see `read_splits`."""
     if path.suffix == ".parquet":
         split_of = {row["slide_id"]: row["split"] for row in SPLITS.read_rows(path)}
     elif path.suffix == ".json":
@@ -60,9 +74,12 @@ def read_splits(
         raise CohortError(
             f"{path}: names no slide of the cohort", hint="use the slide ids of the cohort table, without file suffix"
         )
-    return make_splits(
-        named, folds=None, fold=None, val_fraction=val_fraction, test_fraction=0, seed=seed, keep_sites=keep_sites
-    )
+    return named
+
+
+def n_folds(path: Path) -> int:
+    """Return the number of folds in a STAMP file."""
+    return len(_stamp_folds(path))
 
 
 def _clam_slides(path: Path) -> dict[str, str]:
@@ -75,21 +92,26 @@ def _clam_slides(path: Path) -> dict[str, str]:
             f"{path}: has True and False instead of slide ids",
             hint="use the splits_<k>.csv in the same folder, not the _bool file",
         )
-    named = [(row[split], split) for split in SPLIT_NAMES if split in rows[0] for row in rows]
-    return _unique([(name.strip(), split) for name, split in named if name and name.strip()], path)
+    named = [(cell_text(row[split]), split) for split in SPLIT_NAMES if split in rows[0] for row in rows]
+    return _unique([(name, split) for name, split in named if name], path)
 
 
-def _stamp_patients(path: Path, fold: int | None) -> dict[str, str]:
-    """Return patient id -> split for one fold."""
+def _stamp_folds(path: Path) -> list[tuple[list[Any], list[Any]]]:
+    """Return the training and the test patients of each fold."""
     try:
         folds = parse_json(path.read_text(encoding="utf-8"))["splits"]
-        parts = [(split["train_patients"], split["test_patients"]) for split in folds]
+        return [(list(split["train_patients"]), list(split["test_patients"])) for split in folds]
     except OSError as error:
         raise CohortError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
         raise CohortError(
             f"{path}: no list 'splits' of train_patients and test_patients", hint="expected STAMP's splits.json"
         ) from error
+
+
+def _stamp_patients(path: Path, fold: int | None) -> dict[str, str]:
+    """Return patient id -> split for one fold."""
+    parts = _stamp_folds(path)
     require(
         fold is not None and 0 <= fold < len(parts),
         f"fold: {fold} is not in 0..{len(parts) - 1}, the folds of {path}",
