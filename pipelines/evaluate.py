@@ -136,6 +136,7 @@ def _read_run(source: Path, labels: PatientLabels | None, settings: EvaluateSett
         )
     labels_found = dict.fromkeys(row["label"] for row in counted)
     refuse_near_equal([*classes, *labels_found], "classes of the run and labels", source, error=CohortError)
+    _refuse_fitted(source, counted, settings)
     for row in counted:
         if row["label"] not in classes:
             raise CohortError(
@@ -144,6 +145,18 @@ def _read_run(source: Path, labels: PatientLabels | None, settings: EvaluateSett
             )
     left_out.update(why)
     return _Run(str(source), classes, [{**row, "run": str(source)} for row in counted])
+
+
+def _refuse_fitted(source: Path, rows: Sequence[Mapping[str, Any]], settings: EvaluateSettings) -> None:
+    """Raise a `CohortError` if the run was fitted to the labels or descriptions of the validation slides."""
+    fitted = [row["item"] for row in rows if row["learned_from"]]
+    if settings.split != "train" and fitted:
+        raise CohortError(
+            f"{source}: the run was fitted to the labels or descriptions of {len(fitted)} of {len(rows)} "
+            f"{settings.level}s in split {settings.split}, for example {fitted[0]!r}; their metrics would be too good",
+            hint="use --split test; or train, and the run of --init too, with --no-closed-form or --model five-linear, "
+            "which fit nothing to validation patients",
+        )
 
 
 def _cohort_labels(cohort: Path, level: str) -> PatientLabels:

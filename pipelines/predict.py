@@ -89,7 +89,7 @@ def predict(
     if len(rows) == len(job.slides):
         PATIENT_PREDICTIONS.write(out / "patients.parquet", patient_rows(rows, list(job.texts)), job.provenance)
     write_report(out, facts=job.facts(), title=f"Predictions of {inputs.run.name}")
-    return Summary(out, tuple(results[slide.slide_id] for slide in slides), patient_facts(job.slides) | job.left_out())
+    return Summary(out, tuple(results[slide.slide_id] for slide in slides), patient_facts(job.slides) | job.counts())
 
 
 def plan(
@@ -116,7 +116,7 @@ def plan(
         "model": job.model,
         "classes": ", ".join(job.texts),
         **patient_facts(job.slides),
-        **job.left_out(),
+        **job.counts(),
     }
 
 

@@ -22,6 +22,7 @@ from pipelines.core.schemas import METRICS, SPLITS
 from pipelines.core.selection import EVERYTHING, Selection
 from pipelines.core.settings import TrainSettings
 from pipelines.findings.learning_curves import draw_learning_curves
+from pipelines.model.data.splits import recorded_rows
 from pipelines.model.data.splits.ignored_settings import splits_source
 from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.networks.checkpoint import CONFIG, WEIGHTS, save_model
@@ -80,7 +81,8 @@ def train(
     if writes:
         claim_folder(out, MADE_BY, provenance, overwrite=selection.overwrite)
         _remove_earlier_run(out)
-        SPLITS.write(out / "splits.parquet", run.splits, provenance)
+        learned = {bag.slide_id for bag in fitter_of(model).learns_from(run.data)}
+        SPLITS.write(out / "splits.parquet", recorded_rows(run.splits, learned, run.known), provenance)
     events = EventWriter(out / "tensorboard") if tensorboard and writes else None
     results: list[Result] = []
 

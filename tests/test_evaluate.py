@@ -114,6 +114,21 @@ def test_training_slides_count_only_on_request(folds):
     assert [row["item"] for row in found.rows] == ["sc", "sd"]
 
 
+@pytest.mark.parametrize("level", ["slide", "patient"])
+def test_validation_patients_that_weights_were_fitted_to_are_refused_with_a_remedy(tmp_path, level):
+    scores = {"split": "val", "predicted": "A", "prob_A": 0.9, "prob_B": 0.1}
+    rows = [{"patient_id": "p1", "label": "A", "learned_from": True, **scores}]
+    rows.append({"patient_id": "p2", "label": "B", "learned_from": False, **scores})
+    PREDICTIONS.write(
+        tmp_path / "predictions.parquet", [{**r, "slide_id": r["patient_id"]} for r in rows], Provenance({})
+    )
+    PATIENT_PREDICTIONS.write(tmp_path / "patients.parquet", rows, Provenance({}))
+    with pytest.raises(CohortError, match=rf"fitted to .* of 1 of 2 {level}s in split val, for example 'p1'") as error:
+        evaluate(EvaluateInputs([tmp_path]), EvaluateSettings(split="val", level=level))
+    assert "--split test" in error.value.hint
+    assert "--no-closed-form" in error.value.hint
+
+
 def test_labels_of_the_cohort_replace_the_recorded_ones(tmp_path):
     folder = write(
         tmp_path / "p", [("s1", "a", "LUAD", "test", 1), ("s2", "b", None, "test", -1), ("s3", "c", None, "test", 1)]

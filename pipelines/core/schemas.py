@@ -137,15 +137,24 @@ DESCRIBED_REPORTS = TableArtifact(
     ),
 )
 
+_LEARNED_FROM = "True if the run, or a run it started from, fitted weights to the patient's label or description"
+
 SPLITS = TableArtifact(
     name="splits",
     made_by="five train",
+    version=2,
     columns=(
-        column("slide_id", STRING, "unique id of the slide"),
+        column("slide_id", STRING, "id of the slide; unique among the rows of the run's own cohort"),
         column("patient_id", STRING, "patient of the slide; a patient is in one split only"),
         column("label", STRING, "class of the slide, null if unknown"),
         column("fold", INT, "cross-validation fold in which the patient is tested, null without folds"),
         column("split", STRING, "train | val | test in this run"),
+        column("learned_from", BOOL, _LEARNED_FROM),
+        column(
+            "carried_from",
+            STRING,
+            "run that used the slide and that this run started from (--init); null for slides of the run's own cohort",
+        ),
     ),
 )
 
@@ -168,11 +177,13 @@ _PREDICTION_FAMILIES = {
 PREDICTIONS = TableArtifact(
     name="predictions",
     made_by="five predict",
+    version=2,
     columns=(
         column("slide_id", STRING, "unique id of the slide"),
         column("patient_id", STRING, "patient of the slide"),
         column("label", STRING, "class in the cohort, null if unknown"),
         column("split", STRING, "split of the slide in the run, null if the run has not seen the slide"),
+        column("learned_from", BOOL, _LEARNED_FROM),
         column("predicted", STRING, "class with the highest probability"),
         column("n_tiles", INT, "tiles in the bag"),
         column("features", STRING, "fingerprint of the feature file that the row was made from"),
@@ -189,6 +200,7 @@ PATIENT_PREDICTIONS = TableArtifact(
         column("label", STRING, "class of the patient's labeled slides, null if there is none or they differ"),
         column("label_conflict", STRING, "the different classes of the patient's slides, null if they do not differ"),
         column("split", STRING, "split of the patient in the run"),
+        column("learned_from", BOOL, _LEARNED_FROM),
         column("predicted", STRING, "class with the highest mean probability"),
         column("n_slides", INT, "slides averaged"),
     ),

@@ -55,7 +55,11 @@ def predict_run(pooled: dict[str, np.ndarray], run: Path, *, with_val: bool, see
     with_val
         Train on the validation slides too.
     """
-    rows = [row for row in SPLITS.read_rows(run / "splits.parquet") if row["label"] and row["slide_id"] in pooled]
+    rows = [
+        row
+        for row in SPLITS.read_rows(run / "splits.parquet")
+        if row["label"] and row["slide_id"] in pooled and not row["carried_from"]
+    ]
     parts = ("train", "val") if with_val else ("train",)
     training = [row for row in rows if row["split"] in parts]
     tested = {row["slide_id"] for row in rows if row["split"] == "test"}

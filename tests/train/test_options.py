@@ -10,7 +10,7 @@ from fivecli.app import app
 from pipelines.core.batch import Summary
 from pipelines.core.errors import SettingsError
 from pipelines.core.resources import Resources
-from pipelines.core.schemas import METRICS
+from pipelines.core.schemas import METRICS, SPLITS
 from pipelines.core.settings import TrainSettings
 from pipelines.core.settings.train_presets import TRAIN_PRESETS
 from pipelines.model.training.optimizer import learning_rate, updates_per_epoch
@@ -21,6 +21,30 @@ from tests.training_runs import finetune_inputs, pretrain_inputs, weights
 def test_shots_are_patients_per_class(cohort, settings, tmp_path):
     summary = train(finetune_inputs(cohort), tmp_path / "run", replace(settings, regime="finetune", shots=2))
     assert summary.facts["training_slides"] == 4
+
+
+@pytest.mark.parametrize("few", [{"shots": 2}, {"percent": 50.0}])
+@pytest.mark.parametrize("model", ["five", "five-linear", "mean"])
+def test_few_labels_leave_the_validation_slides_unused_and_the_table_says_so(cohort, settings, tmp_path, few, model):
+    wanted = replace(settings, regime="finetune", model=model, **few)
+    facts = train(finetune_inputs(cohort), tmp_path / "run", wanted).facts
+    assert facts["validation_slides"] == 0
+    assert facts["validation_slides_unused_because_of_shots_or_percent"] == 1
+    assert {row["split"] for row in METRICS.read_rows(tmp_path / "run" / "metrics.parquet")} == {"train"}
+    rows = SPLITS.read_rows(tmp_path / "run" / "splits.parquet")
+    learned = [row["split"] for row in rows if row["learned_from"]]
+    assert learned == ["train"] * facts["training_slides"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "learned"),
+    [({}, {"train", "val"}), ({"closed_form": False}, {"train"}), ({"model": "five-linear"}, {"train"})],
+)
+def test_the_table_of_splits_says_which_patients_weights_were_fitted_to(cohort, settings, tmp_path, changes, learned):
+    train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, epochs=1, **changes))
+    rows = SPLITS.read_rows(tmp_path / "run" / "splits.parquet")
+    assert {row["split"] for row in rows if row["learned_from"]} == learned
+    assert {row["split"] for row in rows if not row["learned_from"]} == {"train", "val", "test"} - learned
 
 
 def test_a_dry_run_counts_patients_steps_and_parameters_without_training(cohort, settings, tmp_path):

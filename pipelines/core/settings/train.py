@@ -83,10 +83,14 @@ class DataSettings(Settings):
     group: ClassVar[str] = "Data"
 
     shots: Annotated[int | None, Limits(min=1)] = None
-    """Number of training patients per class, drawn at random; not for pretraining. If not set, all are used."""
+    """Number of training patients per class, drawn at random; not for pretraining. If not set, all are used.
+
+    Only the drawn labels are then used: no validation labels, and the last epoch is kept."""
     percent: Annotated[float | None, Limits(above=0, max=100)] = None
     """Percentage of the training patients per class (at least one), drawn at random; not for pretraining. If not set,
-    all are used."""
+    all are used.
+
+    Only the drawn labels are then used, as with ``shots``."""
     folds: Annotated[int | None, Limits(min=2)] = None
     """Number of cross-validation folds. If not set, patients are split once at random."""
     fold: Annotated[int | None, Limits(min=0)] = None

@@ -41,6 +41,7 @@ def patient_rows(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> l
                 "label": labels.label_of.get(patient),
                 "label_conflict": labels.conflicts.get(patient),
                 "split": slides[0]["split"],
+                "learned_from": any(slide.get("learned_from") for slide in slides),
                 "predicted": max(probabilities, key=probabilities.__getitem__),
                 "n_slides": len(slides),
                 **{f"prob_{name}": value for name, value in probabilities.items()},

@@ -12,9 +12,11 @@ from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import ArtifactError, SettingsError
 from pipelines.core.files import file_fingerprint, fingerprint
 from pipelines.core.provenance import Provenance
-from pipelines.core.schemas import PREDICTIONS, SPLITS
+from pipelines.core.schemas import PREDICTIONS
 from pipelines.core.settings import PredictSettings
 from pipelines.model.data.feature_cohort import FeatureCohort, read_feature_cohort
+from pipelines.model.data.splits import KnownSlides
+from pipelines.model.data.splits.known_slides import Matches
 from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.networks.checkpoint import WEIGHTS, load_model, read_config
 
@@ -43,8 +45,8 @@ class PredictionJob:
     """Name of the model, such as ``five`` or ``abmil``."""
     texts: Mapping[str, Sequence[str]]
     """Class -> texts."""
-    splits: Mapping[str, str]
-    """Patient -> split in the run."""
+    matches: Matches
+    """Which slides of the cohort the run knows, and how it used them."""
     cohort: FeatureCohort
     slides: Sequence[CohortSlide]
     """The slides to predict, in all shards."""
@@ -60,10 +62,12 @@ class PredictionJob:
             An input is missing or does not fit the others, or the requested split has no slide.
         """
         run = inputs.run
-        splits = {row["patient_id"]: row["split"] for row in SPLITS.read_rows(run / "splits.parquet")}
+        known = KnownSlides.of_run(run)
         texts = load_classes(_classes_file(run, inputs.classes))
         cohort = read_feature_cohort(inputs.features, inputs.cohort)
-        slides = [slide for slide in cohort.slides if settings.split in ("all", splits.get(slide.patient))]
+        matches = known.match(cohort.slides)
+        split_of = {slide_id: use.split for slide_id, use in matches.uses.items()}
+        slides = [slide for slide in cohort.slides if settings.split in ("all", split_of.get(slide.slide_id))]
         if not slides:
             raise ArtifactError(
                 f"{inputs.features}: none of its slides is in the {settings.split} split of {run}",
@@ -71,7 +75,7 @@ class PredictionJob:
             )
         model = read_config(run).settings.model
         provenance = Provenance.of(settings, fingerprint([texts, file_fingerprint(run / WEIGHTS)]))
-        return cls(inputs, settings, model, texts, splits, cohort, slides, provenance)
+        return cls(inputs, settings, model, texts, matches, cohort, slides, provenance)
 
     def kept_rows(self, table: Path) -> dict[str, dict[str, Any]]:
         """Return the rows of ``table`` that are still valid, by slide id, with the current labels and splits."""
@@ -85,10 +89,15 @@ class PredictionJob:
         }
 
     def identity(self, slide: CohortSlide) -> dict[str, Any]:
-        """Return the columns of a row that identify ``slide``: its ids, label and split."""
-        patient = slide.patient
-        names = {"slide_id": slide.slide_id, "patient_id": patient, "label": slide.label}
-        return {**names, "split": self.splits.get(patient)}
+        """Return the columns of a row that identify ``slide``: its ids, label, and how the run used it."""
+        use = self.matches.uses.get(slide.slide_id)
+        return {
+            "slide_id": slide.slide_id,
+            "patient_id": slide.patient,
+            "label": slide.label,
+            "split": use.split if use else None,
+            "learned_from": use is not None and use.learned_from,
+        }
 
     def features_fingerprint(self, slide: CohortSlide) -> str:
         """Return the fingerprint of the feature file of ``slide``."""
@@ -127,14 +136,14 @@ class PredictionJob:
             )
         return model
 
-    def left_out(self) -> dict[str, int]:
-        """Return the number of slides that are not predicted, by reason; counts of 0 are omitted."""
+    def counts(self) -> dict[str, int]:
+        """Return how many slides the run knows, and how many are not predicted, by reason; reasons of 0 are omitted."""
         counts = {
             "slides_without_features": len(self.cohort.missing),
             "slides_without_tiles": len(self.cohort.empty),
             "slides_of_other_splits": len(self.cohort.slides) - len(self.slides),
         }
-        return {name: count for name, count in counts.items() if count}
+        return {**self.matches.counts, **{name: count for name, count in counts.items() if count}}
 
 
 def _classes_file(run: Path, classes: Path | None) -> Path:

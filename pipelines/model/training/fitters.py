@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from pipelines.model.data.bags import BagFile
+from pipelines.model.data.batches import Data
 from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.networks.build import ModelKind, model_kind
 from pipelines.model.networks.closed_form import LinearFive
@@ -51,8 +53,21 @@ class Fitter(Protocol[M]):
         """Return the part of ``model`` that gradient descent trains, or None."""
         ...
 
+    def learns_from(self, data: Data) -> Sequence[BagFile]:
+        """Return the slides to whose labels or descriptions weights are fitted.
 
-class GradientFitter:
+        Validation slides that only choose an epoch, a strength or the weight of the network are not among them.
+        """
+        ...
+
+
+class _LearnsFromTraining:
+    def learns_from(self, data: Data) -> Sequence[BagFile]:
+        """Return the training slides."""
+        return data.train
+
+
+class GradientFitter(_LearnsFromTraining):
     """Gradient descent over the whole model."""
 
     def fit(
@@ -68,7 +83,7 @@ class GradientFitter:
         return model
 
 
-class ClosedFormFitter:
+class ClosedFormFitter(_LearnsFromTraining):
     """The closed form; takes seconds."""
 
     def fit(
@@ -82,7 +97,7 @@ class ClosedFormFitter:
         """Return None."""
 
 
-class ProbeFitter:
+class ProbeFitter(_LearnsFromTraining):
     """A logistic regression on a frozen network."""
 
     def fit(
@@ -104,7 +119,7 @@ class JointFitter:
         """Fit both parts of ``model``. The closed form also learns from the validation slides."""
         objective, data, max_tiles = run.task.objective, run.data, run.settings.max_tiles_eval
         progress = GradientFitter().fit(model.network, run, resume, accelerator, on_epoch)
-        everything = replace(data, train=[*data.train, *data.val], val=[])
+        everything = replace(data, train=self.learns_from(data), val=[])
         fit_closed_form(model.linear, objective, everything, max_tiles=max_tiles)
         weight = objective.network_weight(model.network, data, max_tiles=max_tiles)
         model.network_weight = float(np.float32(weight))  # single precision, as all weights of the model
@@ -113,6 +128,10 @@ class JointFitter:
     def trained_by_gradient(self, model: JointFive) -> BagModel:
         """Return the network."""
         return model.network
+
+    def learns_from(self, data: Data) -> Sequence[BagFile]:
+        """Return the training and validation slides; few-shot runs have no validation slides."""
+        return [*data.train, *data.val]
 
 
 FITTERS: Mapping[ModelKind, Fitter[Any]] = {

@@ -20,7 +20,7 @@ from pipelines.model.data.bags import BagFile, BagReader, feature_statistics
 from pipelines.model.data.batches import Data
 from pipelines.model.data.descriptions import patient_answers
 from pipelines.model.data.feature_cohort import FeatureCohort, read_feature_cohort
-from pipelines.model.data.splits import run_splits
+from pipelines.model.data.splits import KnownSlides, recorded_rows, run_splits
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
 from pipelines.model.networks.checkpoint import WEIGHTS, load_model, read_config
@@ -54,9 +54,11 @@ class TrainingRun:
     """Settings with the model settings of ``init`` and all learning rates filled in."""
     cohort: FeatureCohort
     splits: Sequence[Mapping[str, Any]]
-    """Rows of the SPLITS table."""
+    """Rows of the SPLITS table for the slides of the cohort."""
     task: Task
     data: Data
+    known: KnownSlides | None = None
+    """Slides of the run of ``init`` and of the runs it started from."""
 
     def fingerprint(self) -> str:
         """Return a fingerprint of the inputs."""
@@ -65,6 +67,7 @@ class TrainingRun:
             {
                 "features": self.cohort.record(),
                 "splits": list(self.splits),
+                "known": list(self.known.rows) if self.known else None,
                 "classes": task.classes,
                 "questions": task.questions.fingerprint if task.questions else None,
                 "descriptions": file_fingerprint(inputs.descriptions / "answers.parquet")
@@ -122,7 +125,9 @@ def prepare_run(inputs: TrainInputs, settings: TrainSettings) -> TrainingRun:
     cohort = read_feature_cohort(inputs.features, inputs.cohort)
     splits = run_splits(cohort.slides, settings, given=inputs.splits, init=inputs.init)
     task = _task(splits, inputs, settings)
-    return TrainingRun(inputs, settings, cohort, splits, task, _data(cohort, splits, task))
+    known = KnownSlides.of_run(inputs.init) if inputs.init else None
+    recorded_rows(splits, (), known)  # a contradiction is noticed before anything is written
+    return TrainingRun(inputs, settings, cohort, splits, task, _data(cohort, splits, task), known)
 
 
 def _with_settings_of_init(settings: TrainSettings, init: Path | None) -> TrainSettings:

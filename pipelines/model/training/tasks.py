@@ -80,7 +80,8 @@ def class_task(
 ) -> Task:
     """Return the task of matching slides with their classes.
 
-    Slides without a label are counted.
+    With ``shots`` or ``percent``, only the drawn labels are used: validation slides are left out, because choosing
+    an epoch or a probe strength by them would use their labels. Slides without a label are counted.
 
     Parameters
     ----------
@@ -102,21 +103,24 @@ def class_task(
             hint=f"the classes are {', '.join(classes)}; add this class, or remove its slides from the cohort",
         )
     training: SplitRows = [row for row in used if row["split"] == "train" and row["label"]]
+    val = [row for row in used if row["split"] == "val" and row["label"]]
+    left_out = {"slides_without_label": len(used) - len(labels)}
     if settings.shots is not None or settings.percent is not None:
         training = _drawn_patients(training, settings)
+        left_out["validation_slides_unused_because_of_shots_or_percent"] = len(val)
+        val = []
     present = sorted({row["label"] for row in training})
     if len(present) < 2:
         raise CohortError(
             f"cohort: the training slides have {len(present)} class ({', '.join(present) or 'no labels'})",
             hint="training needs two or more classes; fill the column `label` of the --cohort table",
         )
-    val = [row for row in used if row["split"] == "val" and row["label"]]
     return Task(
         objective=ClassMatching(classes, labels, _class_weights(training, settings)),
         slides=frozenset(row["slide_id"] for row in [*training, *val]),
         questions=questions,
         texts=[text for texts in classes.values() for text in texts],
-        left_out={"slides_without_label": len(used) - len(labels)},
+        left_out=left_out,
         classes=classes,
         labels=labels,
     )

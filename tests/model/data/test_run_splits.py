@@ -132,3 +132,22 @@ def test_validation_slides_that_the_initial_run_drew_do_not_contradict_the_split
 def test_the_source_of_the_splits_is_a_fact(second_source, source, shown):
     slides, where = second_source[source]
     assert shown in splits_source(slides, TrainSettings(**BASE.get(source, {})), **where)
+
+
+def test_the_splits_of_the_initial_run_are_kept_whatever_the_table_calls_its_patients(first_run):
+    kept = splits_of(run_splits(SLIDES, TrainSettings(), given=None, init=first_run))
+    for renamed in ([replace(slide, patient_id=f"x{slide.patient_id}") for slide in SLIDES], without_patients()):
+        assert splits_of(run_splits(renamed, TrainSettings(), given=None, init=first_run)) == kept
+
+
+def without_patients():
+    return [replace(slide, patient_id=None) for slide in SLIDES]
+
+
+@pytest.mark.parametrize("renamed", [SLIDES, without_patients()], ids=["same-names", "no-patients"])
+def test_a_split_file_that_tests_slides_of_the_initial_run_is_refused(first_run, tmp_path, renamed):
+    other = run_splits(renamed, TrainSettings(folds=4, fold=2), given=None, init=None)
+    (tmp_path / "other").mkdir()
+    SPLITS.write(tmp_path / "other" / "splits.parquet", other, Provenance({}))
+    with pytest.raises(CohortError, match=r"5 test patients, .*, were used to train"):
+        run_splits(renamed, TrainSettings(), given=tmp_path / "other" / "splits.parquet", init=first_run)

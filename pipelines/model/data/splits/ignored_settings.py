@@ -11,6 +11,7 @@ from pipelines.core.errors import CohortError
 from pipelines.core.schemas import SPLITS
 from pipelines.core.settings import require
 from pipelines.core.settings.train import DataSettings, TrainSettings
+from pipelines.model.data.splits.known_slides import KnownSlides
 from pipelines.model.data.splits.patient_splits import SPLIT_ALIASES
 from pipelines.model.data.splits.split_files import n_folds, slides_in_file
 
@@ -87,19 +88,20 @@ def _refuse_other_column(slides: Sequence[CohortSlide], path: Path) -> None:
 
     If the column has no validation slides, they were drawn from its training slides.
     """
-    split_of = {row["patient_id"]: row["split"] for row in SPLITS.read_rows(path)}
+    uses = KnownSlides.of_run(path.parent).match(slides, refuse_conflicts=False).uses
+    split_of = {slide_id: use.split for slide_id, use in uses.items()}
     same = {} if "val" in map(_split, slides) else {"val": "train"}
     differ = [
         slide
         for slide in slides
-        if slide.split and slide.patient in split_of
-        if _split(slide) not in (split_of[slide.patient], same.get(split_of[slide.patient]))
+        if slide.split and slide.slide_id in split_of
+        if _split(slide) not in (split_of[slide.slide_id], same.get(split_of[slide.slide_id]))
     ]
     if differ:
         slide = differ[0]
         raise CohortError(
             f"{len(differ)} slides have other splits in {path} than in the split column of the cohort: "
-            f"{slide.slide_id!r} is in {split_of[slide.patient]}, not in {slide.split}",
+            f"{slide.slide_id!r} is in {split_of[slide.slide_id]}, not in {slide.split}",
             hint="remove the column split from the cohort table to use the splits of --init, or train without --init",
         )
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
-from pipelines.core.schemas import SPLITS
 from pipelines.core.settings import require
 from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.splits.ignored_settings import refuse_ignored
+from pipelines.model.data.splits.known_slides import KnownSlides
 from pipelines.model.data.splits.patient_splits import make_splits, split_rows
 from pipelines.model.data.splits.split_files import read_splits
 
@@ -67,15 +67,17 @@ def run_splits(
 
 
 def _splits_of_init(slides: Sequence[CohortSlide], path: Path, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Return rows for the slides whose patients are in ``path``, with the splits of that file."""
-    row_of = {row["patient_id"]: row for row in SPLITS.read_rows(path)}
-    folds = {row["fold"] for row in row_of.values()} - {None}
-    test_fold = next((row["fold"] for row in row_of.values() if row["split"] == "test"), None)
+    """Return rows for the slides that the run of ``path`` knows by slide id or patient, with its splits."""
+    known = KnownSlides.of_run(path.parent)
+    folds = {row["fold"] for row in known.rows} - {None}
+    test_fold = next((row["fold"] for row in known.rows if row["split"] == "test"), None)
     _refuse_folds(settings, path, folds=len(folds) or None, fold=test_fold)
+    uses = known.match(slides).uses
+    slides = [slide for slide in slides if slide.slide_id in uses]
     rows = split_rows(
-        [slide for slide in slides if slide.patient in row_of],
-        {patient: row["split"] for patient, row in row_of.items()},
-        {patient: row["fold"] for patient, row in row_of.items()},
+        slides,
+        {slide.patient: uses[slide.slide_id].split for slide in slides},
+        {slide.patient: uses[slide.slide_id].fold for slide in slides},
     )
     if not any(row["split"] == "train" for row in rows):
         raise CohortError(f"{path}: none of its training patients has features here")
@@ -93,9 +95,10 @@ def _refuse_folds(settings: TrainSettings, path: Path, *, folds: int | None, fol
 
 
 def _refuse_leak(rows: Sequence[Mapping[str, Any]], init: Path) -> None:
-    """Raise a `CohortError` if a test patient was used to train or validate ``init``."""
-    seen = {row["patient_id"] for row in SPLITS.read_rows(init / "splits.parquet") if row["split"] != "test"}
-    leaked = sorted({row["patient_id"] for row in rows if row["split"] == "test"} & seen)
+    """Raise a `CohortError` if a test patient was used to train or validate ``init`` or a run it started from."""
+    tested = [CohortSlide(row["slide_id"], patient_id=row["patient_id"]) for row in rows if row["split"] == "test"]
+    uses = KnownSlides.of_run(init).match(tested, refuse_conflicts=False).uses
+    leaked = sorted({s.patient for s in tested if s.slide_id in uses and uses[s.slide_id].split != "test"})
     if leaked:
         raise CohortError(
             f"{len(leaked)} test patients, for example {leaked[0]!r}, were used to train {init}",
