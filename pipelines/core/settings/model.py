@@ -117,6 +117,16 @@ class ModelSettings(Settings):
         require(self.width % HEAD_WIDTH == 0, f"width: {self.width} is not a multiple of {HEAD_WIDTH}")
 
     @property
+    def is_baseline(self) -> bool:
+        """Whether the model learns from labels only and reads no text."""
+        return self.model in BASELINES
+
+    @property
+    def has_network(self) -> bool:
+        """Whether the model has FiVE's network, with or without the closed form."""
+        return self.model == "five"
+
+    @property
     def of_model(self) -> dict[str, Any]:
         """Values of the fields of the model, without those of training."""
         return {field.name: getattr(self, field.name) for field in fields(ModelSettings)}

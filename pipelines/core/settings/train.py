@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pipelines.core.settings.base import Settings, require
 from pipelines.core.settings.fields import Limits, ProperFraction
-from pipelines.core.settings.model import BASELINES, RELEASED, ModelSettings
+from pipelines.core.settings.model import RELEASED, ModelSettings
 
 Regime = Literal["pretrain", "finetune", "linear-probe"]
 Loss = Literal["symmetric", "image_to_text"]
@@ -126,7 +126,7 @@ class TrainSettings(DataSettings, LearningSettings, ModelSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
-            self.model not in BASELINES or self.regime != "pretrain",
+            not self.is_baseline or self.regime != "pretrain",
             f"model: {self.model} learns from labels, not from descriptions",
             hint="add --regime finetune",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pipelines.core.settings.model import BASELINES, ModelSettings
+from pipelines.core.settings.model import ModelSettings
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.baselines.model import BaselineModel
 from pipelines.model.networks.closed_form import LinearFive
@@ -27,9 +27,9 @@ MODELS: Mapping[ModelKind, type[BagModel]] = {
 
 def model_kind(settings: ModelSettings, spec: ModelSpec) -> ModelKind:
     """Return the kind of model that ``settings`` and ``spec`` describe."""
-    if settings.model in BASELINES:
+    if settings.is_baseline:
         return "baseline"
-    if settings.model == "five-linear":
+    if not settings.has_network:
         return "closed-form"
     if spec.classes:
         return "probe"

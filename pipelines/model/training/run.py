@@ -14,7 +14,7 @@ from pipelines.core.folder import difference
 from pipelines.core.question_files import load_questions
 from pipelines.core.questions import QuestionSet
 from pipelines.core.schemas import ANSWERS
-from pipelines.core.settings.model import BASELINES, ModelSettings
+from pipelines.core.settings.model import ModelSettings
 from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.bags import BagFile, BagReader, feature_statistics
 from pipelines.model.data.batches import Data
@@ -107,7 +107,7 @@ class TrainingRun:
     def _spec(self) -> ModelSpec:
         task, settings, kind = self.task, self.settings, self.cohort.kind
         prompts = {question.id: question.prompt for question in task.questions.questions} if task.questions else {}
-        reads_classes = settings.regime == "pretrain" or (settings.model == "five" and settings.regime == "finetune")
+        reads_classes = settings.regime == "pretrain" or (settings.has_network and settings.regime == "finetune")
         classes = [] if reads_classes else list(task.classes or ())
         labels = list(task.classes or ()) if reads_classes and settings.closed_form else []
         return ModelSpec(kind.dim, kind.encoder, kind.encoder_fingerprint, prompts, classes, labels)
@@ -146,15 +146,14 @@ def _with_settings_of_init(settings: TrainSettings, init: Path | None) -> TrainS
 
 def _task(splits: Sequence[Mapping[str, Any]], inputs: TrainInputs, settings: TrainSettings) -> Task:
     if settings.regime != "pretrain":
-        is_five = settings.model not in BASELINES
-        if is_five and settings.regime == "finetune" and inputs.classes is None:
+        if not settings.is_baseline and settings.regime == "finetune" and inputs.classes is None:
             raise SettingsError(
                 "finetune: needs class texts", hint="give --classes, a YAML file with the texts of each class"
             )
         if settings.regime == "linear-probe" and inputs.init is None:
             raise SettingsError("linear-probe: needs a trained model", hint="give --init, the run to probe")
         classes = load_classes(inputs.classes) if inputs.classes else None
-        return class_task(splits, classes, _questions(inputs) if is_five else None, settings)
+        return class_task(splits, classes, None if settings.is_baseline else _questions(inputs), settings)
     if inputs.descriptions is None:
         raise SettingsError(
             "pretrain: needs descriptions of reports",
