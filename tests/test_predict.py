@@ -291,7 +291,9 @@ def test_a_patient_has_the_mean_probability_and_no_label_if_the_slides_disagree(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("weight", "said"), [(0.0, "0.00: its attention does not explain these predictions"), (0.5, "0.50<")])
+@pytest.mark.parametrize(
+    ("weight", "said"), [(0.0, "0.00: its attention does not explain these predictions"), (0.5, "0.50<")]
+)
 def test_the_report_says_how_much_the_network_counts(cohort, pretrained, tmp_path, weight, said):
     run = shutil.copytree(pretrained, tmp_path / "run")
     config = yaml.safe_load((run / "config.yaml").read_text())
