@@ -25,11 +25,14 @@ REGIMES = {
 }
 SOURCES = ["drawn", "folds", "column", "splits-of-a-run", "clam-file", "init"]
 JOINS = ["same-table", "patients-renamed", "no-patients", "with-another-cohort"]
-FAST = {(regime, "column") for regime in REGIMES} | {("closed-form", source) for source in SOURCES}
+FAST = (
+    {(regime, "column") for regime in REGIMES} | {("closed-form", source) for source in SOURCES} | {("probe", "init")}
+)
 GRID = [
     pytest.param(regime, source, marks=[] if (regime, source) in FAST else [pytest.mark.slow])
     for regime in REGIMES
     for source in SOURCES
+    if regime != "probe" or source in ("splits-of-a-run", "clam-file", "init")  # otherwise it has the splits of its run
 ]
 
 
@@ -115,8 +118,12 @@ def test_the_auc_of_held_out_patients_is_that_of_chance(cohort, settings, first_
 
 
 def test_the_models_recall_the_labels_they_were_trained_on(cohort, settings, first_run, tmp_path):
-    """Otherwise an AUC of 0.5 for held-out patients would mean nothing."""
-    for regime in ("zero-shot", "fine-tuned", "closed-form"):
+    """Otherwise an AUC of 0.5 for held-out patients would mean nothing.
+
+    After one epoch the baseline recalls too little (0.71), and a few-shot run has seen few of them (0.81). For these
+    two, only swapped labels show a leak.
+    """
+    for regime in ("zero-shot", "fine-tuned", "probe", "closed-form"):
         run = trained(cohort, settings, regime, "column", first_run, tmp_path / regime)
         rows = predicted(cohort, run, tmp_path / f"{regime}-out", "train")
         assert auc(rows) > interval_of_chance(rows)[1], regime
