@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
-from pipelines.core.schemas import SPLITS
 from pipelines.core.settings import require
 from pipelines.core.settings.train import DataSettings, TrainSettings
 from pipelines.model.data.splits.known_slides import KnownSlides
 from pipelines.model.data.splits.patient_splits import SPLIT_ALIASES
-from pipelines.model.data.splits.split_files import n_folds, slides_in_file
 
 
 def splits_source(
@@ -30,49 +29,17 @@ def splits_source(
 
 
 def refuse_ignored(
-    slides: Sequence[CohortSlide], settings: TrainSettings, *, given: Path | None, init: Path | None
+    settings: TrainSettings, names: Sequence[str], source: str, earlier: Mapping[str, Any] = MappingProxyType({})
 ) -> None:
-    """Check that no setting of the splits, and no split column of the cohort, would be ignored.
+    """Check that settings of the splits that ``source`` makes useless are not given.
 
-    A setting counts as given if it differs from its default.
+    A setting counts as given if it differs from its default and from the setting of an ``earlier`` run.
 
     Raises
     ------
     SettingsError
-        A setting is given that is not used. For a run of ``init``, it may repeat the setting of that run.
-    CohortError
-        The split column of the cohort contradicts the splits of ``init``.
+        A setting is given that is not used.
     """
-    source = splits_source(slides, settings, given=given, init=init)
-    if given is not None:
-        if given.suffix == ".json" and settings.folds is not None:
-            count = n_folds(given)
-            require(
-                settings.folds == count,
-                f"folds: {settings.folds} requested, but {given} has {count} folds",
-                hint="leave out --folds; --fold chooses a fold of the file",
-            )
-        _refuse(settings, ["test_fraction"], source)
-        _refuse_if_validated(slides_in_file(given, slides, fold=settings.fold), settings, source)
-    elif init is not None:
-        path = init / "splits.parquet"
-        _refuse_other_column(slides, path)
-        _refuse(settings, ["test_fraction", "val_fraction", "keep_sites"], source, SPLITS.provenance(path).settings)
-    elif any(slide.split for slide in slides):
-        _refuse(settings, ["test_fraction"], source)
-        _refuse_if_validated(slides, settings, source)
-    elif settings.folds is not None:
-        _refuse(settings, ["test_fraction"], source)
-
-
-def _refuse_if_validated(slides: Sequence[CohortSlide], settings: TrainSettings, source: str) -> None:
-    """Refuse a given ``val_fraction`` if the source of the splits has validation slides."""
-    if "val" in map(_split, slides):
-        _refuse(settings, ["val_fraction"], f"{source}, which has validation slides")
-
-
-def _refuse(settings: TrainSettings, names: Sequence[str], source: str, earlier: Mapping[str, Any] = {}) -> None:
-    """Refuse settings that differ from their default and from the settings of an ``earlier`` run."""
     for name in names:
         value = getattr(settings, name)
         flag = f"no_{name}" if value is False else name
@@ -83,14 +50,32 @@ def _refuse(settings: TrainSettings, names: Sequence[str], source: str, earlier:
         )
 
 
-def _refuse_other_column(slides: Sequence[CohortSlide], path: Path) -> None:
-    """Raise a `CohortError` if the split column of the cohort contradicts the splits in ``path``.
+def refuse_ignored_fractions(slides: Sequence[CohortSlide], settings: TrainSettings, source: str) -> None:
+    """Check the fractions for ``slides`` that have splits: ``val_fraction`` is used if no slide is in validation.
+
+    Raises
+    ------
+    SettingsError
+        A fraction is given that is not used.
+    """
+    refuse_ignored(settings, ["test_fraction"], source)
+    if _has_validation(slides):
+        refuse_ignored(settings, ["val_fraction"], f"{source}, which has validation slides")
+
+
+def refuse_other_column(slides: Sequence[CohortSlide], known: KnownSlides) -> None:
+    """Check that the split column of the cohort does not contradict the splits of a run.
 
     If the column has no validation slides, they were drawn from its training slides.
+
+    Raises
+    ------
+    CohortError
+        A slide has another split in the column.
     """
-    uses = KnownSlides.of_run(path.parent).match(slides, refuse_conflicts=False).uses
+    uses = known.match(slides, refuse_conflicts=False).uses
     split_of = {slide_id: use.split for slide_id, use in uses.items()}
-    same = {} if "val" in map(_split, slides) else {"val": "train"}
+    same = {} if _has_validation(slides) else {"val": "train"}
     differ = [
         slide
         for slide in slides
@@ -100,10 +85,15 @@ def _refuse_other_column(slides: Sequence[CohortSlide], path: Path) -> None:
     if differ:
         slide = differ[0]
         raise CohortError(
-            f"{len(differ)} slides have other splits in {path} than in the split column of the cohort: "
+            f"{len(differ)} slides have other splits in {known.path} than in the split column of the cohort: "
             f"{slide.slide_id!r} is in {split_of[slide.slide_id]}, not in {slide.split}",
             hint="remove the column split from the cohort table to use the splits of --init, or train without --init",
         )
+
+
+def _has_validation(slides: Sequence[CohortSlide]) -> bool:
+    """Return whether a slide has the split ``val``, in any accepted spelling."""
+    return "val" in map(_split, slides)
 
 
 def _split(slide: CohortSlide) -> str | None:

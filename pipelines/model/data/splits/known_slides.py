@@ -14,6 +14,7 @@ from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
 from pipelines.core.schemas import SPLITS
 
+FILE_NAME = "splits.parquet"
 _STRICTNESS = {"train": 2, "val": 1, "test": 0}
 """A patient that runs used differently counts as the strictest use."""
 
@@ -62,7 +63,12 @@ class KnownSlides:
         ArtifactError
             The table is missing, damaged or of another version.
         """
-        return cls(run, SPLITS.read_rows(run / "splits.parquet"))
+        return cls(run, SPLITS.read_rows(run / FILE_NAME))
+
+    @property
+    def path(self) -> Path:
+        """The table that the rows come from."""
+        return self.run / FILE_NAME
 
     def match(self, slides: Sequence[CohortSlide], *, refuse_conflicts: bool = True) -> Matches:
         """Look up ``slides`` by slide id and by patient.
@@ -98,6 +104,11 @@ class KnownSlides:
             "slides_new_to_the_run": len(slides) - len(known),
         }
         return Matches(known, counts)
+
+    def match_rows(self, rows: Sequence[Mapping[str, Any]], *, refuse_conflicts: bool = True) -> Matches:
+        """Look up the slides in rows of the SPLITS table; see `match`."""
+        slides = [CohortSlide(row["slide_id"], patient_id=row["patient_id"]) for row in rows]
+        return self.match(slides, refuse_conflicts=refuse_conflicts)
 
     def _uses(self, key: str) -> dict[str, Use]:
         uses: dict[str, Use] = {}
@@ -135,7 +146,7 @@ def recorded_rows(
     CohortError
         A patient of an earlier run has slides in two of the new splits.
     """
-    earlier = known.match(_slides_of(own), refuse_conflicts=False).uses if known else {}
+    earlier = known.match_rows(own, refuse_conflicts=False).uses if known else {}
     rows = [
         {
             **row,
@@ -151,7 +162,7 @@ def recorded_rows(
 def _carried(known: KnownSlides, own: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of earlier runs that ``own`` lacks; a patient that both have keeps its new split."""
     names = {(row["slide_id"], row["patient_id"]) for row in own}
-    now = KnownSlides(Path("the new splits"), own).match(_slides_of(known.rows)).uses
+    now = KnownSlides(Path("the new splits"), own).match_rows(known.rows).uses
     return [
         {
             **row,
@@ -161,7 +172,3 @@ def _carried(known: KnownSlides, own: Sequence[Mapping[str, Any]]) -> list[dict[
         for row in known.rows
         if (row["slide_id"], row["patient_id"]) not in names
     ]
-
-
-def _slides_of(rows: Sequence[Mapping[str, Any]]) -> list[CohortSlide]:
-    return [CohortSlide(row["slide_id"], patient_id=row["patient_id"]) for row in rows]

@@ -8,12 +8,18 @@ from typing import Any
 
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
+from pipelines.core.schemas import SPLITS
 from pipelines.core.settings import require
 from pipelines.core.settings.train import TrainSettings
-from pipelines.model.data.splits.ignored_settings import refuse_ignored
-from pipelines.model.data.splits.known_slides import KnownSlides
+from pipelines.model.data.splits.ignored_settings import (
+    refuse_ignored,
+    refuse_ignored_fractions,
+    refuse_other_column,
+    splits_source,
+)
+from pipelines.model.data.splits.known_slides import KnownSlides, Use
 from pipelines.model.data.splits.patient_splits import make_splits, split_rows
-from pipelines.model.data.splits.split_files import read_splits
+from pipelines.model.data.splits.split_files import n_folds, read_splits, slides_in_file
 
 
 def run_splits(
@@ -36,25 +42,18 @@ def run_splits(
         the splits of ``init``.
     SettingsError
         The settings ask for a fold other than the one that the file or ``init`` holds out, or a setting would
-        be ignored; see `refuse_ignored`.
+        be ignored.
     """
-    refuse_ignored(slides, settings, given=given, init=init)
+    source = splits_source(slides, settings, given=given, init=init)
+    known = KnownSlides.of_run(init) if init is not None else None
     if given is not None:
-        if given.suffix != ".json":  # a STAMP file has several folds
-            _refuse_folds(settings, given, folds=None, fold=None)
-        rows = read_splits(
-            given,
-            slides,
-            fold=settings.fold,
-            val_fraction=settings.val_fraction,
-            seed=settings.seed,
-            keep_sites=settings.keep_sites,
-        )
-        if init is not None:
-            _refuse_leak(rows, init)
-        return rows
-    if init is not None:
-        return _splits_of_init(slides, init / "splits.parquet", settings)
+        return _splits_of_file(slides, given, settings, source, known)
+    if known is not None:
+        return _splits_of_init(slides, known, settings, source)
+    if any(slide.split for slide in slides):
+        refuse_ignored_fractions(slides, settings, source)
+    elif settings.folds is not None:
+        refuse_ignored(settings, ["test_fraction"], source)
     return make_splits(
         slides,
         folds=settings.folds,
@@ -66,12 +65,43 @@ def run_splits(
     )
 
 
-def _splits_of_init(slides: Sequence[CohortSlide], path: Path, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Return rows for the slides that the run of ``path`` knows by slide id or patient, with its splits."""
-    known = KnownSlides.of_run(path.parent)
+def _splits_of_file(
+    slides: Sequence[CohortSlide], path: Path, settings: TrainSettings, source: str, known: KnownSlides | None
+) -> list[dict[str, Any]]:
+    """Return rows for the slides that a split file names; ``known`` are those of the run that training starts from."""
+    if path.suffix == ".json" and settings.folds is not None:  # a STAMP file has several folds
+        count = n_folds(path)
+        require(
+            settings.folds == count,
+            f"folds: {settings.folds} requested, but {path} has {count} folds",
+            hint="leave out --folds; --fold chooses a fold of the file",
+        )
+    refuse_ignored_fractions(slides_in_file(path, slides, fold=settings.fold), settings, source)
+    if path.suffix != ".json":
+        _refuse_folds(settings, path, folds=None, fold=None)
+    rows = read_splits(
+        path,
+        slides,
+        fold=settings.fold,
+        val_fraction=settings.val_fraction,
+        seed=settings.seed,
+        keep_sites=settings.keep_sites,
+    )
+    if known is not None:
+        _refuse_leak(rows, known)
+    return rows
+
+
+def _splits_of_init(
+    slides: Sequence[CohortSlide], known: KnownSlides, settings: TrainSettings, source: str
+) -> list[dict[str, Any]]:
+    """Return rows for the slides that a run knows by slide id or patient, with its splits."""
+    refuse_other_column(slides, known)
+    earlier = SPLITS.provenance(known.path).settings
+    refuse_ignored(settings, ["test_fraction", "val_fraction", "keep_sites"], source, earlier)
     folds = {row["fold"] for row in known.rows} - {None}
     test_fold = next((row["fold"] for row in known.rows if row["split"] == "test"), None)
-    _refuse_folds(settings, path, folds=len(folds) or None, fold=test_fold)
+    _refuse_folds(settings, known.path, folds=len(folds) or None, fold=test_fold)
     uses = known.match(slides).uses
     slides = [slide for slide in slides if slide.slide_id in uses]
     rows = split_rows(
@@ -80,7 +110,7 @@ def _splits_of_init(slides: Sequence[CohortSlide], path: Path, settings: TrainSe
         {slide.patient: uses[slide.slide_id].fold for slide in slides},
     )
     if not any(row["split"] == "train" for row in rows):
-        raise CohortError(f"{path}: none of its training patients has features here")
+        raise CohortError(f"{known.path}: none of its training patients has features here")
     return rows
 
 
@@ -94,13 +124,17 @@ def _refuse_folds(settings: TrainSettings, path: Path, *, folds: int | None, fol
     )
 
 
-def _refuse_leak(rows: Sequence[Mapping[str, Any]], init: Path) -> None:
-    """Raise a `CohortError` if a test patient was used to train or validate ``init`` or a run it started from."""
-    tested = [CohortSlide(row["slide_id"], patient_id=row["patient_id"]) for row in rows if row["split"] == "test"]
-    uses = KnownSlides.of_run(init).match(tested, refuse_conflicts=False).uses
-    leaked = sorted({s.patient for s in tested if s.slide_id in uses and uses[s.slide_id].split != "test"})
+def _refuse_leak(rows: Sequence[Mapping[str, Any]], known: KnownSlides) -> None:
+    """Raise a `CohortError` if a test patient was used to train or validate a run or one that it started from."""
+    tested = [row for row in rows if row["split"] == "test"]
+    uses = known.match_rows(tested, refuse_conflicts=False).uses
+    leaked = sorted({row["patient_id"] for row in tested if _is_seen(uses.get(row["slide_id"]))})
     if leaked:
         raise CohortError(
-            f"{len(leaked)} test patients, for example {leaked[0]!r}, were used to train {init}",
+            f"{len(leaked)} test patients, for example {leaked[0]!r}, were used to train {known.run}",
             hint="leave out --splits to use the splits of that run",
         )
+
+
+def _is_seen(use: Use | None) -> bool:
+    return use is not None and use.split != "test"
