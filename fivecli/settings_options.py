@@ -14,10 +14,10 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from pipelines.core.resources import DemoResources, Resources
+from pipelines.core.resources import BaseResources
 from pipelines.core.settings import FieldRules, Limits, Settings, field_rules
 
-OPTION_CLASSES = (Settings, Resources, DemoResources)
+OPTION_CLASSES = (Settings, BaseResources)
 """Base classes whose fields become options."""
 LONGEST_CHOICES = 36
 """Characters of the choices that fit beside an option; longer ones are listed in the help text only."""

@@ -16,18 +16,23 @@ AtLeastOne = Limits(min=1)
 
 
 @dataclass(frozen=True)
-class Resources:
-    """Resources of a stage whose only resource is the device."""
+class BaseResources:
+    """Base of the resources classes, whose fields become options of the commands."""
 
     group: ClassVar[str] = "Execution"
     """Title under which the commands list the fields."""
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class Resources(BaseResources):
+    """Resources of a stage whose only resource is the device."""
+
     device: str = "auto"
     """Device to compute on: ``auto`` (CUDA, MPS or CPU), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. Only `five embed`
     takes several: ``cuda:0,1`` runs one process on each."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -81,13 +86,8 @@ class DescribeReportsResources(Resources):
 
 
 @dataclass(frozen=True)
-class DemoResources:
+class DemoResources(BaseResources):
     """Resources of ``five demo``."""
-
-    group: ClassVar[str] = Resources.group
 
     workers: Annotated[int, AtLeastOne] = 1
     """Number of parallel processes."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)

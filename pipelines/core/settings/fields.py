@@ -93,8 +93,8 @@ class FieldRules:
 
 
 def field_rules(cls: type) -> tuple[FieldRules, ...]:
-    """Return the rules of every field of a settings class, in the order of the fields."""
-    return _field_rules(cls)
+    """Return the rules of every field of a settings or resources class, in the order of the fields."""
+    return _field_rules(cls)  # mypy takes no class of dataclasses for hashable, which `cache` needs
 
 
 def check_fields(record: Any) -> None:
