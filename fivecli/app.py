@@ -86,9 +86,8 @@ def root(
     ] = False,
 ) -> None:
     """Classify whole-slide images with language: from slides and reports to predictions."""
-    logging.getLogger("tifffile").setLevel(
-        logging.CRITICAL
-    )  # it logs pages about damaged files; we report them in one line
+    # tifffile logs pages about damaged files; we report them in one line
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_WarningFormat())
     handler.addFilter(_Once())

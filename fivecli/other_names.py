@@ -10,18 +10,8 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
         *("result-dir", "results-dir", "feat-dir", "features-dir", "log-dir", "dest", "destination"),
     ),
     "workers": (
-        *(
-            "num-workers",
-            "n-workers",
-            "max-workers",
-            "nworkers",
-            "jobs",
-            "n-jobs",
-            "num-jobs",
-            "threads",
-            "num-threads",
-        ),
-        *("processes", "num-processes", "nproc", "cpus", "num-cpus", "cores", "concurrency", "parallel"),
+        *("num-workers", "n-workers", "max-workers", "nworkers", "jobs", "n-jobs", "num-jobs", "threads"),
+        *("num-threads", "processes", "num-processes", "nproc", "cpus", "num-cpus", "cores", "concurrency", "parallel"),
     ),
     "device": ("gpu", "gpus", "gpu-id", "gpu-ids", "cuda", "devices", "accelerator"),
     "cohort": (
@@ -111,7 +101,7 @@ NOTES: Mapping[str, str] = {
 
 
 def our_name(other: str, known: Collection[str]) -> str:
-    """Return which of the ``known`` options another tool's option stands for, or an empty string."""
+    """Return the option among ``known`` that has the meaning of another tool's option, or an empty string."""
     plain = _plain(other)
     if plain in known:
         return plain

@@ -19,7 +19,7 @@ from pipelines.core.settings import FieldRules, Limits, Settings, field_rules
 
 OPTION_CLASSES = (Settings, BaseResources)
 """Base classes whose fields become options."""
-LONGEST_CHOICES = 36
+MAX_CHOICES_LENGTH = 36
 """Characters of the choices that fit beside an option; longer ones are listed in the help text only."""
 
 
@@ -77,7 +77,7 @@ def option_of(cls: type[Any], field: str) -> Any:
     if rules.limits.is_exclusive:  # typer knows only ranges that include their ends
         check, metavar = _check_of(rules.limits), f"<{_number_type(rules.type)}> [{rules.limits}]"
         return typer.Option(help=text, callback=check, metavar=metavar, rich_help_panel=panel)
-    long_choices = len("|".join(rules.choices)) > LONGEST_CHOICES
+    long_choices = len("|".join(rules.choices)) > MAX_CHOICES_LENGTH
     return typer.Option(
         help=text,
         min=rules.limits.min,

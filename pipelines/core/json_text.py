@@ -21,7 +21,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def is_unicode(text: str) -> bool:
-    r"""Tell whether ``text`` can be written as UTF-8; half a surrogate pair, such as JSON's ``"\ud800"``, cannot."""
+    r"""Return whether ``text`` can be written as UTF-8; half a surrogate pair, such as JSON's ``"\ud800"``, cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -27,9 +27,9 @@ PATIENT_NAMES = (
 MISSING = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "none", "null"})
 """Contents of a cell, in lower case, that mean that there is no value."""
 
-MOST_SHOWN = 10
+MAX_COLUMNS_SHOWN = 10
 """Maximum number of unused columns named in a warning."""
-LONGEST_NAME = 40
+MAX_NAME_LENGTH = 40
 """Maximum number of characters of a column name shown in a warning."""
 _INDEX = re.compile(r"(Unnamed: \d+)?")
 """Names that pandas, or an empty cell in the header, give to an index column."""
@@ -137,7 +137,7 @@ def warn_of_unused(columns: Iterable[Any], found: Mapping[str, str], accepted: N
     read = set(found.values())
     unused = [str(name) for name in columns if name is not None and str(name) not in read]
     notes = {name: _note(name, found, accepted) for name in unused if not _INDEX.fullmatch(name.strip())}
-    shown = sorted(notes, key=lambda name: not notes[name])[:MOST_SHOWN]
+    shown = sorted(notes, key=lambda name: not notes[name])[:MAX_COLUMNS_SHOWN]
     if shown:
         more = f" and {len(notes) - len(shown)} more" if len(notes) > len(shown) else ""
         names = ", ".join(_shown(name) + notes[name] for name in shown)
@@ -162,7 +162,7 @@ def _note(name: str, found: Mapping[str, str], accepted: Names) -> str:
 
 
 def _shown(name: str) -> str:
-    return repr(name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "...")
+    return repr(name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "...")
 
 
 def is_missing(text: str) -> bool:

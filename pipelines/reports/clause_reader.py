@@ -183,7 +183,7 @@ def _not_covered(spans: Iterable[Span]) -> set[Span]:
 
 
 def _has_span_within(spans: Sequence[Span], left: int, right: int) -> bool:
-    """Tell whether one of ``spans``, which are in order and do not overlap, lies between two positions."""
+    """Return whether one of ``spans``, which are in order and do not overlap, lies between two positions."""
     first = bisect_left(spans, (left, left))
     return first < len(spans) and spans[first][1] <= right
 

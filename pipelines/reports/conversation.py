@@ -48,7 +48,7 @@ class Conversation:
         return Conversation(self.questions, self.report, self.start + start, self.start + end, self.sampling)
 
     def is_open(self, max_attempts: int) -> bool:
-        """Tell whether another request is needed."""
+        """Return whether another request is needed."""
         return not self.attempts or bool(self.problem and self.attempts < max_attempts and not self.too_long)
 
     def request(self) -> Request:

@@ -68,7 +68,7 @@ def estimate(
 
 
 def _comparable(record: Record, settings: DescribeReportsSettings) -> bool:
-    """Tell whether a report was described with the same backend, model and number of samples."""
+    """Return whether a report was described with the same backend, model and number of samples."""
     used = (record["backend"], record["asked_model"], record["votes"])
     return record["status"] == "ok" and used == (settings.backend, settings.model, settings.votes)
 

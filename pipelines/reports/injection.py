@@ -15,7 +15,7 @@ _INSTRUCTION = re.compile(
 
 
 def addresses_a_model(text: str) -> bool:
-    """Tell whether ``text`` contains instructions such as "ignore the above" or "answer present".
+    """Return whether ``text`` contains instructions such as "ignore the above" or "answer present".
 
     A false finding that is written like a true one cannot be detected.
     """

@@ -32,5 +32,5 @@ def find_terms(terms: Iterable[str], text: str) -> list[tuple[int, int]]:
 
 
 def contains_any(text: str, *term_lists: tuple[str, ...]) -> bool:
-    """Tell whether ``text`` contains a term of any of the lists."""
+    """Return whether ``text`` contains a term of any of the lists."""
     return any(compile_terms(terms).search(text) for terms in term_lists)

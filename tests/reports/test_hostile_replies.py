@@ -1,4 +1,4 @@
-"""Whatever a server or a language model sends: a report is described or fails, and the run goes on."""
+"""Any reply of a server or a language model: the report is described or fails, and the run continues."""
 
 import json
 from types import SimpleNamespace

@@ -171,7 +171,7 @@ def _host(url: str) -> str:
 
 
 def _is_this_machine(host: str) -> bool:
-    """Tell whether a server runs on this machine; a proxy would then send the reports to another one."""
+    """Return whether a server runs on this machine; a proxy would then send the reports to another one."""
     try:
         address: IPv4Address | IPv6Address = ip_address(host)
     except ValueError:
