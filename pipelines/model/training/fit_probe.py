@@ -13,8 +13,7 @@ from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.batches import Data
 from pipelines.model.networks.linear_probe import LinearProbe
 from pipelines.model.networks.slide_vectors import slide_vectors
-from pipelines.model.training.closed_form_solvers import SlideVectors
-from pipelines.model.training.objectives import Objective
+from pipelines.model.training.objectives import Objective, metrics_by_split
 from pipelines.model.training.progress import Progress
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
@@ -63,7 +62,8 @@ def fit_probe(
         progress.epoch += 1
         embeddings = train[:, :-1].cpu().numpy()  # without the 1 of the bias
         _set_head(model, *_regression(embeddings, train_labels, strength, settings, model.spec.classes))
-        metrics = _validated(model, objective, splits)
+        with torch.no_grad():
+            metrics = metrics_by_split(objective, model, splits)
         progress.record(metrics)
         loss = metrics.get("val", metrics["train"])["loss"]
         if loss < progress.best:
@@ -81,16 +81,6 @@ def _require_all_classes(classes: Sequence[str], train_labels: Sequence[str]) ->
         raise CohortError(
             f"class {absent[0]!r} has no training slide", hint="remove the class from the class texts, or add slides"
         )
-
-
-def _validated(model: LinearProbe, objective: Objective, splits: SlideVectors) -> dict[str, dict[str, float]]:
-    """Return the metrics of each split that has slides."""
-    with torch.no_grad():
-        return {
-            split: objective.validate(model, [slide.slide_id for slide in slides], vectors)
-            for split, (slides, vectors) in splits.items()
-            if slides
-        }
 
 
 def _regression(

@@ -53,6 +53,15 @@ class Objective(Protocol):
         ...
 
 
+def metrics_by_split(objective: Objective, model: Any, splits: SlideVectors) -> dict[str, dict[str, float]]:
+    """Return the metrics of each split that has slides, given the bag vectors of its slides."""
+    return {
+        split: objective.validate(model, [slide.slide_id for slide in slides], vectors)
+        for split, (slides, vectors) in splits.items()
+        if slides
+    }
+
+
 @dataclass(frozen=True)
 class DescriptionMatching:
     """Pretraining: match each bag with the description of its patient's report."""
@@ -158,11 +167,9 @@ class ClassMatching:
     def fit_closed_form(self, model: LinearFive, slides: SlideVectors) -> dict[str, dict[str, float]]:
         """Fit the class weights and biases; return the metrics by split."""
         fit_class_weights(model, self.classes, self.labels, self.weights, slides)
-        return {
-            split: self.validate(model, [slide.slide_id for slide in members], model.bag_vectors(vectors))
-            for split, (members, vectors) in slides.items()
-            if members
-        }
+        return metrics_by_split(
+            self, model, {split: (members, model.bag_vectors(vectors)) for split, (members, vectors) in slides.items()}
+        )
 
     def network_weight(self, network: FiveModel, data: Data, *, max_tiles: int) -> float:
         """Return a weight that grows from 0 to 1 with the number of training slides."""
