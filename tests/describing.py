@@ -4,8 +4,11 @@ import csv
 import json
 
 from pipelines.core.question_files import load_questions
+from pipelines.core.resources import DescribeReportsResources
 from pipelines.core.schemas import ANSWERS, DESCRIBED_REPORTS
+from pipelines.core.selection import Selection
 from pipelines.core.settings import DescribeReportsSettings
+from pipelines.describe_reports import DescribeReportsInputs, describe_reports
 
 TEXTS = {
     "r1": "Carcinoma, poorly differentiated. The visceral pleura is invaded. Margins are free of tumor.",
@@ -46,3 +49,11 @@ def outcomes(summary):
 RULES = DescribeReportsSettings()
 SERVER = DescribeReportsSettings(backend="openai", model="fake")
 REPLY = lung_reply()
+
+
+def describe_first_report(table, out, server):
+    """Describe the first report of ``table`` with the model of ``server``."""
+    resources = DescribeReportsResources(base_url=server.url)
+    return describe_reports(
+        DescribeReportsInputs(table), out, SERVER, selection=Selection(limit=1), resources=resources
+    )

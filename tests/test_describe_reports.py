@@ -12,7 +12,19 @@ from pipelines.core.schemas import DESCRIBED_REPORTS
 from pipelines.core.selection import Selection, Shard
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.describe_reports import DescribeReportsInputs, describe_reports
-from tests.describing import REPLY, RULES, SECRET, SERVER, TEXTS, answers, lung_reply, outcomes, reports_of, write_table
+from tests.describing import (
+    REPLY,
+    RULES,
+    SECRET,
+    SERVER,
+    TEXTS,
+    answers,
+    describe_first_report,
+    lung_reply,
+    outcomes,
+    reports_of,
+    write_table,
+)
 from tests.reports.chat_server import PROMPT_TOKENS, chat_server, completion
 
 
@@ -155,13 +167,7 @@ def test_a_server_is_asked_again_after_an_ungrounded_quote(table, tmp_path):
         return 200, completion(lung_reply(margins={"answer": "clear", "evidence": "margins are free"}))
 
     with chat_server(answer) as server:
-        describe_reports(
-            DescribeReportsInputs(table),
-            tmp_path / "out",
-            SERVER,
-            selection=Selection(limit=1),
-            resources=DescribeReportsResources(base_url=server.url),
-        )
+        describe_first_report(table, tmp_path / "out", server)
     row = answers(tmp_path / "out")["r1", "margins"]
     assert (row["value"], row["grounded"], row["evidence"]) == ("clear", True, "Margins are free")
     (report,) = reports_of(tmp_path / "out")

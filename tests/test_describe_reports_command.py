@@ -7,12 +7,10 @@ from typer.testing import CliRunner
 
 from fivecli.app import app
 from pipelines.core.errors import BackendError, FiveError, SettingsError
-from pipelines.core.resources import DescribeReportsResources
-from pipelines.core.selection import Selection
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.describe_reports import DescribeReportsInputs, describe_reports, plan
+from pipelines.describe_reports import DescribeReportsInputs, plan
 from pipelines.reports.estimate import Prices
-from tests.describing import REPLY, RULES, SECRET, SERVER, TEXTS, lung_reply, write_table
+from tests.describing import REPLY, RULES, SECRET, SERVER, TEXTS, describe_first_report, lung_reply, write_table
 from tests.reports.chat_server import PROMPT_TOKENS, chat_server, completion
 
 
@@ -42,13 +40,7 @@ class TestPlan:
 
     def test_described_reports_are_measured_and_left_out(self, table, tmp_path):
         with chat_server(lambda _: (200, completion(REPLY))) as server:
-            describe_reports(
-                DescribeReportsInputs(table),
-                tmp_path / "out",
-                SERVER,
-                selection=Selection(limit=1),
-                resources=DescribeReportsResources(base_url=server.url),
-            )
+            describe_first_report(table, tmp_path / "out", server)
         facts = plan(DescribeReportsInputs(table), tmp_path / "out", SERVER, prices=Prices(2.0, 5.0))
         assert (facts["kept_reports"], facts["reports_to_ask_about"]) == (1, 2)
         # three prompts of about the same length, PROMPT_TOKENS each
@@ -61,13 +53,7 @@ class TestPlan:
     def test_repeated_requests_are_measured_too(self, table, tmp_path):
         loose = lung_reply(margins={"answer": "clear", "evidence": "made up"})
         with chat_server(lambda _: (200, completion(loose))) as server:
-            describe_reports(
-                DescribeReportsInputs(table),
-                tmp_path / "out",
-                SERVER,
-                selection=Selection(limit=1),
-                resources=DescribeReportsResources(base_url=server.url),
-            )
+            describe_first_report(table, tmp_path / "out", server)
         facts = plan(DescribeReportsInputs(table), tmp_path / "out", SERVER)
         assert facts["prompt_tokens"] == pytest.approx(2 * 2 * PROMPT_TOKENS, rel=0.02)
         assert facts["output_tokens"] == 2 * 2 * 20
