@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,12 @@ from pipelines.core.cohort import CohortSlide, patient_facts
 from pipelines.core.devices import pick_device
 from pipelines.core.errors import ArtifactError, SlideError
 from pipelines.core.feature_file import SLIDE_NOTE, read_info, read_notes, slide_dimensions
-from pipelines.core.folder import claim_folder, refuse_other_settings, update_table
-from pipelines.core.provenance import Provenance
+from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.resources import Resources
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.selection import EVERYTHING, Selection
 from pipelines.core.settings import PredictSettings
+from pipelines.core.table_writer import TableWriter
 from pipelines.findings.heatmap import draw_heatmap
 from pipelines.findings.report import write_report
 from pipelines.model.data.bags import BagReader, TileBag
@@ -36,8 +34,6 @@ from pipelines.slides import open_slide
 __all__ = ["PredictInputs", "PredictSettings", "Resources", "plan", "predict"]
 
 MADE_BY = "five predict"
-TABLE_SECONDS = 30.0
-"""Seconds between writes of the table while slides are predicted, so that a killed run loses little."""
 THUMBNAIL_EDGE = 1600
 """Longer edge of the slide thumbnail under a heatmap, pixels."""
 
@@ -81,9 +77,15 @@ def predict(
     for result in results.values():
         on_result(result)
     if todo:
-        writer = _TableWriter(table, job.provenance, len(slides), on_result)
+        writer = TableWriter(PREDICTIONS, table, job.provenance)
+
+        def report(result: Result) -> None:
+            if result.outcome is Outcome.DONE:
+                writer.add(result.row)
+            on_result(replace(result, total=len(slides)))
+
         work = _SlidePrediction(job.load_model(pick_device(resources.device)), job, out)
-        results |= {result.item_id: result for result in run_batch(todo, work, folder=out, on_result=writer)}
+        results |= {result.item_id: result for result in run_batch(todo, work, folder=out, on_result=report)}
         writer.flush()
     rows = PREDICTIONS.read_rows(table)
     if len(rows) == len(job.slides):
@@ -118,27 +120,6 @@ def plan(
         **patient_facts(job.slides),
         **job.counts(),
     }
-
-
-class _TableWriter:
-    """Passes results on, and writes the rows of predicted slides to the table every `TABLE_SECONDS`."""
-
-    def __init__(self, table: Path, provenance: Provenance, total: int, on_result: OnResult) -> None:
-        self.table, self.provenance, self.total, self.on_result = table, provenance, total, on_result
-        self.rows: list[Mapping[str, Any]] = []
-        self.written = time.monotonic()
-
-    def __call__(self, result: Result) -> None:
-        if result.outcome is Outcome.DONE:
-            self.rows.append(result.row)
-        if time.monotonic() - self.written > TABLE_SECONDS:
-            self.flush()
-        self.on_result(replace(result, total=self.total))
-
-    def flush(self) -> None:
-        """Write the rows collected since the last write; rows of other processes are kept."""
-        update_table(PREDICTIONS, self.table, self.rows, "slide_id", self.provenance)
-        self.rows, self.written = [], time.monotonic()
 
 
 class _SlidePrediction:

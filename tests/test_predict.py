@@ -128,7 +128,7 @@ def test_after_an_interruption_only_the_slides_that_are_missing_are_predicted(
     cohort, pretrained, tmp_path, monkeypatch
 ):
     inputs = PredictInputs(cohort.features, pretrained, six_slides(cohort, tmp_path), cohort.classes)
-    monkeypatch.setattr("pipelines.predict.TABLE_SECONDS", 0.0)
+    monkeypatch.setattr("pipelines.core.table_writer.WRITE_SECONDS", 0.0)
 
     def kill_after_two(result):
         if result.item_id == "s01":

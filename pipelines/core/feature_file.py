@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import ArtifactError
-from pipelines.core.files import replacing
+from pipelines.core.files import file_fingerprint, replacing
 from pipelines.core.provenance import Provenance
 
 SCHEMA, VERSION = "features", 1
@@ -179,6 +179,19 @@ def read_info(path: Path) -> FeatureInfo:
     """Return the root attributes of a feature file."""
     with _open(path) as h5:
         return _info(h5, path)
+
+
+def content_fingerprint(path: Path) -> str:
+    """Return 16 hexadecimal digits that depend on the content of a feature file.
+
+    Raises
+    ------
+    ArtifactError
+        The file is missing.
+    """
+    if not path.exists():
+        raise ArtifactError(f"{path}: no such file", hint="run `five embed` first; it writes this file")
+    return file_fingerprint(path)
 
 
 def slide_dimensions(path: Path) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,22 +98,41 @@ def difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def update_table(
-    artifact: TableArtifact, path: Path, rows: Iterable[Mapping[str, Any]], key: str, provenance: Provenance
-) -> None:
+    artifact: TableArtifact,
+    path: Path,
+    rows: Iterable[Mapping[str, Any]],
+    key: str,
+    provenance: Provenance,
+    *,
+    keep: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+) -> list[Mapping[str, Any]]:
     """Write ``rows`` to ``path``, and keep rows of earlier and concurrent runs with other values of ``key``.
 
-    Empty rows (items left to another process) are ignored.
+    The table is read and written under a lock, so that concurrent runs do not lose each other's rows.
+
+    Parameters
+    ----------
+    rows
+        Empty rows (items left to another process) are ignored.
+    keep
+        Whether a row that is in the table already stays there.
+
+    Returns
+    -------
+    list
+        All rows of the table as written.
 
     Raises
     ------
     ArtifactError
-        Another process holds the lock of the table for too long.
+        Another process holds the lock of the table for too long, or the table cannot be read.
     """
     with item_lock(path.parent / ".locks" / f"{path.name}.lock", wait=2 * LEASE_SECONDS) as acquired:
         if not acquired:
             raise ArtifactError(f"{path}: locked by another process", hint="run again when that process has ended")
         merged: dict[Any, Mapping[str, Any]] = {}
         if path.exists():
-            merged = {row[key]: row for row in artifact.read_rows(path)}
+            merged = {row[key]: row for row in artifact.read_rows(path) if keep(row)}
         merged.update({row[key]: row for row in rows if row})
         artifact.write(path, merged.values(), provenance)
+        return list(merged.values())
