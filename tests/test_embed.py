@@ -141,6 +141,7 @@ def test_features_that_another_process_made_meanwhile_are_kept(tiles, tmp_path, 
 def test_unreadable_tiles_are_counted_and_left_out(tiles, tmp_path, mean_color):
     destroyed = 1 * 5 + 2  # the stored tile of x 512..767, y 256..511
     destroy_jpeg_slide(tmp_path / "slides/a.tif", destroyed)
+    tile(TileInputs([CohortSlide("d/a", tmp_path / "slides/a.tif")]), tiles, TILING)
     corners = kept_corners(tiles, "d/a")
     unreadable = [(x, y) for x, y in corners if x + 112 > 512 and x < 768 and y + 112 > 256 and y < 512]
     embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings(dtype="float32"))

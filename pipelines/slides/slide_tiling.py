@@ -17,7 +17,7 @@ from pipelines.core.files import canonical_json, file_fingerprint, fingerprint, 
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILES
 from pipelines.core.settings import TileSettings
-from pipelines.core.tiled_slide import ROW_NOTE, tiled_row
+from pipelines.core.tiled_slide import ROW_NOTE, tiled_row, tiles_fingerprint
 from pipelines.slides.contact_sheet import contact_sheet
 from pipelines.slides.given_mask import find_mask, read_mask
 from pipelines.slides.grid import Grid, tile_grid, tile_means
@@ -65,7 +65,8 @@ class TileOneSlide:
         started = time.perf_counter()
         cv2.setNumThreads(1)  # slides are processed in parallel, so threads within a slide would compete
         path, table = _path_of(slide), self._table(slide)
-        provenance = self._provenance(slide)
+        made_from = slide_fingerprint(path)
+        provenance = self._provenance(slide, made_from)
         if TILES.is_current(table, provenance):
             return self._kept(slide, table, provenance)
         table.unlink(missing_ok=True)  # made with other settings or from another slide file
@@ -74,6 +75,8 @@ class TileOneSlide:
             open_slide(copy, self.settings.mpp, cohort_mpp=slide.mpp) as opened,
         ):
             row, tiles = self._tile(slide, opened)
+        row["slide_fingerprint"] = made_from
+        row["tiles_fingerprint"] = tiles_fingerprint(row, tiles, self.settings.overlap)
         row["seconds"] = time.perf_counter() - started
         TILES.write(table, tiles, provenance, notes={ROW_NOTE: canonical_json(row)})
         return Result(slide.slide_id, Outcome.DONE if row["n_tiles"] else Outcome.EMPTY, row)
@@ -85,7 +88,7 @@ class TileOneSlide:
 
     def is_current(self, slide: CohortSlide) -> bool:
         """Return whether the tiles of ``slide`` exist, made from the same files with the same settings."""
-        return TILES.is_current(self._table(slide), self._provenance(slide))
+        return TILES.is_current(self._table(slide), self._provenance(slide, slide_fingerprint(_path_of(slide))))
 
     def _table(self, slide: CohortSlide) -> Path:
         return self.out / f"{slide.slide_id}.parquet"
@@ -93,17 +96,14 @@ class TileOneSlide:
     def _mask(self, slide: CohortSlide) -> Path | None:
         return find_mask(self.masks, slide.slide_id) if self.masks else None
 
-    def _provenance(self, slide: CohortSlide) -> Provenance:
-        path, mask = _path_of(slide), self._mask(slide)
+    def _provenance(self, slide: CohortSlide, slide_files: str) -> Provenance:
+        mask = self._mask(slide)
         try:
-            made_from = [slide_fingerprint(path), slide.mpp, file_fingerprint(mask) if mask else None]
-            if self.network is not None:
-                made_from.append(self.network.fingerprint)
+            made_from = [slide_files, slide.mpp, file_fingerprint(mask) if mask else None]
         except OSError as error:
-            raise SlideError(
-                f"{path}: cannot be read: {error.strerror}",
-                hint="check the cohort column 'path' and the permissions of the file",
-            ) from error
+            raise SlideError(f"{mask}: cannot be read: {error.strerror}", hint="check its permissions") from error
+        if self.network is not None:
+            made_from.append(self.network.fingerprint)
         return Provenance.of(self.settings, fingerprint(made_from))
 
     def _kept(self, slide: CohortSlide, table: Path, provenance: Provenance) -> Result:
