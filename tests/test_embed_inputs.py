@@ -12,7 +12,7 @@ from pipelines.core.batch import Outcome
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.feature_file import feature_shape
 from pipelines.core.schemas import EMBEDDED_SLIDES, TILED_SLIDES, TILES
-from pipelines.core.selection import Selection
+from pipelines.core.selection import Selection, Shard
 from pipelines.core.settings import EmbedSettings, PictureSettings
 from pipelines.embed import EmbedInputs, embed
 from pipelines.tile import TileInputs, tile
@@ -51,9 +51,7 @@ def test_a_slide_that_changed_since_it_was_tiled_fails_and_the_others_are_embedd
     write_lossless_slide(tmp_path / "slides/a.tif", 255 - TISSUE, 0.5)
     summary = run(tiles, tmp_path / "out", pictures=pictures)
     assert outcomes(summary) == [Outcome.FAILED, Outcome.DONE]
-    assert summary.failures[0].error == (
-        f"{tmp_path}/slides/a.tif: changed since it was tiled (run `five tile` again)"
-    )
+    assert summary.failures[0].error == (f"{tmp_path}/slides/a.tif: changed since it was tiled (run `five tile` again)")
     assert not (tmp_path / "out/a.h5").exists()
     tile(TileInputs(slides_in(tmp_path, "a", "b")), tiles, TILING)
     assert run(tiles, tmp_path / "out").failures == []
@@ -109,6 +107,78 @@ def test_a_slide_that_is_empty_now_has_empty_features(tiles, tmp_path):
     assert outcomes(run(tiles, tmp_path / "out")) == [Outcome.EMPTY, Outcome.KEPT]
     assert feature_shape(tmp_path / "out/a.h5")[0] == 0
     assert (rows_of(tmp_path / "out")["a"]["status"], rows_of(tmp_path / "out")["a"]["n_tiles"]) == ("empty", 0)
+
+
+def test_slides_that_are_gone_or_that_failed_to_be_tiled_again_leave_the_table_of_features(tiles, tmp_path):
+    out = tmp_path / "out"
+    run(tiles, out)
+    (tmp_path / "slides/a.tif").write_bytes(b"damaged")
+    tile(TileInputs(slides_in(tmp_path, "a", "b")), tiles, TILING)
+    summary = run(tiles, out)
+    assert list(rows_of(out)) == ["b"]
+    assert summary.facts["slides_gone"] == 1
+    (tmp_path / "slides/a.tif").unlink()
+    shutil.copy(tmp_path / "slides/b.tif", tmp_path / "slides/c.tif")
+    (tmp_path / "slides/b.tif").unlink()
+    tile(TileInputs(tmp_path / "slides"), tiles, TILING)
+    run(tiles, out)
+    assert list(rows_of(out)) == ["c"]
+
+
+def test_rows_of_features_from_other_tiles_leave_the_table_even_if_their_slide_is_not_selected(tiles, tmp_path):
+    out = tmp_path / "out"
+    run(tiles, out)
+    tile(
+        TileInputs(slides_in(tmp_path, "a", "b")),
+        tiles,
+        replace(TILING, overlap=56),
+        selection=Selection(overwrite=True),
+    )
+    run(tiles, out, selection=Selection(shard=Shard(2, 2)))
+    assert list(rows_of(out)) == ["b"]
+    run(tiles, out, selection=Selection(shard=Shard(1, 2)))
+    assert list(rows_of(out)) == ["a", "b"]
+
+
+def test_rows_of_other_shards_and_of_failed_slides_stay(tiles, tmp_path):
+    out = tmp_path / "out"
+    slide = (tmp_path / "slides/a.tif").read_bytes()
+    (tmp_path / "slides/a.tif").unlink()
+    run(tiles, out)
+    assert {name: row["status"] for name, row in rows_of(out).items()} == {"a": "failed", "b": "ok"}
+    run(tiles, out, selection=Selection(shard=Shard(2, 2)))
+    assert {name: row["status"] for name, row in rows_of(out).items()} == {"a": "failed", "b": "ok"}
+    (tmp_path / "slides/a.tif").write_bytes(slide)
+    assert outcomes(run(tiles, out, selection=Selection(only_failed=True))) == [Outcome.DONE]
+    assert {name: row["status"] for name, row in rows_of(out).items()} == {"a": "ok", "b": "ok"}
+
+
+def test_the_table_lists_only_current_features_while_the_run_goes(tiles, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.core.table_writer.WRITE_SECONDS", -1)
+    out, listed = tmp_path / "out", []
+    run(tiles, out)
+    for name in "ab":
+        (out / f"{name}.h5").write_bytes(b"damaged")
+    run(tiles, out, on_result=lambda _: listed.append(list(rows_of(out))))
+    assert listed == [["a"], ["a", "b"]]
+
+
+def test_an_interrupted_run_leaves_a_table_of_the_finished_slides(tiles, tmp_path):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tiles, tmp_path / "out", on_result=interrupt)
+    assert list(rows_of(tmp_path / "out")) == ["a"]
+
+
+def test_a_damaged_table_of_features_is_made_again(tiles, tmp_path, caplog):
+    run(tiles, tmp_path / "out")
+    before = rows_of(tmp_path / "out")
+    (tmp_path / "out/slides.parquet").write_bytes(b"damaged")
+    assert outcomes(run(tiles, tmp_path / "out", selection=Selection(shard=Shard(2, 2)))) == [Outcome.KEPT]
+    assert rows_of(tmp_path / "out") == before
+    assert "out/slides.parquet" in caplog.text
 
 
 def test_the_tile_table_records_the_fingerprints_of_the_slide_and_of_its_tiles(tiles):

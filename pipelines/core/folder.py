@@ -108,6 +108,8 @@ def update_table(
 ) -> list[Mapping[str, Any]]:
     """Write ``rows`` to ``path``, and keep rows of earlier and concurrent runs with other values of ``key``.
 
+    Rows are sorted by ``key``, so that the table does not depend on the order in which items end.
+
     The table is read and written under a lock, so that concurrent runs do not lose each other's rows.
 
     Parameters
@@ -134,5 +136,6 @@ def update_table(
         if path.exists():
             merged = {row[key]: row for row in artifact.read_rows(path) if keep(row)}
         merged.update({row[key]: row for row in rows if row})
+        merged = dict(sorted(merged.items()))
         artifact.write(path, merged.values(), provenance)
         return list(merged.values())
