@@ -157,11 +157,13 @@ def plan(
     weights = inputs.tissue_weights
     network = Network(weights, file_fingerprint(weights)) if weights else None
     work = TileOneSlide(out, settings, inputs.masks, network=network)
-    present = [slide for slide in slides if slide.path is not None and slide.path.is_file()]
+    usable = [slide for slide in slides if slide.problem is None]
+    present = [slide for slide in usable if slide.path is not None and slide.path.is_file()]
     todo = [slide for slide in present if not work.is_current(slide)]
     return {
         "slides": len(slides),
-        "without_file": len(slides) - len(present),
+        "without_file": len(usable) - len(present),
+        **({"with_unusable_name": len(slides) - len(usable)} if len(usable) < len(slides) else {}),
         "current": len(present) - len(todo),
         "to_do": len(todo),
         "gigabytes_to_do": round(sum(_size(slide.path) for slide in todo if slide.path) / 1e9, 3),

@@ -38,7 +38,7 @@ def _per_item(item: str = "<slide_id>") -> tuple[ArtifactFile, ...]:
         ArtifactFile(
             f"errors/{item}.txt",
             "text",
-            "traceback of a failure; `/` in the id is written `__`",
+            "traceback of a failure; `/` in the id is written `__`, and a digest ends a name that is long or ambiguous",
             "if the item fails; removed when it succeeds",
         ),
         ArtifactFile(".locks/<name>.lock", "text", "host and process that work on a file", "during the run", True),

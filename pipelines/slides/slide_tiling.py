@@ -14,6 +14,7 @@ from pipelines.core.batch import Outcome, Result
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import SlideError
 from pipelines.core.files import canonical_json, file_fingerprint, fingerprint, replacing
+from pipelines.core.item_names import printable
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILES
 from pipelines.core.settings import TileSettings
@@ -44,7 +45,7 @@ class Network:
 
 def identity(slide: CohortSlide) -> dict[str, Any]:
     """Return the columns of a slide's row that come from the cohort."""
-    path = str(slide.path.absolute()) if slide.path else None
+    path = printable(str(slide.path.absolute())) if slide.path else None
     return {"slide_id": slide.slide_id, "path": path, "patient_id": slide.patient_id}
 
 
@@ -179,6 +180,8 @@ class TileOneSlide:
 
 
 def _path_of(slide: CohortSlide) -> Path:
+    if slide.problem is not None:
+        raise SlideError(slide.problem, hint="rename the file, or add a column 'slide_id' with another id")
     if slide.path is None:
         raise SlideError(
             f"{slide.slide_id}: no slide file with this name",
