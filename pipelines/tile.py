@@ -105,7 +105,7 @@ def tile(
     slides = inputs.selected(listed, out, selection)
     network = _network(settings, inputs.tissue_weights, resources.device)
     provenance = Provenance.of(settings)
-    claim_folder(out, MADE_BY, provenance, overwrite=selection.overwrite)
+    claim_folder(out, MADE_BY, _claimed(provenance, inputs), overwrite=selection.overwrite)
     table = out / "slides.parquet"
     about_others = prepare_table(table, provenance, {slide.slide_id for slide in [*listed, *slides]}, inputs.folder)
     writer = TableWriter(TILED_SLIDES, table, provenance)
@@ -123,11 +123,18 @@ def tile(
     return Summary(out, tuple(results), _facts(results) | _with_mask(slides, inputs.masks) | about_others)
 
 
+def _claimed(provenance: Provenance, inputs: TileInputs) -> Provenance:
+    """Return what a rerun is compared with: the settings, and whether masks are given."""
+    return replace(provenance, settings={**provenance.settings, "masks": inputs.masks is not None})
+
+
 def _facts(results: Sequence[Result]) -> dict[str, Any]:
     rows = {result.item_id: result.row for result in results if result.outcome is not Outcome.BUSY}
     facts: dict[str, Any] = {"tiles": sum(row.get("n_tiles") or 0 for row in rows.values())}
     if conflicts := {name: row["mpp_conflict"] for name, row in rows.items() if row.get("mpp_conflict")}:
         facts["conflicts_of_mpp"] = conflicts
+    if edited := {result.item_id: result.note for result in results if result.note}:
+        facts["edited_outlines"] = edited
     return facts
 
 
@@ -153,7 +160,7 @@ def plan(
         As `tile` does before it opens a slide.
     """
     slides = inputs.selected(inputs.read(), out, selection)
-    refuse_other_settings(out, MADE_BY, Provenance.of(settings), overwrite=selection.overwrite)
+    refuse_other_settings(out, MADE_BY, _claimed(Provenance.of(settings), inputs), overwrite=selection.overwrite)
     weights = inputs.tissue_weights
     network = Network(weights, file_fingerprint(weights)) if weights else None
     work = TileOneSlide(out, settings, inputs.masks, network=network)

@@ -76,7 +76,11 @@ def tiled_row(table: Path) -> dict[str, Any]:
     ArtifactError
         The table is missing or damaged, or contains no row.
     """
-    notes = TILES.notes(table)
+    return noted_row(TILES.notes(table), table)
+
+
+def noted_row(notes: Mapping[str, str], table: Path) -> dict[str, Any]:
+    """Return the row in the ``notes`` of the tile table ``table``; see `tiled_row`."""
     if ROW_NOTE not in notes:
         raise ArtifactError(f"{table}: no slide is recorded in this table", hint="run `five tile` again")
     row: dict[str, Any] = parse_json(notes[ROW_NOTE])
