@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import os
 import sys
@@ -129,6 +130,9 @@ def main() -> None:
     # By default, waiting threads of torch spin and keep a core busy, which makes everything several times slower
     # once there are more busy threads than cores. The variable is read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are not UTF-8
     try:
         _with_one_command(sys.argv[1:2])()
     except FiveError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from pipelines.core.batch.on_devices import OnDevices
 from pipelines.core.cohort import read_cohort
 from pipelines.core.devices import pick_devices
 from pipelines.core.errors import SettingsError
-from pipelines.core.folder import update_table
 from pipelines.core.resources import EmbedResources
 from pipelines.core.schemas import EMBEDDED_SLIDES, TILED_SLIDES
 from pipelines.core.selection import EVERYTHING, Selection, failed_ids
 from pipelines.core.settings import EmbedSettings, PictureSettings
 from pipelines.core.tiled_slide import TiledSlide
+from pipelines.encoders.embedded_table import EmbeddedTable
 from pipelines.encoders.feature_folder import FeatureFolder, refuse_mismatch
 from pipelines.slides.tile_pass import Output, ReadOptions, TilePass
 from pipelines.slides.tile_pictures import PictureFolder
@@ -53,7 +53,8 @@ def embed(
 
     Pixels are read from the slides, once for all encoders. A file that an earlier run made with
     the same encoder from the same tiles is kept; if all are, no encoder is loaded. Slides that
-    ``five tile`` could not tile are left out.
+    ``five tile`` could not tile are left out, and their rows leave ``slides.parquet``. A slide that
+    changed since it was tiled fails.
 
     Parameters
     ----------
@@ -80,16 +81,27 @@ def embed(
     for output in [] if selection.overwrite else outputs:
         output.refuse_other_settings()
 
-    slides = [TiledSlide.of(row, tiles) for row in rows]
+    slides = {row["slide_id"]: TiledSlide.of(row, tiles) for row in rows}
+    needed = {name: [not output.is_current(slide) for output in outputs] for name, slide in slides.items()}
+    tables = [EmbeddedTable(folder) for folder in folders]
+    gone: set[str] = set()
+    for place, table in enumerate(tables):
+        gone |= table.remove_outdated(tiled, {name for name, needs in needed.items() if needs[place]})
+
+    def record(result: Result) -> None:
+        for table in tables:
+            table.add(slides[result.item_id], result)
+        on_result(replace(result, total=len(slides)))
+
     started = time.perf_counter()
-    results = _run(slides, outputs, resources, out, on_result)
-    seconds = time.perf_counter() - started
-    for folder in folders:
-        records = _records(folder, zip(slides, results, strict=True))
-        update_table(EMBEDDED_SLIDES, folder.folder / "slides.parquet", records, "slide_id", folder.provenance)
+    try:
+        results = _run(slides, outputs, needed, resources, out, record)
+    finally:  # also after Ctrl-C, so that later stages can use what was made
+        for table in tables:
+            table.flush()
     encoders = ", ".join(folder.preset.name for folder in folders)
-    facts = {"encoder": encoders, **_speed(results, seconds), "slides_left_out": n_left_out}
-    return Summary(out, tuple(results), facts)
+    facts = {"encoder": encoders, **_speed(results, time.perf_counter() - started), "slides_left_out": n_left_out}
+    return Summary(out, tuple(results), facts | ({"slides_gone": len(gone)} if gone else {}))
 
 
 def plan(
@@ -176,43 +188,34 @@ def _selected(
 
 
 def _run(
-    slides: Sequence[TiledSlide],
+    slides: Mapping[str, TiledSlide],
     outputs: Sequence[Output],
+    needed: Mapping[str, Sequence[bool]],
     resources: EmbedResources,
     folder: Path,
     on_result: OnResult,
 ) -> list[Result]:
-    """Return a result per slide. Nothing is loaded if all are current."""
+    """Return a result per slide. Nothing is loaded if all are current.
 
-    def report(result: Result) -> None:
-        on_result(replace(result, total=len(slides)))
-
-    needed = {slide.slide_id: [not output.is_current(slide) for output in outputs] for slide in slides}
+    Parameters
+    ----------
+    needed
+        Slide id -> for each output, whether it is to be made.
+    """
     results = {name: Result(name, Outcome.KEPT) for name, needs in needed.items() if not any(needs)}
     for result in results.values():
-        report(result)
-    todo = [slide for slide in slides if any(needed[slide.slide_id])]
+        on_result(result)
+    todo = [slide for name, slide in slides.items() if any(needed[name])]
     if todo:
         used = [output for place, output in enumerate(outputs) if any(needs[place] for needs in needed.values())]
         options = ReadOptions(resources.batch_size, resources.workers, resources.stage_dir)
         runner = OnDevices(pick_devices(resources.device), TilePass(used, options))
-        results.update({result.item_id: result for result in run_with(runner, todo, folder=folder, on_result=report)})
+        results.update(
+            {result.item_id: result for result in run_with(runner, todo, folder=folder, on_result=on_result)}
+        )
     for output in outputs:
         output.claim()
-    return [results[slide.slide_id] for slide in slides]
-
-
-def _records(folder: FeatureFolder, made: Iterable[tuple[TiledSlide, Result]]) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of one encoder's ``slides.parquet``, without slides that another process works on."""
-    encoder = folder.preset.name
-    for slide, result in made:
-        row = result.rows.get(encoder)
-        if row is None and result.outcome is not Outcome.BUSY:
-            identity = {"slide_id": slide.slide_id, "patient_id": slide.patient_id, "encoder": encoder}
-            is_kept = result.outcome is Outcome.KEPT or folder.is_current(slide)
-            row = folder.kept_row(slide) if is_kept else {**identity, **result.row}
-        if row is not None:
-            yield {name: value for name, value in row.items() if name in EMBEDDED_SLIDES.schema.names}
+    return [results[name] for name in slides]
 
 
 def _speed(results: Sequence[Result], seconds: float) -> dict[str, Any]:

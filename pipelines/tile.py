@@ -12,17 +12,19 @@ from pipelines.core.batch.on_ray import OnRay
 from pipelines.core.cohort import CohortSlide, read_cohort, slides_in_cohort
 from pipelines.core.errors import SettingsError
 from pipelines.core.files import file_fingerprint
-from pipelines.core.folder import claim_folder, refuse_other_settings, update_table
+from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.provenance import Provenance
 from pipelines.core.resources import TileResources
 from pipelines.core.schemas import TILED_SLIDES
 from pipelines.core.selection import EVERYTHING, Selection, failed_ids, only
 from pipelines.core.settings import TileSettings
 from pipelines.core.settings.tile import NETWORK_METHODS
+from pipelines.core.table_writer import TableWriter
 from pipelines.slides.given_mask import find_mask
 from pipelines.slides.local_copies import CopiesAhead, local_copies
 from pipelines.slides.slide_files import slide_files
 from pipelines.slides.slide_tiling import Network, TileOneSlide, identity
+from pipelines.slides.tiled_table import prepare_table
 
 __all__ = ["TileInputs", "TileResources", "TileSettings", "plan", "tile"]
 
@@ -41,16 +43,31 @@ class TileInputs:
     tissue_weights: Path | None = None
     """Weights of the network that ``settings.tissue_method`` names."""
 
-    def selected(self, out: Path, selection: Selection) -> list[CohortSlide]:
-        """Return the slides to tile into ``out``.
+    @property
+    def folder(self) -> Path | None:
+        """The input, if it is a folder of slides."""
+        return self.slides if isinstance(self.slides, Path) and self.slides.is_dir() else None
+
+    def read(self) -> list[CohortSlide]:
+        """Return all slides of the input.
 
         Raises
         ------
         CohortError
-            The slides or the cohort table of ``selection`` cannot be read.
+            They cannot be read.
+        """
+        return read_cohort(self.slides) if isinstance(self.slides, Path) else list(self.slides)
+
+    @staticmethod
+    def selected(slides: Sequence[CohortSlide], out: Path, selection: Selection) -> list[CohortSlide]:
+        """Return those of ``slides`` to tile into ``out``.
+
+        Raises
+        ------
+        CohortError
+            The cohort table of ``selection`` cannot be read.
         """
         selection.require_only("five tile", "cohort", "only_failed", "shard", "overwrite")
-        slides = read_cohort(self.slides) if isinstance(self.slides, Path) else list(self.slides)
         slides = slides_in_cohort(slides, selection.cohort)
         if selection.only_failed:
             slides = only(slides, failed_ids(TILED_SLIDES, out / "slides.parquet"))
@@ -69,7 +86,8 @@ def tile(
     """Write the tiles of every slide to ``out/<slide_id>.parquet``, with tissue outlines and an overview picture.
 
     Tables that an earlier run made from the same file with the same settings are kept. A slide
-    that cannot be used is recorded as failed in ``out/slides.parquet``, and the batch continues.
+    that cannot be used is recorded as failed in ``out/slides.parquet``, and the batch continues. The
+    table is written as the run goes; slides that are gone from the input leave it.
 
     Raises
     ------
@@ -83,22 +101,41 @@ def tile(
     """
     if resources.ray is not None and resources.stage_dir is not None:
         raise SettingsError("--stage-dir is a folder of this machine", hint="leave it out with --ray")
-    slides = inputs.selected(out, selection)
+    listed = inputs.read()
+    slides = inputs.selected(listed, out, selection)
     network = _network(settings, inputs.tissue_weights, resources.device)
     provenance = Provenance.of(settings)
-    claim_folder(out, MADE_BY, provenance, overwrite=selection.overwrite)
-    with local_copies(resources.stage_dir) as copies:
-        results = _run(slides, TileOneSlide(out, settings, inputs.masks, copies, network), resources, on_result)
-    rows = [
-        {**identity(slide), **result.row}
-        for slide, result in zip(slides, results, strict=True)
-        if result.outcome is not Outcome.BUSY
-    ]
-    update_table(TILED_SLIDES, out / "slides.parquet", rows, "slide_id", provenance)
-    facts: dict[str, Any] = {"tiles": sum(row.get("n_tiles") or 0 for row in rows)}
-    if conflicts := {row["slide_id"]: row["mpp_conflict"] for row in rows if row.get("mpp_conflict")}:
+    claim_folder(out, MADE_BY, _claimed(provenance, inputs), overwrite=selection.overwrite)
+    table = out / "slides.parquet"
+    about_others = prepare_table(table, provenance, {slide.slide_id for slide in [*listed, *slides]}, inputs.folder)
+    writer = TableWriter(TILED_SLIDES, table, provenance)
+    by_id = {slide.slide_id: slide for slide in slides}
+
+    def record(result: Result) -> None:
+        writer.add({**identity(by_id[result.item_id]), **result.row})
+        on_result(result)
+
+    try:
+        with local_copies(resources.stage_dir) as copies:
+            results = _run(slides, TileOneSlide(out, settings, inputs.masks, copies, network), resources, record)
+    finally:  # also after Ctrl-C, so that later stages can use what was made
+        writer.flush()
+    return Summary(out, tuple(results), _facts(results) | _with_mask(slides, inputs.masks) | about_others)
+
+
+def _claimed(provenance: Provenance, inputs: TileInputs) -> Provenance:
+    """Return what a rerun is compared with: the settings, and whether masks are given."""
+    return replace(provenance, settings={**provenance.settings, "masks": inputs.masks is not None})
+
+
+def _facts(results: Sequence[Result]) -> dict[str, Any]:
+    rows = {result.item_id: result.row for result in results if result.outcome is not Outcome.BUSY}
+    facts: dict[str, Any] = {"tiles": sum(row.get("n_tiles") or 0 for row in rows.values())}
+    if conflicts := {name: row["mpp_conflict"] for name, row in rows.items() if row.get("mpp_conflict")}:
         facts["conflicts_of_mpp"] = conflicts
-    return Summary(out, tuple(results), facts | _with_mask(slides, inputs.masks))
+    if edited := {result.item_id: result.note for result in results if result.note}:
+        facts["edited_outlines"] = edited
+    return facts
 
 
 def _run(
@@ -122,16 +159,18 @@ def plan(
     FiveError
         As `tile` does before it opens a slide.
     """
-    slides = inputs.selected(out, selection)
-    refuse_other_settings(out, MADE_BY, Provenance.of(settings), overwrite=selection.overwrite)
+    slides = inputs.selected(inputs.read(), out, selection)
+    refuse_other_settings(out, MADE_BY, _claimed(Provenance.of(settings), inputs), overwrite=selection.overwrite)
     weights = inputs.tissue_weights
     network = Network(weights, file_fingerprint(weights)) if weights else None
     work = TileOneSlide(out, settings, inputs.masks, network=network)
-    present = [slide for slide in slides if slide.path is not None and slide.path.is_file()]
+    usable = [slide for slide in slides if slide.problem is None]
+    present = [slide for slide in usable if slide.path is not None and slide.path.is_file()]
     todo = [slide for slide in present if not work.is_current(slide)]
     return {
         "slides": len(slides),
-        "without_file": len(slides) - len(present),
+        "without_file": len(usable) - len(present),
+        **({"with_unusable_name": len(slides) - len(usable)} if len(usable) < len(slides) else {}),
         "current": len(present) - len(todo),
         "to_do": len(todo),
         "gigabytes_to_do": round(sum(_size(slide.path) for slide in todo if slide.path) / 1e9, 3),

@@ -101,7 +101,8 @@ def test_a_rerun_keeps_current_files_and_replaces_damaged_ones(tiles, tmp_path, 
     before = (out / "blank.h5").stat().st_mtime_ns
     (out / "d/a.h5").write_bytes((out / "d/a.h5").read_bytes()[:500])  # a damaged file
     summary = embed(EmbedInputs(tiles), out, EmbedSettings())
-    assert [result.outcome for result in summary.results] == [Outcome.DONE, Outcome.KEPT]
+    outcomes = {result.item_id: result.outcome for result in summary.results}
+    assert outcomes == {"d/a": Outcome.DONE, "blank": Outcome.KEPT}
     assert (out / "blank.h5").stat().st_mtime_ns == before
     assert len(read_bag(out / "d/a.h5").coords) == len(kept_corners(tiles, "d/a"))
 
@@ -141,11 +142,12 @@ def test_features_that_another_process_made_meanwhile_are_kept(tiles, tmp_path, 
 def test_unreadable_tiles_are_counted_and_left_out(tiles, tmp_path, mean_color):
     destroyed = 1 * 5 + 2  # the stored tile of x 512..767, y 256..511
     destroy_jpeg_slide(tmp_path / "slides/a.tif", destroyed)
+    tile(TileInputs([CohortSlide("d/a", tmp_path / "slides/a.tif")]), tiles, TILING)
     corners = kept_corners(tiles, "d/a")
     unreadable = [(x, y) for x, y in corners if x + 112 > 512 and x < 768 and y + 112 > 256 and y < 512]
     embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings(dtype="float32"))
     bag = read_bag(tmp_path / "features/d/a.h5")
-    row = EMBEDDED_SLIDES.read_rows(tmp_path / "features/slides.parquet")[0]
+    row = EMBEDDED_SLIDES.read_rows(tmp_path / "features/slides.parquet")[-1]
     assert unreadable
     assert row["n_unreadable"] == len(unreadable)
     assert not set(unreadable) & {tuple(corner) for corner in bag.coords.tolist()}

@@ -74,7 +74,7 @@ class TestTable:
         TILED_SLIDES.write(tmp_path / "slides.parquet", rows, WORK)
         contents = inspect(tmp_path / "slides.parquet")
         assert contents.what == "table tiled_slides"
-        assert (contents.facts["version"], contents.facts["rows"], contents.facts["five_version"]) == (1, 10, "9.9")
+        assert (contents.facts["version"], contents.facts["rows"], contents.facts["five_version"]) == (2, 10, "9.9")
         assert (contents.facts["input_fingerprint"], contents.settings) == ("feed", {"tile_size": 224})
         assert contents.counts["status"] == [{"status": "failed", "n": 7}, {"status": "ok", "n": 3}]
         assert {"vendor": None, "n": 7} in contents.counts["vendor"]

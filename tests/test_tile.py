@@ -281,7 +281,8 @@ def test_outlines_edited_in_the_output_folder_are_never_overwritten(slide, tmp_p
     drawn = out / "tissue" / "a.geojson"
     write_ring(drawn, [[230, 112], [448, 120], [440, 336], [224, 336], [230, 112]])
     before = drawn.read_bytes()
-    assert outcomes(tile(TileInputs([slide], masks=out / "tissue"), out, SETTINGS)) == [Outcome.DONE]
+    use = {"inputs": TileInputs([slide], masks=out / "tissue"), "out": out, "settings": SETTINGS}
+    assert outcomes(tile(**use, selection=Selection(overwrite=True))) == [Outcome.DONE]
     assert drawn.read_bytes() == before
     assert outcomes(tile(TileInputs([slide], masks=out / "tissue"), out, SETTINGS)) == [Outcome.KEPT]
 

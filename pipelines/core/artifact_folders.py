@@ -38,7 +38,7 @@ def _per_item(item: str = "<slide_id>") -> tuple[ArtifactFile, ...]:
         ArtifactFile(
             f"errors/{item}.txt",
             "text",
-            "traceback of a failure; `/` in the id is written `__`",
+            "traceback of a failure; `/` in the id is written `__`, and a digest ends a name that is long or ambiguous",
             "if the item fails; removed when it succeeds",
         ),
         ArtifactFile(".locks/<name>.lock", "text", "host and process that work on a file", "during the run", True),
@@ -57,13 +57,16 @@ TILES_FOLDER = ArtifactFolder(
             "one row per tile of the slide, kept or not",
             "if the slide can be read",
             table=schemas.TILES,
-            metadata=(Entry("five.row", "string", "the row of the slide in `slides.parquet`, as JSON"),),
+            metadata=(
+                Entry("five.row", "string", "the row of the slide in `slides.parquet`, as JSON"),
+                Entry("five.outputs", "string", "digests of the slide's outline and pictures, as JSON"),
+            ),
         ),
         ArtifactFile(
             "tissue/<slide_id>.geojson",
             "GeoJSON",
             "tissue outlines, pixels at level 0; QuPath opens the file",
-            "if the slide can be read; never over a mask given with `--masks`",
+            "if the slide can be read; never over an outline that you edited or gave with `--masks`",
         ),
         ArtifactFile(
             "qc/<slide_id>.jpg",

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.core.dicom import series_uid
 from pipelines.core.errors import CohortError
+from pipelines.core.item_names import name_problem, printable, safe_id, shown
 from pipelines.core.labels import patient_labels, refuse_near_equal
 from pipelines.core.user_tables import (
     PATIENT_NAMES,
@@ -65,6 +66,8 @@ class CohortSlide:
     split: str | None = None
     site: str | None = None
     """Hospital or laboratory that made the slide."""
+    problem: str | None = None
+    """Why the slide cannot be used under its name; None if it can. Stages record it as failed."""
 
     @property
     def patient(self) -> str:
@@ -79,6 +82,7 @@ def read_cohort(source: Path) -> list[CohortSlide]:
       series in one folder are one slide, named after the first file.
     - In a table, relative paths are resolved against the folder of the table.
     - Columns of a table that are not read are named in a warning of the log.
+    - A slide whose id or path cannot be used has a `CohortSlide.problem`, and an id that can be recorded.
     - In a table without paths, ids may be file names. They are converted to the ids that a folder
       with these files would give.
 
@@ -106,7 +110,8 @@ def read_cohort(source: Path) -> list[CohortSlide]:
         slides = _named_by_file([_slide(row, names, source, line) for line, row in enumerate(rows, start=2)], source)
     if not slides:
         raise CohortError(f"{source}: no slides found", hint=f"known suffixes: {' '.join(sorted(SLIDE_SUFFIXES))}")
-    _check_ids(slides, source)
+    slides = [_checked(slide) for slide in slides]
+    _refuse_repeated(slides, source)
     for what, values in (("labels", [s.label for s in slides]), ("sites", [s.site for s in slides])):
         refuse_near_equal([value for value in values if value], what, source, error=CohortError)
     return slides
@@ -134,12 +139,14 @@ def slides_in_cohort(slides: Sequence[CohortSlide], cohort: Path | None) -> list
     if cohort is None:
         return list(slides)
     by_id = {slide.slide_id: slide for slide in slides}
-    return [
-        replace(listed, path=by_id[listed.slide_id].path, mpp=listed.mpp or by_id[listed.slide_id].mpp)
-        if listed.slide_id in by_id
-        else listed
-        for listed in read_cohort(cohort)
-    ]
+
+    def completed(listed: CohortSlide) -> CohortSlide:
+        found = by_id.get(listed.slide_id)
+        if found is None:
+            return listed
+        return replace(listed, path=found.path, mpp=listed.mpp or found.mpp, problem=listed.problem or found.problem)
+
+    return [completed(listed) for listed in read_cohort(cohort)]
 
 
 def _folder_slides(folder: Path) -> list[CohortSlide]:
@@ -221,20 +228,21 @@ def _mpp(text: str | None, source: Path, line: int) -> float | None:
     return mpp
 
 
-def _check_ids(slides: Sequence[CohortSlide], source: Path) -> None:
+def _checked(slide: CohortSlide) -> CohortSlide:
+    """Return ``slide``; if its id or path cannot be used, with the problem and an id that can be recorded."""
+    problem, name = name_problem(slide.slide_id), slide.slide_id
+    if problem is None and slide.slide_id == RESERVED_ID:
+        problem = "is reserved for the summary tables"
+    if problem is None and slide.path is not None and printable(str(slide.path)) != str(slide.path):
+        problem, name = "is not UTF-8, or has a NUL or another control character", str(slide.path)
+    if problem is None:
+        return slide
+    return replace(slide, slide_id=safe_id(slide.slide_id), problem=f"slide {shown(name)}: the name {problem}")
+
+
+def _refuse_repeated(slides: Sequence[CohortSlide], source: Path) -> None:
     seen: set[str] = set()
     for slide in slides:
         if slide.slide_id in seen:
             raise CohortError(f"{source}: slide_id {slide.slide_id!r} appears twice", hint="make the ids unique")
-        if {"", ".", ".."} & set(slide.slide_id.split("/")):
-            raise CohortError(
-                f"{source}: slide_id {slide.slide_id!r} is not a valid relative path",
-                hint="add a column 'slide_id' with ids that have no empty, '.' or '..' parts",
-            )
-        if "\0" in f"{slide.slide_id}{slide.path}":
-            raise CohortError(f"{source}: slide_id or path {slide.slide_id!r} has a NUL character", hint="remove it")
-        if slide.slide_id == RESERVED_ID:
-            raise CohortError(
-                f"{source}: slide_id {RESERVED_ID!r} is reserved for the summary tables", hint="choose another id"
-            )
         seen.add(slide.slide_id)

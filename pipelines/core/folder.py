@@ -9,7 +9,8 @@ from typing import Any
 
 from pipelines.core.errors import ArtifactError, ChangedSettingsError
 from pipelines.core.files import make_private_folder, remove_leftovers, replacing
-from pipelines.core.json_text import parse_json
+from pipelines.core.item_names import printable
+from pipelines.core.json_text import is_unicode, parse_json
 from pipelines.core.locks import LEASE_SECONDS, item_lock
 from pipelines.core.provenance import Provenance
 from pipelines.core.tables import TableArtifact
@@ -59,8 +60,11 @@ def refuse_other_settings(folder: Path, made_by: str, provenance: Provenance, *,
         The folder contains the output of another stage, or was made with other settings and
         ``overwrite`` is False. The message lists the differences.
     ArtifactError
-        The record is damaged.
+        The record is damaged, or the path of the folder is not UTF-8.
     """
+    if not is_unicode(str(folder.absolute())):
+        path = printable(str(folder.absolute()))
+        raise ArtifactError(f"{path}: the name is not UTF-8", hint="choose another -o folder")
     if (folder / CLAIM).exists():
         earlier = read_claim(folder)
         if earlier["made_by"] != made_by:
@@ -108,6 +112,8 @@ def update_table(
 ) -> list[Mapping[str, Any]]:
     """Write ``rows`` to ``path``, and keep rows of earlier and concurrent runs with other values of ``key``.
 
+    Rows are sorted by ``key``, so that the table does not depend on the order in which items end.
+
     The table is read and written under a lock, so that concurrent runs do not lose each other's rows.
 
     Parameters
@@ -134,5 +140,6 @@ def update_table(
         if path.exists():
             merged = {row[key]: row for row in artifact.read_rows(path) if keep(row)}
         merged.update({row[key]: row for row in rows if row})
+        merged = dict(sorted(merged.items()))
         artifact.write(path, merged.values(), provenance)
         return list(merged.values())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.core.errors import ArtifactError
 from pipelines.core.json_text import parse_json
+from pipelines.core.sealed_json import seal
 
 Ring = NDArray[np.float64]
 """(K, 2) corners of a closed line, x then y, level-0 pixels. The line runs from the last corner back to the first."""
@@ -82,7 +83,8 @@ def _opened(ring: Ring) -> Ring:
 def write_polygons(path: Path, polygons: Sequence[Polygon], class_name: str, color: Sequence[int]) -> None:
     """Write ``polygons`` as a FeatureCollection with one QuPath annotation per polygon.
 
-    The file has no ``crs`` member: coordinates are level-0 pixels, as QuPath expects.
+    The file has no ``crs`` member: coordinates are level-0 pixels, as QuPath expects. A further member
+    is a digest of the content, which shows whether the file was edited.
 
     Parameters
     ----------
@@ -103,7 +105,7 @@ def write_polygons(path: Path, polygons: Sequence[Polygon], class_name: str, col
             for polygon in polygons
         ],
     }
-    path.write_text(json.dumps(collection, separators=(",", ":")), encoding="utf-8")
+    path.write_text(json.dumps(seal(collection), separators=(",", ":")), encoding="utf-8")
 
 
 def _closed(ring: Ring) -> list[list[float]]:

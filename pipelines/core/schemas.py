@@ -17,6 +17,7 @@ _FAILURE = (
 TILES = TableArtifact(
     name="tiles",
     made_by="five tile",
+    version=2,
     columns=(
         column("x", INT, "left edge, pixels at level 0"),
         column("y", INT, "top edge, pixels at level 0"),
@@ -46,6 +47,7 @@ TILES = TableArtifact(
 TILED_SLIDES = TableArtifact(
     name="tiled_slides",
     made_by="five tile",
+    version=2,
     columns=(
         column("slide_id", STRING, "unique id of the slide; may contain '/'"),
         column("path", STRING, "slide file"),
@@ -65,6 +67,8 @@ TILED_SLIDES = TableArtifact(
         column("target_mpp", DOUBLE, "requested microns per pixel"),
         column("effective_mpp", DOUBLE, "microns per pixel of a tile as read and resampled"),
         column("tile_size_level0", INT, "edge length of a tile, pixels at level 0"),
+        column("slide_fingerprint", STRING, "fingerprint of the slide's files"),
+        column("tiles_fingerprint", STRING, "fingerprint of what features depend on: slide, kept tiles, resolution"),
         *_FAILURE,
     ),
 )
@@ -72,6 +76,7 @@ TILED_SLIDES = TableArtifact(
 EMBEDDED_SLIDES = TableArtifact(
     name="embedded_slides",
     made_by="five embed",
+    version=2,
     columns=(
         column("slide_id", STRING, "unique id of the slide"),
         column("patient_id", STRING, "patient of the slide, null if the cohort has none"),
@@ -79,6 +84,7 @@ EMBEDDED_SLIDES = TableArtifact(
         column("encoder", STRING, "name of the image encoder"),
         column("dim", INT, "width of a feature vector"),
         column("n_tiles", INT, "number of feature vectors"),
+        column("tiles_fingerprint", STRING, "`tiles_fingerprint` of the tiles that the features were made from"),
         column("n_unreadable", INT, "kept tiles that were left out because they could not be read"),
         column("read_seconds", DOUBLE, "time the encoder waited for pixels, seconds"),
         column("encode_seconds", DOUBLE, "time in the encoder, seconds"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.errors import ArtifactError
 from pipelines.core.folder import update_table
 from pipelines.core.provenance import Provenance
 from pipelines.core.tables import TableArtifact
+
+log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 30.0
 """Seconds between writes of the table."""
@@ -36,3 +40,32 @@ class TableWriter:
         """Write the rows collected since the last write; rows of other processes stay."""
         update_table(self.artifact, self.path, self._rows, "slide_id", self.provenance)
         self._rows, self._written = [], time.monotonic()
+
+
+def mend_table(
+    artifact: TableArtifact, path: Path, provenance: Provenance, rows: Callable[[], Iterable[Mapping[str, Any]]]
+) -> None:
+    """Write ``rows()``, which the files of the slides contain, if the table is damaged or has another version.
+
+    Raises
+    ------
+    ArtifactError
+        The file is a table of another kind.
+    """
+    if not path.exists():
+        return
+    try:
+        artifact.read(path)
+    except ArtifactError as error:
+        if _is_foreign(artifact, path):
+            raise
+        log.warning("%s; it is made again from the files of the slides", error.message)
+        path.unlink(missing_ok=True)
+        update_table(artifact, path, rows(), "slide_id", provenance)
+
+
+def _is_foreign(artifact: TableArtifact, path: Path) -> bool:
+    try:
+        return artifact.notes(path).get("five.schema") != artifact.name
+    except ArtifactError:
+        return False

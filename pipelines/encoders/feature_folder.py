@@ -220,6 +220,7 @@ class _SlideFeatures:
             "status": "ok" if self.writer.rows else "empty",
             "encoder": self.encoder.preset.name,
             "dim": self.encoder.dim,
+            "tiles_fingerprint": self.slide.fingerprint,
             "n_tiles": self.writer.rows,
             "encode_seconds": self.seconds,
             **reading,

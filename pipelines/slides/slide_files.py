@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.core.dicom import series_uid
+from pipelines.core.errors import SlideError
 from pipelines.core.files import file_fingerprint, fingerprint
 
 MIRAX, HAMAMATSU = (".mrxs",), (".vms", ".vmu")
@@ -36,7 +37,31 @@ def _listed_files(path: Path) -> list[Path]:
 
 
 def slide_fingerprint(path: Path) -> str:
-    """Return a fingerprint of the content of ``path`` and of the names and sizes of the slide's other files."""
-    others = [(part.relative_to(path.parent).as_posix(), part.stat().st_size) for part in slide_files(path)[1:]]
-    own = file_fingerprint(path)
+    """Return a fingerprint of the content of ``path`` and of the names and sizes of the slide's other files.
+
+    Raises
+    ------
+    SlideError
+        A file is missing or cannot be read.
+    """
+    try:
+        others = [(part.relative_to(path.parent).as_posix(), part.stat().st_size) for part in slide_files(path)[1:]]
+        own = file_fingerprint(path)
+    except OSError as error:
+        raise SlideError(
+            f"{path}: cannot be read: {error.strerror}",
+            hint="check the cohort column 'path' and the permissions of the file",
+        ) from error
     return fingerprint([own, others]) if others else own
+
+
+def refuse_changed(path: Path, tiled: str) -> None:
+    """Check that the slide at ``path`` still has the fingerprint ``tiled``, which it had when it was tiled.
+
+    Raises
+    ------
+    SlideError
+        The slide has changed, or cannot be read.
+    """
+    if slide_fingerprint(path) != tiled:
+        raise SlideError(f"{path}: changed since it was tiled", hint="run `five tile` again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from pipelines.core.batch import Outcome, Result
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import SlideError
 from pipelines.core.files import canonical_json, file_fingerprint, fingerprint, replacing
+from pipelines.core.item_names import printable
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILES
 from pipelines.core.settings import TileSettings
-from pipelines.core.tiled_slide import ROW_NOTE, tiled_row
+from pipelines.core.tiled_slide import ROW_NOTE, noted_row, tiles_fingerprint
 from pipelines.slides.contact_sheet import contact_sheet
 from pipelines.slides.given_mask import find_mask, read_mask
 from pipelines.slides.grid import Grid, tile_grid, tile_means
@@ -28,6 +30,7 @@ from pipelines.slides.pictures import write_picture
 from pipelines.slides.quality import judge_tiles, unreadable_share
 from pipelines.slides.slide import Slide, Thumbnail, open_slide
 from pipelines.slides.slide_files import slide_fingerprint
+from pipelines.slides.slide_outputs import OUTPUTS_NOTE, SlideOutputs, recorded_digests
 from pipelines.slides.tile_table import tile_table
 from pipelines.slides.tissue import Mask, tissue_mask
 
@@ -44,7 +47,7 @@ class Network:
 
 def identity(slide: CohortSlide) -> dict[str, Any]:
     """Return the columns of a slide's row that come from the cohort."""
-    path = str(slide.path.absolute()) if slide.path else None
+    path = printable(str(slide.path.absolute())) if slide.path else None
     return {"slide_id": slide.slide_id, "path": path, "patient_id": slide.patient_id}
 
 
@@ -61,22 +64,33 @@ class TileOneSlide:
     network: Network | None = None
 
     def __call__(self, slide: CohortSlide) -> Result:
-        """Write the files of ``slide``, or keep them if they are up to date."""
+        """Write the files of ``slide``, or keep them if they are up to date. An edited outline is never overwritten."""
         started = time.perf_counter()
         cv2.setNumThreads(1)  # slides are processed in parallel, so threads within a slide would compete
         path, table = _path_of(slide), self._table(slide)
-        provenance = self._provenance(slide)
-        if TILES.is_current(table, provenance):
-            return self._kept(slide, table, provenance)
-        table.unlink(missing_ok=True)  # made with other settings or from another slide file
+        made_from = slide_fingerprint(path)
+        provenance, outputs = self._provenance(slide, made_from), self._outputs(slide)
+        notes = TILES.notes(table) if TILES.is_current(table, provenance) else {}
+        recorded = recorded_digests(notes)
+        edited = outputs.outline_is_edited(recorded)
+        if notes and outputs.are_as_recorded(recorded, edited=edited):
+            return self._kept(slide, notes, provenance, outputs.edited_error() if edited else None)
+        if not notes:
+            if edited:
+                raise outputs.edited_error()
+            table.unlink(missing_ok=True)  # made with other settings or from another slide file
         with (
             self.copies.local(path, slide.slide_id) as copy,
             open_slide(copy, self.settings.mpp, cohort_mpp=slide.mpp) as opened,
         ):
-            row, tiles = self._tile(slide, opened)
+            row, tiles = self._tile(slide, opened, outputs, edited=edited)
+        row["slide_fingerprint"] = made_from
+        row["tiles_fingerprint"] = tiles_fingerprint(row, tiles, self.settings.overlap)
         row["seconds"] = time.perf_counter() - started
-        TILES.write(table, tiles, provenance, notes={ROW_NOTE: canonical_json(row)})
-        return Result(slide.slide_id, Outcome.DONE if row["n_tiles"] else Outcome.EMPTY, row)
+        notes = {ROW_NOTE: canonical_json(row), OUTPUTS_NOTE: outputs.note(recorded, edited=edited)}
+        TILES.write(table, tiles, provenance, notes=notes)
+        outcome = Outcome.DONE if row["n_tiles"] else Outcome.EMPTY
+        return Result(slide.slide_id, outcome, row, note=_one_line(outputs.edited_error() if edited else None))
 
     def with_absolute_paths(self) -> TileOneSlide:
         """Return the same work with absolute paths, for processes with another working directory."""
@@ -84,37 +98,49 @@ class TileOneSlide:
         return replace(self, out=self.out.absolute(), masks=self.masks and self.masks.absolute(), network=network)
 
     def is_current(self, slide: CohortSlide) -> bool:
-        """Return whether the tiles of ``slide`` exist, made from the same files with the same settings."""
-        return TILES.is_current(self._table(slide), self._provenance(slide))
+        """Return whether the files of ``slide`` exist, made from the same slide with the same settings."""
+        table, outputs = self._table(slide), self._outputs(slide)
+        if not TILES.is_current(table, self._provenance(slide, slide_fingerprint(_path_of(slide)))):
+            return False
+        recorded = recorded_digests(TILES.notes(table))
+        return outputs.are_as_recorded(recorded, edited=outputs.outline_is_edited(recorded))
 
     def _table(self, slide: CohortSlide) -> Path:
         return self.out / f"{slide.slide_id}.parquet"
 
+    def _outputs(self, slide: CohortSlide) -> SlideOutputs:
+        outputs, given = SlideOutputs(self.out, slide.slide_id), self._mask(slide)
+        is_given = given is not None and given.resolve() == outputs.outline.resolve()
+        return replace(outputs, outline_is_given=is_given)
+
     def _mask(self, slide: CohortSlide) -> Path | None:
         return find_mask(self.masks, slide.slide_id) if self.masks else None
 
-    def _provenance(self, slide: CohortSlide) -> Provenance:
-        path, mask = _path_of(slide), self._mask(slide)
+    def _provenance(self, slide: CohortSlide, slide_files: str) -> Provenance:
+        mask = self._mask(slide)
         try:
-            made_from = [slide_fingerprint(path), slide.mpp, file_fingerprint(mask) if mask else None]
-            if self.network is not None:
-                made_from.append(self.network.fingerprint)
+            made_from = [slide_files, slide.mpp, file_fingerprint(mask) if mask else None]
         except OSError as error:
-            raise SlideError(
-                f"{path}: cannot be read: {error.strerror}",
-                hint="check the cohort column 'path' and the permissions of the file",
-            ) from error
+            raise SlideError(f"{mask}: cannot be read: {error.strerror}", hint="check its permissions") from error
+        if self.network is not None:
+            made_from.append(self.network.fingerprint)
         return Provenance.of(self.settings, fingerprint(made_from))
 
-    def _kept(self, slide: CohortSlide, table: Path, provenance: Provenance) -> Result:
+    def _kept(
+        self, slide: CohortSlide, notes: Mapping[str, str], provenance: Provenance, edited: SlideError | None
+    ) -> Result:
         """Keep the tiles, but update the row if the slide's path or patient has changed."""
-        earlier = tiled_row(table)
+        table = self._table(slide)
+        earlier = noted_row(notes, table)
         row = {**earlier, **identity(slide)}
         if row != earlier:
-            TILES.write(table, TILES.read(table), provenance, notes={ROW_NOTE: canonical_json(row)})
-        return Result(slide.slide_id, Outcome.KEPT, row)
+            own = {ROW_NOTE: canonical_json(row), OUTPUTS_NOTE: notes[OUTPUTS_NOTE]}
+            TILES.write(table, TILES.read(table), provenance, notes=own)
+        return Result(slide.slide_id, Outcome.KEPT, row, note=_one_line(edited))
 
-    def _tile(self, cohort_slide: CohortSlide, slide: Slide) -> tuple[dict[str, Any], pa.Table]:
+    def _tile(
+        self, cohort_slide: CohortSlide, slide: Slide, outputs: SlideOutputs, *, edited: bool
+    ) -> tuple[dict[str, Any], pa.Table]:
         settings, scale = self.settings, slide.micron_scale
         if scale.mean > settings.target_mpp * settings.max_enlargement:
             raise SlideError(
@@ -131,14 +157,11 @@ class TileOneSlide:
         tiles = tile_table(grid, tissue, quality, keep_all=settings.keep_all)
 
         polygons = outlines(mask, thumbnail.downsample)
-        outline_file = self.out / "tissue" / f"{cohort_slide.slide_id}.geojson"
-        given = self._mask(cohort_slide)
-        if given is None or given.resolve() != outline_file.resolve():  # never overwrite what the user has drawn
-            with replacing(outline_file) as part:
+        if not (outputs.outline_is_given or edited):  # never overwrite what the user has drawn
+            with replacing(outputs.outline) as part:
                 write_tissue_geojson(part, polygons)
-        qc = self.out / "qc"
-        write_picture(qc / f"{cohort_slide.slide_id}.jpg", overview(thumbnail, polygons, grid, quality.reason))
-        write_picture(qc / f"{cohort_slide.slide_id}.dropped.jpg", contact_sheet(slide, grid, quality, settings))
+        write_picture(outputs.overview, overview(thumbnail, polygons, grid, quality.reason))
+        write_picture(outputs.contact_sheet, contact_sheet(slide, grid, quality, settings))
         return {**identity(cohort_slide), **self._slide_row(slide, grid, tiles)}, tiles
 
     def _tissue(self, cohort_slide: CohortSlide, slide: Slide, thumbnail: Thumbnail) -> Mask:
@@ -179,9 +202,15 @@ class TileOneSlide:
 
 
 def _path_of(slide: CohortSlide) -> Path:
+    if slide.problem is not None:
+        raise SlideError(slide.problem, hint="rename the file, or add a column 'slide_id' with another id")
     if slide.path is None:
         raise SlideError(
             f"{slide.slide_id}: no slide file with this name",
             hint="fill the column 'path' of the cohort, or pass the folder of slides, and the table as --cohort",
         )
     return slide.path
+
+
+def _one_line(error: SlideError | None) -> str:
+    return f"{error.message} ({error.hint})" if error else ""

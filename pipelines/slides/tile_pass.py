@@ -19,7 +19,7 @@ from pipelines.core.errors import FiveError, SlideError
 from pipelines.core.prefetch import Waiting
 from pipelines.core.tiled_slide import TiledSlide
 from pipelines.slides.local_copies import local_copies
-from pipelines.slides.tile_stream import SlideTiles, TileStream, kept_tiles
+from pipelines.slides.tile_stream import SlideTiles, TileStream, tiles_to_read
 
 
 class TileWriter(Protocol):
@@ -93,7 +93,7 @@ class TilePass:
         def to_read(number: int) -> SlideTiles | None:
             slide: TiledSlide = items[number]
             try:
-                return None if all(output.is_current(slide) for output in outputs) else kept_tiles(slide.table)[0]
+                return None if all(output.is_current(slide) for output in outputs) else tiles_to_read(slide.table)[0]
             except FiveError:
                 return None  # raised again when the slide is processed
 
@@ -129,7 +129,7 @@ class _SlideWork:
         if not todo:
             return Result(slide.slide_id, Outcome.KEPT)
         started = time.perf_counter()
-        tiles, row = kept_tiles(slide.table)
+        tiles, row = tiles_to_read(slide.table)
         n_tiles, n_unreadable, waiting = len(tiles.coords), 0, Waiting()
         self.copy_ahead(self.number + 1)
         with ExitStack() as stack:

@@ -19,6 +19,7 @@ from pipelines.core.schemas import TILES
 from pipelines.core.tiled_slide import tiled_row
 from pipelines.slides.local_copies import IN_PLACE, LocalCopies
 from pipelines.slides.slide import Slide, open_slide
+from pipelines.slides.slide_files import refuse_changed
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,21 @@ def kept_tiles(table: Path) -> tuple[SlideTiles, dict[str, Any]]:
     coords = np.stack([kept["x"].to_numpy(), kept["y"].to_numpy()], axis=1).astype(np.int64)
     size_level0, tile_size = row["tile_size_level0"] or 0, row["tile_size"] or 0
     return SlideTiles(row["slide_id"], Path(row["path"]), coords, size_level0, tile_size), row
+
+
+def tiles_to_read(table: Path) -> tuple[SlideTiles, dict[str, Any]]:
+    """Return the same as `kept_tiles`, after checking that the slide is the one that was tiled.
+
+    Raises
+    ------
+    ArtifactError
+        See `kept_tiles`.
+    SlideError
+        The slide has changed, or cannot be read.
+    """
+    tiles, row = kept_tiles(table)
+    refuse_changed(tiles.path, row["slide_fingerprint"])
+    return tiles, row
 
 
 @dataclass(frozen=True)

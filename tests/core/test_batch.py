@@ -82,6 +82,12 @@ def test_a_worker_that_dies_fails_its_own_item_only(tmp_path, work):
     assert "the worker process died" in results[2].error
 
 
+def test_an_item_whose_lock_was_left_empty_by_a_killed_process_is_made(tmp_path, work):
+    (tmp_path / ".locks").mkdir()
+    (tmp_path / ".locks/a.lock").touch()
+    assert [r.outcome for r in run(["a", "b"], work, tmp_path)] == [Outcome.DONE, Outcome.DONE]
+
+
 @dataclass
 class Noted:
     """Notes what is prepared and released, and in which folder marks of work are left."""

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -60,16 +61,67 @@ def test_a_byte_order_mark_is_ignored(tmp_path):
         ("slide_id,mpp\na,-1\n", "line 2: mpp '-1'"),
         ("name,color\na,red\n", "no slide_id or path column"),
         ("slide_id\n", "no slide_id or path column|no slides found"),
-        ("slide_id\n../../etc/x\n", "not a valid relative path"),
-        ("slide_id\n/etc/x\n", "not a valid relative path"),
-        ("slide_id\na//b\n", "not a valid relative path"),
-        ("slide_id\na/\n", "not a valid relative path"),
-        ("slide_id\nslides\n", "reserved for the summary tables"),
     ],
 )
 def test_a_bad_table_is_refused_with_the_reason(tmp_path, text, message):
     with pytest.raises(CohortError, match=message):
         read_cohort(table(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("slide_id", "recorded", "problem"),
+    [
+        ("../../etc/x", "..%2F..%2Fetc%2Fx", "slide '../../etc/x': the name has an empty part, '.' or '..'"),
+        ("..", "%2E%2E", "slide '..': the name has an empty part, '.' or '..'"),
+        ("/etc/x", "%2Fetc%2Fx", "slide '/etc/x': the name is an absolute path"),
+        ("a//b", "a%2F%2Fb", "slide 'a//b': the name has an empty part, '.' or '..'"),
+        ("a/", "a%2F", "slide 'a/': the name has an empty part, '.' or '..'"),
+        ("slides", "slides", "slide 'slides': the name is reserved for the summary tables"),
+        ("a\nb", "a%0Ab", "slide 'a\\nb': the name has a line end or another control character"),
+        ("a\u2028b", "a%E2%80%A8b", "slide 'a\\u2028b': the name has a line end or another control character"),
+        ("x./b", "x./b", "slide 'x./b': the name has a part that ends with a dot or a space"),
+        ("x /b", "x /b", "slide 'x /b': the name has a part that ends with a dot or a space"),
+        ("x/aux", "x/aux", "slide 'x/aux': the name is the name of a device on Windows"),
+        ("Com1.a", "Com1.a", "slide 'Com1.a': the name is the name of a device on Windows"),
+    ],
+)
+def test_a_slide_whose_id_cannot_be_a_file_name_has_a_problem_and_the_others_are_read(
+    tmp_path, slide_id, recorded, problem
+):
+    bad, good = read_cohort(table(tmp_path, f'slide_id,label\n"{slide_id}",x\ngood,y\n'))
+    assert (bad.slide_id, bad.problem, bad.label) == (recorded, problem, "x")
+    assert good == CohortSlide("good", label="y")
+
+
+def test_a_very_long_id_is_recorded_shortened_with_a_digest(tmp_path):
+    letter = "\u00e9"  # 2 bytes
+    one, other = read_cohort(table(tmp_path, "\n".join(["slide_id", letter * 101, letter * 102])))
+    assert one.slide_id.startswith(letter * 40 + "~")
+    assert one.slide_id != other.slide_id
+    assert one.problem == f"slide '{letter * 80}...': the name is longer than 200 bytes"
+
+
+def test_file_names_that_are_not_utf_8_have_a_problem(tmp_path):
+    for name in (b"\xff.svs", b"good.svs"):
+        (tmp_path / os.fsdecode(name)).touch()
+    good, bad = read_cohort(tmp_path)
+    assert (good.slide_id, good.problem) == ("good", None)
+    assert (bad.slide_id, bad.problem) == ("%FF", "slide '\\xff': the name is not UTF-8")
+
+
+def test_slides_in_a_folder_whose_name_is_not_utf_8_have_a_problem(tmp_path):
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    (folder / "a.svs").touch()
+    [slide] = read_cohort(folder)
+    assert slide.slide_id == "a"
+    assert "\\xff" in slide.problem
+
+
+def test_a_cohort_table_does_not_hide_the_problem_of_a_file(tmp_path):
+    slides = [CohortSlide("%FF", tmp_path / "x.svs", problem="bad name")]
+    [slide] = slides_in_cohort(slides, table(tmp_path, "slide_id\n%FF\n"))
+    assert slide.problem == "bad name"
 
 
 def test_a_table_in_another_encoding_is_refused(tmp_path):

@@ -70,5 +70,5 @@ def test_written_bytes_are_those_of_a_compact_qupath_collection(tmp_path):
     assert (tmp_path / "a.geojson").read_text() == (
         '{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Polygon",'
         '"coordinates":[[[0.0,0.0],[1.0,0.0],[1.0,1.0],[0.0,0.0]]]},"properties":{"objectType":"annotation",'
-        '"classification":{"name":"Tissue","color":[34,139,34]}}}]}'
+        '"classification":{"name":"Tissue","color":[34,139,34]}}}],"digest":"44b81057be0da371"}'
     )

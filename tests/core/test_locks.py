@@ -1,9 +1,10 @@
+import os
 import subprocess
 import sys
 
 import pytest
 
-from pipelines.core.locks import item_lock
+from pipelines.core.locks import EMPTY_SECONDS, item_lock
 
 HOLDER = """
 import sys
@@ -43,6 +44,24 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, other_process):
     other_process.wait()
     with item_lock(tmp_path / "a.lock") as acquired:
         assert acquired
+
+
+def test_the_empty_lock_of_a_process_killed_while_creating_it_is_taken_over(tmp_path):
+    (tmp_path / "a.lock").touch()
+    with item_lock(tmp_path / "a.lock") as acquired:
+        assert not acquired  # its process may be about to fill it
+    with item_lock(tmp_path / "a.lock", wait=EMPTY_SECONDS * 3) as acquired:
+        assert acquired
+    (tmp_path / "a.lock").touch()
+    os.utime(tmp_path / "a.lock", (0, 0))
+    with item_lock(tmp_path / "a.lock") as acquired:
+        assert acquired
+
+
+def test_a_lock_that_is_held_is_not_acquired_however_long_it_is_waited_for(tmp_path, other_process, monkeypatch):
+    monkeypatch.setattr("pipelines.core.locks.EMPTY_SECONDS", 0.1)
+    with item_lock(tmp_path / "a.lock", wait=0.5) as acquired:
+        assert not acquired
 
 
 def test_an_exception_releases_the_lock(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from pipelines.core.batch.results import Outcome, Result
 from pipelines.core.errors import FiveError
+from pipelines.core.item_names import file_name, printable
 from pipelines.core.locks import item_lock
 
 Named = tuple[Any, str]
@@ -21,10 +22,6 @@ class Work(Protocol):
     """Makes the artifact of one item and returns the result. Must be picklable for several processes."""
 
     def __call__(self, item: Any, /) -> Result: ...  # noqa: D102
-
-
-def _file_name(item_id: str) -> str:
-    return item_id.replace("/", "__")
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Isolation:
         """Return the result of ``item``: FAILED if ``work`` raises, BUSY if another process holds the lock."""
         started = time.perf_counter()
         try:
-            with item_lock(self.folder / ".locks" / f"{_file_name(item_id)}.lock", wait=self.wait_for_lock) as acquired:
+            with item_lock(self.folder / ".locks" / f"{file_name(item_id)}.lock", wait=self.wait_for_lock) as acquired:
                 if not acquired:
                     return Result(item_id, Outcome.BUSY)
                 result = work(item)
@@ -52,7 +49,7 @@ class Isolation:
 
 def _traceback_path(folder: Path, item_id: str) -> Path:
     """Return the file for the traceback of a failed item; it is removed when the item succeeds."""
-    return folder / "errors" / f"{_file_name(item_id)}.txt"
+    return folder / "errors" / f"{file_name(item_id)}.txt"
 
 
 def failed(item_id: str, error: BaseException, folder: Path, seconds: float = 0.0) -> Result:
@@ -60,10 +57,11 @@ def failed(item_id: str, error: BaseException, folder: Path, seconds: float = 0.
     path = _traceback_path(folder, item_id)
     with suppress(OSError):  # the disk may be full; the message below is still reported
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
     if isinstance(error, FiveError):
         message = f"{error.message} ({error.hint})" if error.hint else error.message
     else:
         message = f"{item_id}: {type(error).__name__}: {error} (a bug or a damaged input; see {path})"
+    message = printable(message, keep="\n\t")  # a table holds only UTF-8
     row = {"status": "failed", "error_type": type(error).__name__, "error": message, "seconds": seconds}
     return Result(item_id, Outcome.FAILED, row, error=message)
