@@ -67,7 +67,7 @@ def test_heatmaps_are_relative_links_to_files_that_exist(report, tmp_path):
     picture = tmp_path / "heatmaps" / f"{slide_id}.jpg"
     picture.parent.mkdir(parents=True)
     picture.write_bytes(b"jpg")
-    page = report([prediction(slide_id), prediction("no-map")])
+    page = report([prediction(slide_id, heatmap="a1"), prediction("no-map"), prediction("lost-map", heatmap="b2")])
     (source,) = page.attributes("img", "src")
     assert not source.startswith("/")
     assert (tmp_path / unquote(source)).samefile(picture)
