@@ -200,8 +200,9 @@ def read_header(path: Path) -> FeatureHeader:
             features, coords = h5["features"], h5["coords"]
             _check_shapes(features, coords, path)
             n_tiles, dim = features.shape
-            int(coords.attrs["patch_size_level0"])  # needed to read the tiles
-            return FeatureHeader(int(n_tiles), int(dim), int(coords.attrs["patch_size"]), _info(h5, path))
+            attributes = coords.attrs
+            int(attributes["patch_size_level0"])  # needed to read the tiles
+            return FeatureHeader(int(n_tiles), int(dim), int(attributes["patch_size"]), _info(h5, path))
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:  # what h5py raises
         raise ArtifactError(
             f"{path}: not a readable feature file ({type(error).__name__})",
@@ -276,14 +277,15 @@ def _open(path: Path) -> h5py.File:
 
 
 def _info(h5: h5py.File, path: Path) -> FeatureInfo:
-    missing = [name for name in FeatureInfo.__dataclass_fields__ if name not in h5.attrs]
+    attributes = h5.attrs  # looked up once: each lookup opens the root
+    missing = [name for name in FeatureInfo.__dataclass_fields__ if name not in attributes]
     if missing:
         raise ArtifactError(f"{path}: attribute '{missing[0]}' is missing", hint="expected a file of `five embed`")
     return FeatureInfo(
-        slide_id=str(h5.attrs["slide_id"]),
-        encoder=str(h5.attrs["encoder"]),
-        encoder_fingerprint=str(h5.attrs["encoder_fingerprint"]),
-        mpp_x=float(h5.attrs["mpp_x"]),
-        mpp_y=float(h5.attrs["mpp_y"]),
-        target_mpp=float(h5.attrs["target_mpp"]),
+        slide_id=str(attributes["slide_id"]),
+        encoder=str(attributes["encoder"]),
+        encoder_fingerprint=str(attributes["encoder_fingerprint"]),
+        mpp_x=float(attributes["mpp_x"]),
+        mpp_y=float(attributes["mpp_y"]),
+        target_mpp=float(attributes["target_mpp"]),
     )
