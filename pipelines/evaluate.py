@@ -19,6 +19,7 @@ from pipelines.core.metrics.metric import Metric
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.settings import EvaluateSettings
 from pipelines.core.user_tables import cell_text
+from pipelines.model.prediction.patients_table import refuse_stale_patients
 
 __all__ = ["EvaluateInputs", "EvaluateSettings", "evaluate"]
 
@@ -124,7 +125,10 @@ class _Run:
 
 def _read_run(source: Path, labels: PatientLabels | None, settings: EvaluateSettings, left_out: Counter[str]) -> _Run:
     table, name = (PREDICTIONS, "predictions") if settings.level == "slide" else (PATIENT_PREDICTIONS, "patients")
-    rows = table.read_rows(source / f"{name}.parquet" if source.is_dir() else source)
+    path = source / f"{name}.parquet" if source.is_dir() else source
+    if settings.level == "patient":
+        refuse_stale_patients(path)
+    rows = table.read_rows(path)
     classes = tuple(column.removeprefix("prob_") for column in (rows or [{}])[0] if column.startswith("prob_"))
     why: Counter[str] = Counter()
     counted = _counted(rows, labels, settings, why)

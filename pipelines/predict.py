@@ -17,18 +17,19 @@ from pipelines.core.cohort import CohortSlide, patient_facts
 from pipelines.core.devices import pick_device
 from pipelines.core.errors import ArtifactError, SlideError
 from pipelines.core.feature_file import SLIDE_NOTE, read_info, read_notes, slide_dimensions
+from pipelines.core.files import file_digest
 from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.resources import Resources
-from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.selection import EVERYTHING, Selection
 from pipelines.core.settings import PredictSettings
-from pipelines.core.table_writer import TableWriter
 from pipelines.findings.heatmap import draw_heatmap
 from pipelines.findings.report import write_report
 from pipelines.model.data.bags import BagReader, TileBag
 from pipelines.model.networks.bag_model import BagModel
-from pipelines.model.prediction.class_scores import class_probabilities, patient_rows
+from pipelines.model.networks.checkpoint import load_model
+from pipelines.model.prediction.class_scores import class_probabilities
 from pipelines.model.prediction.job import PredictInputs, PredictionJob
+from pipelines.model.prediction.prediction_table import FILES, PredictionTable, attention_file, heatmap_file
 from pipelines.slides import open_slide
 
 __all__ = ["PredictInputs", "PredictSettings", "Resources", "plan", "predict"]
@@ -50,7 +51,8 @@ def predict(
     """Write the class probabilities of every slide to ``out``, and attention maps if the model has any.
 
     Slides that an earlier run predicted with the same model, texts, settings and features are
-    kept; if all are, the model is not loaded. ``patients.parquet`` is written when every slide
+    kept if their attention files and heatmaps are unchanged; if all are, the model is not loaded. A slide
+    whose features cannot be used fails alone. ``patients.parquet`` is written when every slide
     is predicted, by whichever shard finishes last.
 
     Parameters
@@ -66,32 +68,28 @@ def predict(
     selection.require_only(MADE_BY, "shard", "overwrite")
     job = PredictionJob.of(inputs, settings)
     claim_folder(out, MADE_BY, job.provenance, overwrite=selection.overwrite)
-    table = out / "predictions.parquet"
-    kept = job.kept_rows(table)
-    PREDICTIONS.write(table, kept.values(), job.provenance)
     slides = selection.shard.of(job.slides)
+    table = PredictionTable(out, job)
+    kept = table.refresh(slides)
     todo = [slide for slide in slides if slide.slide_id not in kept]
-    results = {
-        name: Result(name, Outcome.KEPT, total=len(slides)) for name in (s.slide_id for s in slides) if name in kept
-    }
+    results = {name: Result(name, Outcome.KEPT, total=len(slides)) for name in kept}
     for result in results.values():
         on_result(result)
     if todo:
-        writer = TableWriter(PREDICTIONS, table, job.provenance)
 
         def report(result: Result) -> None:
             if result.outcome is Outcome.DONE:
-                writer.add(result.row)
+                table.add(result.row)
             on_result(replace(result, total=len(slides)))
 
-        work = _SlidePrediction(job.load_model(pick_device(resources.device)), job, out)
+        work = _SlidePrediction(load_model(inputs.run, pick_device(resources.device)), job, out)
         results |= {result.item_id: result for result in run_batch(todo, work, folder=out, on_result=report)}
-        writer.flush()
-    rows = PREDICTIONS.read_rows(table)
-    if len(rows) == len(job.slides):
-        PATIENT_PREDICTIONS.write(out / "patients.parquet", patient_rows(rows, list(job.texts)), job.provenance)
-    write_report(out, facts=job.facts(), title=f"Predictions of {inputs.run.name}")
-    return Summary(out, tuple(results[slide.slide_id] for slide in slides), patient_facts(job.slides) | job.counts())
+    title = f"Predictions of {inputs.run.name}"
+    not_predicted = table.finish(lambda: write_report(out, facts=job.facts(), title=title))
+    facts: dict[str, Any] = patient_facts(job.slides) | job.counts()
+    if not_predicted:
+        facts["slides_not_predicted"] = not_predicted
+    return Summary(out, tuple(results[slide.slide_id] for slide in slides), facts)
 
 
 def plan(
@@ -107,14 +105,14 @@ def plan(
     selection.require_only(MADE_BY, "shard", "overwrite")
     job = PredictionJob.of(inputs, settings)
     refuse_other_settings(out, MADE_BY, job.provenance, overwrite=selection.overwrite)
-    kept = job.kept_rows(out / "predictions.parquet")
     slides = selection.shard.of(job.slides)
+    kept = PredictionTable(out, job).valid(slides)
     todo = [slide for slide in slides if slide.slide_id not in kept]
     return {
         "slides": len(slides),
         "current": len(slides) - len(todo),
         "to_do": len(todo),
-        "tiles_to_do": sum(min(job.cohort.bags[slide.slide_id].n_tiles, settings.max_tiles) for slide in todo),
+        "tiles_to_do": sum(min(job.n_tiles(slide), settings.max_tiles) for slide in todo),
         "model": job.model,
         "classes": ", ".join(job.texts),
         **patient_facts(job.slides),
@@ -134,12 +132,14 @@ class _SlidePrediction:
             self.classes = model.encode_classes(job.texts)
 
     def __call__(self, slide: CohortSlide, /) -> Result:
+        features = self.job.features_fingerprint(slide)  # before they are read: a later change is then noticed
         bag = self.reader.evaluation(self.job.cohort.bags[slide.slide_id], self.job.settings.max_tiles)
+        digests: dict[str, str | None] = dict.fromkeys(FILES)
         with torch.inference_mode():
             if self.job.settings.attention and self.model.prompt_names:
                 vector, weights = self.model.attend(bag, self.prompts)
                 logits = self._logits(vector)
-                self._write_attention(slide, bag, weights.float().cpu().numpy())
+                digests |= self._write_attention(slide, bag, weights.float().cpu().numpy())
             else:
                 logits = self._logits(self.model.encode_bags([bag], self.prompts))
         probabilities = class_probabilities(logits)
@@ -147,7 +147,8 @@ class _SlidePrediction:
             **self.job.identity(slide),
             "predicted": self.names[int(logits.argmax())],
             "n_tiles": len(bag.features),
-            "features": self.job.features_fingerprint(slide),
+            "features": features,
+            **digests,
             **{f"prob_{name}": float(value) for name, value in zip(self.names, probabilities, strict=True)},
             **{f"logit_{name}": float(value) for name, value in zip(self.names, logits, strict=True)},
         }
@@ -159,13 +160,17 @@ class _SlidePrediction:
             raise ArtifactError("the features hold NaN or infinite values", hint="embed the slide again")
         return logits
 
-    def _write_attention(self, slide: CohortSlide, bag: TileBag, weights: NDArray[np.float32]) -> None:
+    def _write_attention(self, slide: CohortSlide, bag: TileBag, weights: NDArray[np.float32]) -> dict[str, str]:
+        """Write the attention file and the heatmap, if it is wanted; return their digests by column."""
         attention = AttentionMaps(weights, self.model.prompt_names, bag.corners, bag.tile_size_level0)
-        write_attention(self.out / "attention" / f"{bag.slide_id}.h5", attention, self.job.provenance)
+        written = {"attention": attention_file(self.out, slide.slide_id)}
+        write_attention(written["attention"], attention, self.job.provenance)
         if self.job.settings.heatmaps:
-            self._draw(attention, slide)
+            written["heatmap"] = heatmap_file(self.out, slide.slide_id)
+            self._draw(attention, slide, written["heatmap"])
+        return {column: file_digest(path) for column, path in written.items()}
 
-    def _draw(self, attention: AttentionMaps, slide: CohortSlide) -> None:
+    def _draw(self, attention: AttentionMaps, slide: CohortSlide, path: Path) -> None:
         """Draw the mean map of the questions, and one map per question; all maps if there are no questions."""
         features = self.job.cohort.bags[slide.slide_id].path
         n_shown = len(self.model.spec.questions) or len(attention.prompts)
@@ -177,7 +182,7 @@ class _SlidePrediction:
             shown,
             attention.tile_size_level0,
             slide_dimensions(features),
-            self.out / "heatmaps" / f"{slide.slide_id}.jpg",
+            path,
             title=slide.slide_id,
             names=names,
             thumbnail=_thumbnail(slide, features),

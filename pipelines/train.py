@@ -198,8 +198,7 @@ def _cohort_facts(run: TrainingRun) -> dict[str, str]:
 def _left_out(run: TrainingRun, model: BagModel) -> dict[str, int]:
     """Return the number of slides or texts that are left out or cut, by reason; counts of 0 are omitted."""
     counts = {
-        "slides_without_features": len(run.cohort.missing),
-        "slides_without_tiles": len(run.cohort.empty),
+        **run.cohort.left_out(),
         "slides_outside_the_splits": len(run.cohort.slides) - len(run.splits),
         **run.task.left_out,
         "texts_cut_at_the_limit_of_the_text_model": model.count_truncated(run.task.texts),

@@ -41,8 +41,8 @@ class Cohort:
     classes: Path
 
 
-def write_bag(folder, slide_id, features, *, encoder="toy", fingerprint="0123", seed=0):
-    """Write a feature file with (N, C) ``features``, whose tiles are on a square grid."""
+def write_bag(folder, slide_id, features, *, encoder="toy", fingerprint="0123", tile_size=224, mpp=0.5):
+    """Write a feature file with (N, C) ``features``, whose tiles are on a square grid, and list it in the table."""
     n_tiles, dim = features.shape
     side = int(np.ceil(np.sqrt(max(n_tiles, 1))))
     corners = np.stack([np.arange(n_tiles) % side, np.arange(n_tiles) // side], axis=1) * TILE
@@ -51,11 +51,20 @@ def write_bag(folder, slide_id, features, *, encoder="toy", fingerprint="0123", 
         n_tiles=n_tiles,
         dim=dim,
         dtype="float16",
-        info=FeatureInfo(slide_id, encoder, fingerprint, 0.25, 0.25, 0.5),
-        coords_attributes=CoordsAttributes(224, TILE, 40.0, 20.0, 0, slide_id, side * TILE, side * TILE),
+        info=FeatureInfo(slide_id, encoder, fingerprint, 0.25, 0.25, mpp),
+        coords_attributes=CoordsAttributes(tile_size, TILE, 40.0, 20.0, 0, slide_id, side * TILE, side * TILE),
         provenance=PROVENANCE,
     ) as writer:
         writer.add(features.astype(np.float16), corners.astype(np.int64))
+    if (folder / "slides.parquet").exists():
+        list_slide(folder, slide_id, status="ok" if n_tiles else "empty", n_tiles=n_tiles)
+
+
+def list_slide(folder, slide_id, **columns):
+    """Change columns of a slide in the table of `five embed`, or add the slide."""
+    rows = {row["slide_id"]: row for row in EMBEDDED_SLIDES.read_rows(folder / "slides.parquet")}
+    rows[slide_id] = {**rows.get(slide_id, {"slide_id": slide_id, "encoder": "toy", "dim": DIM}), **columns}
+    EMBEDDED_SLIDES.write(folder / "slides.parquet", rows.values(), PROVENANCE)
 
 
 def slide_features(label, rng, n_tiles):

@@ -9,6 +9,7 @@ from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.settings import EvaluateSettings
 from pipelines.evaluate import EvaluateInputs, evaluate
+from pipelines.model.prediction.patients_table import write_patients
 
 
 def write(folder, lines, classes=("LUAD", "LUSC")):
@@ -119,10 +120,11 @@ def test_validation_patients_that_weights_were_fitted_to_are_refused_with_a_reme
     scores = {"split": "val", "predicted": "A", "prob_A": 0.9, "prob_B": 0.1}
     rows = [{"patient_id": "p1", "label": "A", "learned_from": True, **scores}]
     rows.append({"patient_id": "p2", "label": "B", "learned_from": False, **scores})
-    PREDICTIONS.write(
-        tmp_path / "predictions.parquet", [{**r, "slide_id": r["patient_id"]} for r in rows], Provenance({})
-    )
-    PATIENT_PREDICTIONS.write(tmp_path / "patients.parquet", rows, Provenance({}))
+    if level == "slide":
+        slides = [{**row, "slide_id": row["patient_id"]} for row in rows]
+        PREDICTIONS.write(tmp_path / "predictions.parquet", slides, Provenance({}))
+    else:
+        PATIENT_PREDICTIONS.write(tmp_path / "patients.parquet", rows, Provenance({}))
     with pytest.raises(CohortError, match=rf"fitted to .* of 1 of 2 {level}s in split val, for example 'p1'") as error:
         evaluate(EvaluateInputs([tmp_path]), EvaluateSettings(split="val", level=level))
     assert "--split test" in error.value.hint
@@ -254,3 +256,16 @@ def test_slides_of_a_patient_with_different_labels_are_a_fact(tmp_path):
     folder = write(tmp_path / "p", [("s1", "a", "LUAD", "test", 1), ("s2", "a", "LUSC", "test", 1)])
     found = evaluate(EvaluateInputs([folder]), EvaluateSettings(resamples=0))
     assert found.facts == {"patients_with_different_labels": "1, for example 'a' (LUAD, LUSC)"}
+
+
+def test_patients_that_do_not_fit_the_predictions_beside_them_are_refused(tmp_path):
+    folder = write(tmp_path / "p", [("s1", "a", "LUAD", "test", 1), ("s2", "b", "LUSC", "test", 1)])
+    settings = EvaluateSettings(level="patient", resamples=0)
+    with pytest.raises(ArtifactError, match="not every slide of the cohort is predicted"):
+        evaluate(EvaluateInputs([folder]), settings)
+    write_patients(folder, ["LUAD", "LUSC"], Provenance({}))
+    assert evaluate(EvaluateInputs([folder]), settings).pooled.n == 2
+    write(folder, [("s1", "a", "LUAD", "test", 1), ("s2", "b", "LUSC", "test", -1)])
+    with pytest.raises(ArtifactError, match="was made from other predictions") as error:
+        evaluate(EvaluateInputs([folder]), settings)
+    assert error.value.hint == "run `five predict` again"

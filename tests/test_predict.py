@@ -247,7 +247,7 @@ def test_features_of_another_encoder_are_refused(cohort, pretrained, tmp_path):
     other = write_cohort(tmp_path / "cohort", n_patients=2)
     for slide in ("s00", "s01"):
         write_bag(other.features, slide, np.zeros((4, DIM)), encoder="other", fingerprint="9999")
-    with pytest.raises(ArtifactError, match=r"features of other .* was trained on toy"):
+    with pytest.raises(ArtifactError, match=r"features of other .* was trained on features of toy"):
         predict(PredictInputs(other.features, pretrained, classes=cohort.classes), tmp_path / "out", PredictSettings())
 
 

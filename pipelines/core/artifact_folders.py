@@ -200,10 +200,11 @@ PREDICTIONS_FOLDER = ArtifactFolder(
             "patients.parquet",
             "Parquet",
             "one row per patient, averaged over the slides",
-            "if all slides are predicted",
+            "if all slides are predicted; removed when a prediction changes",
             table=schemas.PATIENT_PREDICTIONS,
+            metadata=(Entry("five.predictions", "string", "fingerprint of the predictions that it was made from"),),
         ),
-        ArtifactFile("report.html", "HTML", "table of the predictions, settings and heatmaps"),
+        ArtifactFile("report.html", "HTML", "table of the predictions, settings and heatmaps; written by each run"),
         ArtifactFile(
             "attention/<slide_id>.h5",
             "HDF5",

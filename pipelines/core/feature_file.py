@@ -60,6 +60,18 @@ class FeatureInfo:
 
 
 @dataclass(frozen=True)
+class FeatureHeader:
+    """What a feature file says about itself, without its features."""
+
+    n_tiles: int
+    dim: int
+    """Width of a feature vector."""
+    tile_size: int
+    """Edge length of a tile, pixels as the encoder sees it."""
+    info: FeatureInfo
+
+
+@dataclass(frozen=True)
 class Bag:
     """Features of all or some tiles of one slide.
 
@@ -175,6 +187,41 @@ def feature_shape(path: Path) -> tuple[int, int]:
         return int(n_tiles), int(dim)
 
 
+def read_header(path: Path) -> FeatureHeader:
+    """Return what a feature file says about itself; the file is opened once, and no feature is read.
+
+    Raises
+    ------
+    ArtifactError
+        The file is missing, damaged, or not one of `five embed`.
+    """
+    try:
+        with _open(path) as h5:
+            features, coords = h5["features"], h5["coords"]
+            _check_shapes(features, coords, path)
+            n_tiles, dim = features.shape
+            attributes = coords.attrs
+            int(attributes["patch_size_level0"])  # needed to read the tiles
+            return FeatureHeader(int(n_tiles), int(dim), int(attributes["patch_size"]), _info(h5, path))
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:  # what h5py raises
+        raise ArtifactError(
+            f"{path}: not a readable feature file ({type(error).__name__})",
+            hint="delete it and run `five embed` again",
+        ) from error
+
+
+def _check_shapes(features: h5py.Dataset, coords: h5py.Dataset, path: Path) -> None:
+    for dataset, name, shape, kind in (
+        (features, "features", (*features.shape[:1], *features.shape[-1:]), "f"),
+        (coords, "coords", (*features.shape[:1], 2), "i"),
+    ):
+        if dataset.ndim != 2 or dataset.shape != shape or dataset.dtype.kind != kind:
+            raise ArtifactError(
+                f"{path}: '{name}' is {dataset.dtype} of shape {dataset.shape}",
+                hint="expected a file of `five embed`, with features of shape (N, D) and coords of shape (N, 2)",
+            )
+
+
 def read_info(path: Path) -> FeatureInfo:
     """Return the root attributes of a feature file."""
     with _open(path) as h5:
@@ -230,14 +277,15 @@ def _open(path: Path) -> h5py.File:
 
 
 def _info(h5: h5py.File, path: Path) -> FeatureInfo:
-    missing = [name for name in FeatureInfo.__dataclass_fields__ if name not in h5.attrs]
+    attributes = h5.attrs  # looked up once: each lookup opens the root
+    missing = [name for name in FeatureInfo.__dataclass_fields__ if name not in attributes]
     if missing:
         raise ArtifactError(f"{path}: attribute '{missing[0]}' is missing", hint="expected a file of `five embed`")
     return FeatureInfo(
-        slide_id=str(h5.attrs["slide_id"]),
-        encoder=str(h5.attrs["encoder"]),
-        encoder_fingerprint=str(h5.attrs["encoder_fingerprint"]),
-        mpp_x=float(h5.attrs["mpp_x"]),
-        mpp_y=float(h5.attrs["mpp_y"]),
-        target_mpp=float(h5.attrs["target_mpp"]),
+        slide_id=str(attributes["slide_id"]),
+        encoder=str(attributes["encoder"]),
+        encoder_fingerprint=str(attributes["encoder_fingerprint"]),
+        mpp_x=float(attributes["mpp_x"]),
+        mpp_y=float(attributes["mpp_y"]),
+        target_mpp=float(attributes["target_mpp"]),
     )

@@ -152,6 +152,15 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of the whole content of a file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(SAMPLE):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def file_fingerprint(path: Path) -> str:
     """Return 16 hexadecimal digits that depend on the size and content of a file.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,21 @@ def difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {earlier.get(name)!r} -> {now.get(name)!r}" for name in names)
 
 
+@contextmanager
+def table_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of the table at ``path``, under which it is read, changed and written.
+
+    Raises
+    ------
+    ArtifactError
+        Another process holds the lock for too long.
+    """
+    with item_lock(path.parent / ".locks" / f"{path.name}.lock", wait=2 * LEASE_SECONDS) as acquired:
+        if not acquired:
+            raise ArtifactError(f"{path}: locked by another process", hint="run again when that process has ended")
+        yield
+
+
 def update_table(
     artifact: TableArtifact,
     path: Path,
@@ -133,9 +149,7 @@ def update_table(
     ArtifactError
         Another process holds the lock of the table for too long, or the table cannot be read.
     """
-    with item_lock(path.parent / ".locks" / f"{path.name}.lock", wait=2 * LEASE_SECONDS) as acquired:
-        if not acquired:
-            raise ArtifactError(f"{path}: locked by another process", hint="run again when that process has ended")
+    with table_lock(path):
         merged: dict[Any, Mapping[str, Any]] = {}
         if path.exists():
             merged = {row[key]: row for row in artifact.read_rows(path) if keep(row)}

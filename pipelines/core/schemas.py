@@ -183,7 +183,7 @@ _PREDICTION_FAMILIES = {
 PREDICTIONS = TableArtifact(
     name="predictions",
     made_by="five predict",
-    version=2,
+    version=3,
     columns=(
         column("slide_id", STRING, "unique id of the slide"),
         column("patient_id", STRING, "patient of the slide"),
@@ -192,7 +192,9 @@ PREDICTIONS = TableArtifact(
         column("learned_from", BOOL, _LEARNED_FROM),
         column("predicted", STRING, "class with the highest probability"),
         column("n_tiles", INT, "tiles in the bag"),
-        column("features", STRING, "fingerprint of the feature file that the row was made from"),
+        column("features", STRING, "fingerprint of the features that the row was made from"),
+        column("attention", STRING, "SHA-256 of the attention file, null if there is none"),
+        column("heatmap", STRING, "SHA-256 of the heatmap, null if there is none"),
     ),
     families=_PREDICTION_FAMILIES,
 )
@@ -200,7 +202,7 @@ PREDICTIONS = TableArtifact(
 PATIENT_PREDICTIONS = TableArtifact(
     name="patient_predictions",
     made_by="five predict",
-    version=2,
+    version=3,
     columns=(
         column("patient_id", STRING, "patient"),
         column("label", STRING, "class of the patient's labeled slides, null if there is none or they differ"),

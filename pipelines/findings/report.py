@@ -57,7 +57,7 @@ def _slide(number: int, row: Mapping[str, Any], predictions: Path) -> dict[str, 
         **row,
         "anchor": f"slide-{number}",
         "probabilities": [(name.removeprefix("prob_"), p) for name, p in row.items() if name.startswith("prob_")],
-        "heatmap": quote(heatmap) if (predictions / heatmap).exists() else None,
+        "heatmap": quote(heatmap) if row["heatmap"] and (predictions / heatmap).exists() else None,
     }
 
 

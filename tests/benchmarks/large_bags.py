@@ -37,7 +37,7 @@ def encode_random_bag(attention: str, n_tiles: int) -> None:
 
     torch.set_num_threads(1)
     settings = ModelSettings(attention=attention, tuning="frozen")
-    model = build_model(settings, ModelSpec(CHANNELS, "random", "", {"growth": "growth pattern"})).eval()
+    model = build_model(settings, ModelSpec(CHANNELS, "random", "", 224, 0.5, {"growth": "growth pattern"})).eval()
     side = math.ceil(math.sqrt(n_tiles))
     corners = np.stack([np.arange(n_tiles) % side, np.arange(n_tiles) // side], axis=1)
     grid_position = torch.from_numpy(corners.astype(np.float32))

@@ -142,7 +142,7 @@ def make_model(text_model: str, **changes: object) -> FiveModel:
     """Return a FiVE model in training mode for features of `WIDTH` channels."""
     torch.manual_seed(0)
     settings = ModelSettings(text_model=text_model, **changes)  # type: ignore[arg-type]
-    return FiveModel(settings, ModelSpec(WIDTH, "bench", "0", QUESTIONS)).train()
+    return FiveModel(settings, ModelSpec(WIDTH, "bench", "0", 224, 0.5, QUESTIONS)).train()
 
 
 def whole_step(model: FiveModel, n_tiles: int, settings: TrainSettings) -> Callable[[], object]:

@@ -62,12 +62,13 @@ def test_a_class_name_cannot_inject_markup(report):
     assert "<b>" in page.words
 
 
-def test_heatmaps_are_relative_links_to_files_that_exist(report, tmp_path):
+def test_heatmaps_of_the_predictions_are_relative_links_to_files_that_exist(report, tmp_path):
     slide_id = 'site 1/50% "a"#2'
     picture = tmp_path / "heatmaps" / f"{slide_id}.jpg"
     picture.parent.mkdir(parents=True)
     picture.write_bytes(b"jpg")
-    page = report([prediction(slide_id), prediction("no-map")])
+    (tmp_path / "heatmaps" / "left-over.jpg").write_bytes(b"of earlier settings, so not of the prediction")
+    page = report([prediction(slide_id, heatmap="a1"), prediction("lost", heatmap="b2"), prediction("left-over")])
     (source,) = page.attributes("img", "src")
     assert not source.startswith("/")
     assert (tmp_path / unquote(source)).samefile(picture)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from pipelines.core.errors import SettingsError
 from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import TileBag
+from pipelines.model.data.feature_kind import FeatureKind
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,21 @@ class ModelSpec:
     encoder: str
     """Name of the image encoder."""
     encoder_fingerprint: str
+    tile_size: int
+    """Edge length of a tile, pixels as the encoder sees it."""
+    target_mpp: float
+    """Microns per pixel of the tiles."""
     questions: Mapping[str, str]
     """Question id -> manual prompt; empty for a baseline."""
     classes: list[str] = field(default_factory=list)
     """Classes of a baseline or a probe, in output order; empty for FiVE, which reads class texts."""
     labels: list[str] = field(default_factory=list)
     """Classes that FiVE was fine-tuned on; its closed form has weights for them in addition to their texts."""
+
+    @property
+    def feature_kind(self) -> FeatureKind:
+        """The kind of features that the model was trained on."""
+        return FeatureKind(self.feature_dim, self.encoder, self.encoder_fingerprint, self.tile_size, self.target_mpp)
 
 
 class BagModel(nn.Module, ABC):

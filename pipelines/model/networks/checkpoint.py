@@ -25,7 +25,7 @@ from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
-VERSION = 4
+VERSION = 5
 """Format of a run; a run with another version is refused."""
 
 

@@ -1,4 +1,4 @@
-"""Plan `five predict`: the slides, the model, the class texts, and the predictions that are done already."""
+"""Plan `five predict`: the slides, the model and the class texts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import Any
 from pipelines.core.classes import load_classes
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import ArtifactError, SettingsError
-from pipelines.core.files import file_fingerprint, fingerprint
+from pipelines.core.feature_file import content_fingerprint
+from pipelines.core.files import file_digest, fingerprint
 from pipelines.core.provenance import Provenance
-from pipelines.core.schemas import PREDICTIONS
 from pipelines.core.settings import PredictSettings
 from pipelines.model.data.feature_cohort import FeatureCohort, read_feature_cohort
 from pipelines.model.data.splits import KnownSlides
 from pipelines.model.data.splits.known_slides import Matches
-from pipelines.model.networks.bag_model import BagModel
-from pipelines.model.networks.checkpoint import WEIGHTS, load_model, read_config
+from pipelines.model.networks.checkpoint import CONFIG, WEIGHTS, read_config
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ class PredictionJob:
         run = inputs.run
         known = KnownSlides.of_run(run)
         texts = load_classes(_classes_file(run, inputs.classes))
-        cohort = read_feature_cohort(inputs.features, inputs.cohort)
+        config = read_config(run)
+        cohort = read_feature_cohort(inputs.features, inputs.cohort, trained_on=config.spec.feature_kind)
         matches = known.match(cohort.slides)
         split_of = {slide_id: use.split for slide_id, use in matches.uses.items()}
         slides = [slide for slide in cohort.slides if settings.split in ("all", split_of.get(slide.slide_id))]
@@ -73,20 +73,8 @@ class PredictionJob:
                 f"{inputs.features}: none of its slides is in the {settings.split} split of {run}",
                 hint="use --split all",
             )
-        model = read_config(run).settings.model
-        provenance = Provenance.of(settings, fingerprint([texts, file_fingerprint(run / WEIGHTS)]))
-        return cls(inputs, settings, model, texts, matches, cohort, slides, provenance)
-
-    def kept_rows(self, table: Path) -> dict[str, dict[str, Any]]:
-        """Return the rows of ``table`` that are still valid, by slide id, with the current labels and splits."""
-        if not PREDICTIONS.is_current(table, self.provenance):
-            return {}
-        rows = {row["slide_id"]: row for row in PREDICTIONS.read_rows(table)}
-        return {
-            slide.slide_id: {**row, **self.identity(slide)}
-            for slide in self.slides
-            if (row := rows.get(slide.slide_id)) and row["features"] == self.features_fingerprint(slide)
-        }
+        provenance = Provenance.of(settings, fingerprint([texts, _model_digests(run)]))
+        return cls(inputs, settings, config.settings.model, texts, matches, cohort, slides, provenance)
 
     def identity(self, slide: CohortSlide) -> dict[str, Any]:
         """Return the columns of a row that identify ``slide``: its ids, label, and how the run used it."""
@@ -100,8 +88,28 @@ class PredictionJob:
         }
 
     def features_fingerprint(self, slide: CohortSlide) -> str:
-        """Return the fingerprint of the feature file of ``slide``."""
-        return file_fingerprint(self.cohort.bags[slide.slide_id].path)
+        """Return the fingerprint of the features of ``slide``.
+
+        Raises
+        ------
+        ArtifactError
+            The feature file cannot be used.
+        """
+        if slide.slide_id in self.cohort.unusable:
+            raise self.cohort.unusable[slide.slide_id]
+        return content_fingerprint(self.cohort.bags[slide.slide_id].path)
+
+    def n_tiles(self, slide: CohortSlide) -> int:
+        """Return the number of tiles of ``slide``, 0 if its feature file cannot be used."""
+        bag = self.cohort.bags.get(slide.slide_id)
+        return bag.n_tiles if bag else 0
+
+    def is_of_current_features(self, row: Mapping[str, Any], slide: CohortSlide) -> bool:
+        """Return whether ``row`` was made from the current features of ``slide``."""
+        try:
+            return bool(row["features"] == self.features_fingerprint(slide))
+        except ArtifactError:
+            return False
 
     def facts(self) -> dict[str, str]:
         """Return the facts about the predictions that the HTML report shows."""
@@ -117,33 +125,19 @@ class PredictionJob:
             return facts | {"classes": ", ".join(self.texts)}
         return facts | {f"texts of {name}": "; ".join(sentences) for name, sentences in self.texts.items()}
 
-    def load_model(self, device: str) -> BagModel:
-        """Return the model of the run.
-
-        Raises
-        ------
-        ArtifactError
-            The model was trained on other features.
-        """
-        run, kind = self.inputs.run, self.cohort.kind
-        model = load_model(run, device)
-        spec = model.spec
-        if (spec.feature_dim, spec.encoder_fingerprint) != (kind.dim, kind.encoder_fingerprint):
-            raise ArtifactError(
-                f"features of {kind.encoder} ({kind.dim} channels, weights {kind.encoder_fingerprint}), but {run} was "
-                f"trained on {spec.encoder} ({spec.feature_dim} channels, weights {spec.encoder_fingerprint})",
-                hint=f"embed the slides with {spec.encoder}",
-            )
-        return model
-
     def counts(self) -> dict[str, int]:
         """Return how many slides the run knows, and how many are not predicted, by reason; reasons of 0 are omitted."""
-        counts = {
-            "slides_without_features": len(self.cohort.missing),
-            "slides_without_tiles": len(self.cohort.empty),
-            "slides_of_other_splits": len(self.cohort.slides) - len(self.slides),
-        }
-        return {**self.matches.counts, **{name: count for name, count in counts.items() if count}}
+        other_splits = len(self.cohort.slides) - len(self.slides)
+        counts = {**self.matches.counts, **self.cohort.left_out()}
+        return counts | ({"slides_of_other_splits": other_splits} if other_splits else {})
+
+
+def _model_digests(run: Path) -> list[str]:
+    paths = [run / WEIGHTS, run / CONFIG]
+    for path in paths:
+        if not path.is_file():
+            raise ArtifactError(f"{path}: no such file", hint="training did not finish; run `five train` again")
+    return [file_digest(path) for path in paths]
 
 
 def _classes_file(run: Path, classes: Path | None) -> Path:

@@ -110,7 +110,9 @@ class TrainingRun:
         reads_classes = settings.regime == "pretrain" or (settings.has_network and settings.regime == "finetune")
         classes = [] if reads_classes else list(task.classes or ())
         labels = list(task.classes or ()) if reads_classes and settings.closed_form else []
-        return ModelSpec(kind.dim, kind.encoder, kind.encoder_fingerprint, prompts, classes, labels)
+        return ModelSpec(
+            kind.dim, kind.encoder, kind.encoder_fingerprint, kind.tile_size, kind.target_mpp, prompts, classes, labels
+        )
 
 
 def prepare_run(inputs: TrainInputs, settings: TrainSettings) -> TrainingRun:

@@ -29,7 +29,9 @@ def _seeded():
 
 
 def make_model(name):
-    return build_model(ModelSettings(model=name, width=WIDTH), ModelSpec(DIM, "toy", "01", {}, list(CLASSES))).eval()
+    return build_model(
+        ModelSettings(model=name, width=WIDTH), ModelSpec(DIM, "toy", "01", 224, 0.5, {}, list(CLASSES))
+    ).eval()
 
 
 def bag(n_tiles, seed=0):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from pipelines.train import TrainInputs, train
 from tests.synthetic_features import ANSWERS_OF, CLASSES, QUESTIONS, write_cohort
 
 C = 5
-SPEC = ModelSpec(C, "toy", "01", {q.id: q.prompt for q in QUESTIONS.questions})
+SPEC = ModelSpec(C, "toy", "01", 224, 0.5, {q.id: q.prompt for q in QUESTIONS.questions})
 TEXTS = {name: [text] for name, text in CLASSES.items()}
 
 
@@ -27,7 +29,7 @@ def make(tiny_bert):
     def build(classes=()):
         return LinearFive(
             ModelSettings(model="five-linear", text_model=str(tiny_bert)),
-            ModelSpec(SPEC.feature_dim, SPEC.encoder, SPEC.encoder_fingerprint, SPEC.questions, list(classes)),
+            replace(SPEC, classes=list(classes)),
         ).eval()
 
     return build

@@ -12,7 +12,9 @@ from pipelines.model.networks.bag_model import ModelSpec
 from pipelines.model.networks.checkpoint import load_model, save_model
 from pipelines.model.networks.five import FiveModel
 
-SPEC = ModelSpec(24, "toy", "0123", {"growth": "growth of cells", "margin": "margins", "mucin": "mucin is present"})
+SPEC = ModelSpec(
+    24, "toy", "0123", 224, 0.5, {"growth": "growth of cells", "margin": "margins", "mucin": "mucin is present"}
+)
 SMALL = {"width": 64, "diagnosis_prompts": 4, "prompt_tokens": 3, "closed_form": False}
 
 
@@ -142,7 +144,7 @@ def test_features_of_the_models_width_are_not_projected(tiny_bert):
     released = {**TRAIN_PRESETS["released"], "text_model": str(tiny_bert), "width": 64, "prompt_tokens": 8}
     names = ModelSettings.__dataclass_fields__
     settings = ModelSettings(**{name: value for name, value in released.items() if name in names}, context_length=16)
-    model = FiveModel(settings, ModelSpec(64, "toy", "0123", {}))
+    model = FiveModel(settings, ModelSpec(64, "toy", "0123", 224, 0.5, {}))
     assert isinstance(model.input, torch.nn.Identity)
     assert model.scale.item() == pytest.approx(300)
 

@@ -15,7 +15,7 @@ from pipelines.model.networks.five import FiveModel
 from pipelines.model.networks.joint import JointFive
 
 SPEC = ModelSpec(
-    5, "toy", "01", {"growth": "growth of cells", "mucin": "mucin is present"}, labels=["round", "spindle"]
+    5, "toy", "01", 224, 0.5, {"growth": "growth of cells", "mucin": "mucin is present"}, labels=["round", "spindle"]
 )
 CLASSES = {"round": ["round cells", "rings"], "spindle": ["spindle cells"]}
 OTHERS = {"gland": ["glands"], "spindle": ["spindle cells"], "round": ["round cells"]}
