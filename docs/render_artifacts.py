@@ -34,6 +34,10 @@ INTEGRITY = """
 A Parquet table also has `five.digest`: the SHA-256 of the file as it is with 64 zeros in place of the digest. Every
 command that reads a table compares it. A table that is damaged, or that another program changed, is an error that names
 the file. Other programs read the tables as usual.
+
+The first 1,024 bytes of an HDF5 file, its *user block*, hold a line of JSON with the size of the file and a digest of
+its content. `five` compares them before it opens the file. It also compares each row of `features` and `coords` that it
+reads with `row_checksums`. Other programs skip the user block.
 """
 SETTINGS = """
 Every output folder holds the settings that it was made with, in `five.json`. A command refuses a folder that was made

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipelines.core.errors import ArtifactError
 
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, MemoryError)
-"""Everything that pyarrow, h5py and NumPy raise for a file that they cannot read."""
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError)
+"""What pyarrow, h5py and NumPy raise for a file that they cannot read."""
 
 
 def read_artifact(path: Path, made_by: str) -> bytes:
@@ -35,7 +35,9 @@ def cannot_read(path: Path, made_by: str, error: OSError) -> ArtifactError:
 
 def damaged(path: Path, made_by: str, reason: str) -> ArtifactError:
     """Return the error to raise if the content of ``path`` has changed since it was written."""
-    return ArtifactError(f"{path}: damaged ({reason})", hint=f"delete it and run {made_by} again")
+    return ArtifactError(
+        f"{path}: damaged, or changed by another program ({reason})", hint=f"delete it and run {made_by} again"
+    )
 
 
 def without_digest(path: Path, made_by: str) -> ArtifactError:

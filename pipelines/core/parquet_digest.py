@@ -51,7 +51,7 @@ def read_checked(path: Path, made_by: str) -> bytes:
     digest.update(PLACEHOLDER.encode())
     digest.update(content[end:])
     if digest.hexdigest().encode() != content[start:end]:
-        raise damaged(path, made_by, "the content does not match its digest, or another program changed the file")
+        raise damaged(path, made_by, "the content does not match its digest")
     return content
 
 
