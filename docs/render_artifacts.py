@@ -30,6 +30,15 @@ Every Parquet table and every HDF5 file carries this metadata: Parquet in the fi
 attributes of the root.
 
 """
+INTEGRITY = """
+A Parquet table also has `five.digest`: the SHA-256 of the file as it is with 64 zeros in place of the digest. Every
+command that reads a table compares it. A table that is damaged, or that another program changed, is an error that names
+the file. Other programs read the tables as usual.
+
+The first 1,024 bytes of an HDF5 file, its *user block*, hold a line of JSON with the size of the file and a digest of
+its content. `five` compares them before it opens the file. It also compares each row of `features` and `coords` that it
+reads with `row_checksums`. Other programs skip the user block.
+"""
 SETTINGS = """
 Every output folder holds the settings that it was made with, in `five.json`. A command refuses a folder that was made
 with other settings, unless you pass `--overwrite`.
@@ -40,7 +49,9 @@ with other settings, unless you pass `--overwrite`.
 def render() -> str:
     """Return the whole page."""
     folders = (text for folder in FOLDERS for text in folder_section(folder))
-    introduction = INTRODUCTION + entries_table("name", METADATA) + SETTINGS + entries_table("key", FIVE_JSON.entries)
+    introduction = (
+        INTRODUCTION + entries_table("name", METADATA) + INTEGRITY + SETTINGS + entries_table("key", FIVE_JSON.entries)
+    )
     return "\n".join([introduction, *folders])
 
 

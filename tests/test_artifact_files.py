@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import pipelines.demo
 from fivecli.app import app
-from pipelines.core.artifact_files import METADATA
+from pipelines.core.artifact_files import DIGEST, METADATA
 from pipelines.core.artifact_folders import EVALUATION_FOLDER, FOLDERS, TILES_FOLDER
 from pipelines.findings import descriptions_report
 from tests.embedding import use_stand_ins
@@ -106,7 +106,7 @@ def test_every_description_belongs_to_a_file(root, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS, ids=BY_NAME)
 def test_columns_and_metadata_of_tables_are_those_described(root, folder):
-    common = {entry.name for entry in METADATA}
+    common = {entry.name for entry in (*METADATA, DIGEST)}
     for path, file in described(root, folder):
         if file.table is None:
             continue
@@ -132,7 +132,7 @@ def test_datasets_and_attributes_of_hdf5_files_are_those_described(root, folder)
             for dataset in file.hdf5.datasets:
                 assert set(h5[dataset.name].attrs) == {entry.name for entry in dataset.attributes}, path
                 assert_attributes(h5[dataset.name], dataset.attributes)
-                assert dataset.kind.startswith("(P,)" if h5[dataset.name].ndim == 1 else "("), path
+                assert dataset.kind.startswith(("(P,)", "(N,)")) == (h5[dataset.name].ndim == 1), path
 
 
 def assert_attributes(node, entries):

@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -129,8 +130,12 @@ class TestTable:
 
     def test_a_truncated_table_is_reported_as_damaged(self, tmp_path):
         (tmp_path / "slides.parquet").write_bytes(b"PAR1 cut")
-        with pytest.raises(ArtifactError, match="not a readable Parquet file"):
+        with pytest.raises(ArtifactError, match="damaged"):
             inspect(tmp_path / "slides.parquet")
+
+
+def crash(_path, _answer):
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 
 class TestHdf5:
@@ -179,10 +184,23 @@ class TestHdf5:
         assert "five embed" in contents.facts["not_for_five"]
         assert "jane" not in show(tmp_path / "t.h5", "--json").lower()
 
-    @pytest.mark.parametrize("content", [b"\x89HDF\r\n\x1a\n cut", b""])
+    @pytest.mark.parametrize("content", [b"\x89HDF\r\n\x1a\n cut", b"", b"text"])
     def test_a_truncated_file_is_reported_as_damaged(self, tmp_path, content):
         (tmp_path / "a.h5").write_bytes(content)
-        with pytest.raises(ArtifactError, match="not a readable HDF5 file"):
+        with pytest.raises(ArtifactError, match=r"a\.h5: (damaged|not a readable HDF5 file)"):
+            inspect(tmp_path / "a.h5")
+
+    def test_a_changed_row_is_reported_as_damaged(self, tmp_path):
+        write_bag(tmp_path, "s", np.ones((3000, 2)))
+        with h5py.File(tmp_path / "s.h5", "r+") as h5:
+            h5["features"][1001] = 2
+        with pytest.raises(ArtifactError, match=r"s\.h5: damaged, or changed by another program"):
+            inspect(tmp_path / "s.h5")
+
+    def test_a_file_that_crashes_the_hdf5_library_is_reported_as_damaged(self, tmp_path, monkeypatch):
+        (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+        monkeypatch.setattr("pipelines.contents.foreign_hdf5._describe", crash)
+        with pytest.raises(ArtifactError, match="the HDF5 library crashes"):
             inspect(tmp_path / "a.h5")
 
     def test_an_hdf5_file_without_features_is_refused(self, tmp_path):
@@ -261,7 +279,7 @@ def test_a_parquet_file_of_another_program_is_refused(tmp_path):
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"text": [SECRET]}), tmp_path / "reports.parquet")
-    with pytest.raises(ArtifactError, match="does not write"):
+    with pytest.raises(ArtifactError, match="another program wrote this file"):
         inspect(tmp_path / "reports.parquet")
 
 

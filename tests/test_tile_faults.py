@@ -189,12 +189,12 @@ def test_a_full_disk_fails_the_slide_and_leaves_no_partial_file(slides, tmp_path
     out = tmp_path / "out"
     tile(TileInputs([first]), out, SETTINGS)
     before = artifacts(out)
-    write = pq.write_table
+    write = Path.write_bytes
 
-    def full_for_the_second(table, path, **options):
-        (disk_full if Path(path).name.startswith(".001-") else write)(table, path, **options)
+    def full_for_the_second(path, content):
+        return disk_full() if path.name.startswith(".001-") else write(path, content)
 
-    monkeypatch.setattr(pq, "write_table", full_for_the_second)
+    monkeypatch.setattr(Path, "write_bytes", full_for_the_second)
     summary = tile(TileInputs([first, second, third]), out, SETTINGS)
     assert [result.outcome for result in summary.results] == [Outcome.KEPT, Outcome.FAILED, Outcome.DONE]
     [failure] = summary.failures
@@ -221,7 +221,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_summary_table(slides, tmp
     out = tmp_path / "out"
     tile(TileInputs(slides[:1]), out, SETTINGS)
     before = (out / "slides.parquet").read_bytes()
-    monkeypatch.setattr(pq, "write_table", disk_full)
+    monkeypatch.setattr(Path, "write_bytes", disk_full)
     with pytest.raises(ArtifactError, match="No space left"):
         tile(TileInputs(slides[:1]), out, SETTINGS)
     assert (out / "slides.parquet").read_bytes() == before

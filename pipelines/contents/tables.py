@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pipelines.contents.contents import CAN_BE, Contents, provenance_facts
 from pipelines.core.errors import ArtifactError
 from pipelines.core.json_text import parse_json
+from pipelines.core.parquet_digest import read_checked
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TABLES
 from pipelines.core.tables import TableArtifact
@@ -54,16 +55,11 @@ def table_contents(path: Path) -> Contents:
     Raises
     ------
     ArtifactError
-        The file is damaged, not written by five, or has another schema version.
+        The file is damaged, has no digest, was not written by five, or has another schema version.
     """
-    try:
-        with pq.ParquetFile(path) as file:
-            schema, n_rows = file.schema_arrow, file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(
-            f"{path}: not a readable Parquet file",
-            hint="the file is damaged; delete it and run the command that wrote it again",
-        ) from error
+    content = read_checked(path, "the command that wrote it")
+    with pq.ParquetFile(pa.BufferReader(content)) as file:
+        schema, n_rows = file.schema_arrow, file.metadata.num_rows
     notes = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
     artifact = next((table for table in TABLES if table.name == notes.get("five.schema")), None)
     if artifact is None:

@@ -19,6 +19,8 @@ METADATA = (
     Entry("five.input_fingerprint", "string", "fingerprint of the input files, empty where it is not used"),
 )
 """Metadata of every Parquet table and HDF5 file."""
+DIGEST = Entry("five.digest", "string", "SHA-256 of the file as it is with 64 zeros in place of this value")
+"""Additional metadata of every Parquet table."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class ArtifactFile:
     entries: tuple[Entry, ...] = ()
     """Columns of a CSV file, or top-level keys of a YAML or JSON file."""
     metadata: tuple[Entry, ...] = ()
-    """Parquet metadata besides `METADATA`."""
+    """Parquet metadata besides `METADATA` and `DIGEST`."""
 
     @property
     def literal(self) -> str:

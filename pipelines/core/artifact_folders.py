@@ -27,6 +27,7 @@ FIVE_JSON = ArtifactFile(
         Entry("made_by", "string", "command"),
         Entry("five_version", "string", "version of five-wsi"),
         Entry("settings", "object", "settings of the command"),
+        Entry("digest", "string", "fingerprint of the other keys; a folder whose `five.json` was changed is refused"),
     ),
 )
 """Written to every output folder, so that a later run with other settings is noticed."""
@@ -123,7 +124,7 @@ DESCRIPTIONS_FOLDER = ArtifactFolder(
         ArtifactFile(
             "journal.jsonl",
             "JSON Lines",
-            "one record per report, from which a later run resumes; for results, read the tables",
+            "one record per report, with a digest, from which a later run resumes; for results, read the tables",
         ),
         ArtifactFile(
             "journal-<index>-of-<count>.jsonl", "JSON Lines", "the same for one shard", "with `--shard`, instead"

@@ -3,6 +3,8 @@
 - ``attention``: (P, N) float16; rows sum to 1
 - ``prompts``: (P,) names
 - ``coords``: (N, 2) int64, top-left corners in level-0 pixels, with the attribute ``tile_size_level0``
+
+`sealed_hdf5` explains the digest of the file.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.errors import ArtifactError
+from pipelines.core.damage import damaged
 from pipelines.core.files import replacing
 from pipelines.core.provenance import Provenance
+from pipelines.core.sealed_hdf5 import BLOCK, Hdf5Artifact
 
-SCHEMA, VERSION = "attention", 1
+ATTENTION = Hdf5Artifact("attention", "five predict", version=2)
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,15 @@ class AttentionMaps:
 
 def write_attention(path: Path, attention: AttentionMaps, provenance: Provenance) -> None:
     """Write ``attention`` to ``path``, completely or not at all."""
-    with replacing(path) as part, h5py.File(part, "w") as h5:
-        h5["attention"] = attention.weights.astype(np.float16)
-        h5.create_dataset("prompts", data=list(attention.prompts), dtype=h5py.string_dtype())
-        h5["coords"] = attention.coords
-        h5["coords"].attrs["tile_size_level0"] = attention.tile_size_level0
-        h5.attrs.update({"five.schema": SCHEMA, "five.schema_version": VERSION, **provenance.to_attributes()})
+    with replacing(path) as part:
+        with h5py.File(part, "w", userblock_size=BLOCK) as h5:
+            h5["attention"] = attention.weights.astype(np.float16)
+            h5.create_dataset("prompts", data=list(attention.prompts), dtype=h5py.string_dtype())
+            h5["coords"] = attention.coords
+            h5["coords"].attrs["tile_size_level0"] = attention.tile_size_level0
+            h5.attrs.update({"five.schema": ATTENTION.name, "five.schema_version": ATTENTION.version})
+            h5.attrs.update(provenance.to_attributes())
+        ATTENTION.seal(part)
 
 
 def read_attention(path: Path) -> AttentionMaps:
@@ -53,17 +59,15 @@ def read_attention(path: Path) -> AttentionMaps:
     Raises
     ------
     ArtifactError
-        The file is missing or is not an attention file.
+        The file is missing, damaged, not an attention file, or has no digest.
     """
-    if not path.exists():
-        raise ArtifactError(f"{path}: no such file", hint="run `five predict` first; it writes this file")
-    try:
-        with h5py.File(path, "r") as h5:
-            return AttentionMaps(
-                weights=h5["attention"][:],
-                prompts=h5["prompts"].asstr()[:].tolist(),
-                coords=h5["coords"][:],
-                tile_size_level0=int(h5["coords"].attrs["tile_size_level0"]),
-            )
-    except (OSError, KeyError) as error:
-        raise ArtifactError(f"{path}: not an attention file", hint="delete it and run `five predict` again") from error
+    with ATTENTION.open(path) as file:
+        maps = AttentionMaps(
+            weights=file.h5["attention"][:],
+            prompts=file.h5["prompts"].asstr()[:].tolist(),
+            coords=file.h5["coords"][:],
+            tile_size_level0=int(file.h5["coords"].attrs["tile_size_level0"]),
+        )
+    if maps.weights.shape != (len(maps.prompts), len(maps.coords)) or maps.coords.shape[1:] != (2,):
+        raise damaged(path, "`five predict`", "the datasets do not have the shapes of attention")
+    return maps

@@ -2,11 +2,13 @@
 
 The layout is that of TRIDENT and CLAM, so those tools (and TITAN, CONCH) can read it:
 ``features`` (N, D), ``coords`` (N, 2) int64 top-left corners in level-0 pixels, and TRIDENT's
-attributes on ``coords``. Our own attributes are on the root.
+attributes on ``coords``. Our own attributes are on the root. ``row_checksums`` (N,) holds a checksum
+of each row, which every read compares; a digest covers all other bytes (see `sealed_hdf5`).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,11 +19,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.damage import damaged
 from pipelines.core.errors import ArtifactError
-from pipelines.core.files import file_fingerprint, replacing
+from pipelines.core.files import fingerprint, replacing
 from pipelines.core.provenance import Provenance
+from pipelines.core.row_checksums import CHECKSUMS, row_checksums
+from pipelines.core.sealed_hdf5 import BLOCK, Hdf5Artifact, SealedFile
 
-SCHEMA, VERSION = "features", 1
+FEATURES = Hdf5Artifact("features", "five embed", version=2, bulk=("features", "coords"))
+ROWS_AT_A_TIME = 8192
+"""Rows copied or checked at a time."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +105,21 @@ class FeatureWriter:
         # a contiguous layout is the fastest to write and to sample rows from
         self._features = h5.create_dataset("features", (n_tiles, dim), dtype)
         self._coords = h5.create_dataset("coords", (n_tiles, 2), "int64")
+        self._dtype, self._checksums = np.dtype(dtype), np.zeros(n_tiles, np.uint32)
         self.notes, self.rows = {}, 0
 
     def add(self, features: NDArray[Any], coords: NDArray[np.int64]) -> None:
         """Write the next rows: ``features`` (B, D) and ``coords`` (B, 2)."""
         rows = slice(self.rows, self.rows + len(features))
+        features, coords = np.ascontiguousarray(features, self._dtype), np.ascontiguousarray(coords, np.int64)
         self._features[rows], self._coords[rows] = features, coords
+        self._checksums[rows] = row_checksums(features, coords)
         self.rows = rows.stop
+
+    @property
+    def checksums(self) -> NDArray[np.uint32]:
+        """Checksum of each row written so far."""
+        return self._checksums[: self.rows]
 
 
 @contextmanager
@@ -126,24 +141,45 @@ def feature_writer(
         Maximum number of rows. If fewer are written, because tiles were unreadable, the file is shortened.
     """
     with replacing(path) as part:
-        with h5py.File(part, "w") as h5:
+        with h5py.File(part, "w", userblock_size=BLOCK) as h5:
             writer = FeatureWriter(h5, n_tiles=n_tiles, dim=dim, dtype=dtype)
             yield writer
         if writer.rows < n_tiles:
             _shorten(part, writer.rows)
         with h5py.File(part, "a") as h5:
+            h5[CHECKSUMS] = writer.checksums
             h5["coords"].attrs.update(asdict(coords_attributes))
-            h5.attrs.update({"five.schema": SCHEMA, "five.schema_version": VERSION})
+            h5.attrs.update({"five.schema": FEATURES.name, "five.schema_version": FEATURES.version})
             h5.attrs.update({**asdict(info), **provenance.to_attributes(), **writer.notes})
+        FEATURES.seal(part, fingerprint=_fingerprint(writer.checksums, dim, dtype, info, coords_attributes))
 
 
-def _shorten(path: Path, n_rows: int, *, block: int = 8192) -> None:
+def _shorten(path: Path, n_rows: int) -> None:
     """Keep only the first ``n_rows`` rows of the datasets in ``path``."""
-    with replacing(path) as part, h5py.File(path, "r") as source_file, h5py.File(part, "w") as target_file:
+    with (
+        replacing(path) as part,
+        h5py.File(path, "r") as source_file,
+        h5py.File(part, "w", userblock_size=BLOCK) as target_file,
+    ):
         for name, source in source_file.items():
             target = target_file.create_dataset(name, (n_rows, source.shape[1]), source.dtype)
-            for start in range(0, n_rows, block):
-                target[start : start + block] = source[start : min(start + block, n_rows)]
+            for rows in _blocks(n_rows):
+                target[rows] = source[rows]
+
+
+def _fingerprint(
+    checksums: NDArray[np.uint32], dim: int, dtype: str, info: FeatureInfo, coords_attributes: CoordsAttributes
+) -> str:
+    """Return digits that depend on the values in the file, but not on paths, times and settings of the run."""
+    sizes = [len(checksums), dim, dtype, coords_attributes.patch_size, coords_attributes.patch_size_level0]
+    return fingerprint(
+        [sizes, info.encoder_fingerprint, info.target_mpp, hashlib.sha256(checksums.tobytes()).hexdigest()]
+    )
+
+
+def _blocks(n_rows: int) -> Iterator[slice]:
+    for start in range(0, n_rows, ROWS_AT_A_TIME):
+        yield slice(start, min(start + ROWS_AT_A_TIME, n_rows))
 
 
 def read_bag(path: Path, rows: NDArray[np.integer[Any]] | None = None) -> Bag:
@@ -157,33 +193,33 @@ def read_bag(path: Path, rows: NDArray[np.integer[Any]] | None = None) -> Bag:
     Raises
     ------
     ArtifactError
-        The file is missing, damaged, or has no ``features`` and ``coords``.
+        The file is missing, has no digest, or is damaged in the rows or in the header.
     """
-    with _open(path) as h5:
-        return Bag(
-            features=_rows(h5["features"], path, rows),
-            coords=_rows(h5["coords"], path, rows),
-            tile_size_level0=int(h5["coords"].attrs["patch_size_level0"]),
-        )
+    with _open(path) as file:
+        return _read(file, path, slice(None) if rows is None else rows)
 
 
-def _rows(dataset: h5py.Dataset, path: Path, rows: NDArray[np.integer[Any]] | None) -> NDArray[Any]:
-    """Return ``rows`` of a dataset, or all rows if None.
+def _read(file: SealedFile, path: Path, rows: NDArray[np.integer[Any]] | slice) -> Bag:
+    """Return rows after comparing them with their checksums."""
+    features, coords = file.rows("features", rows), file.rows("coords", rows)
+    different = row_checksums(features, coords) != file.h5[CHECKSUMS][:][rows]
+    if different.any():
+        reason = f"{different.sum()} of {len(features)} rows do not match their checksums"
+        raise damaged(path, "`five embed`", reason)
+    return Bag(features, coords, tile_size_level0=int(file.h5["coords"].attrs["patch_size_level0"]))
 
-    Contiguous datasets are memory-mapped, which is several times faster for a subset of rows.
-    """
-    offset = dataset.id.get_offset() if dataset.chunks is None else None
-    if rows is None or offset is None:
-        values: NDArray[Any] = dataset[slice(None) if rows is None else rows]
-    else:
-        values = np.memmap(path, dataset.dtype, "r", offset, dataset.shape)[rows].view(np.ndarray)
-    return values
+
+def check_all_rows(path: Path) -> None:
+    """Raise the error of `read_bag` if any row is damaged; only a part of the file is in memory."""
+    with _open(path) as file:
+        for rows in _blocks(len(file.h5["features"])):
+            _read(file, path, rows)
 
 
 def feature_shape(path: Path) -> tuple[int, int]:
     """Return the shape (N, D) of the features without reading them."""
-    with _open(path) as h5:
-        n_tiles, dim = h5["features"].shape
+    with _open(path) as file:
+        n_tiles, dim = file.h5["features"].shape
         return int(n_tiles), int(dim)
 
 
@@ -195,97 +231,63 @@ def read_header(path: Path) -> FeatureHeader:
     ArtifactError
         The file is missing, damaged, or not one of `five embed`.
     """
-    try:
-        with _open(path) as h5:
-            features, coords = h5["features"], h5["coords"]
-            _check_shapes(features, coords, path)
-            n_tiles, dim = features.shape
-            attributes = coords.attrs
-            int(attributes["patch_size_level0"])  # needed to read the tiles
-            return FeatureHeader(int(n_tiles), int(dim), int(attributes["patch_size"]), _info(h5, path))
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:  # what h5py raises
-        raise ArtifactError(
-            f"{path}: not a readable feature file ({type(error).__name__})",
-            hint="delete it and run `five embed` again",
-        ) from error
-
-
-def _check_shapes(features: h5py.Dataset, coords: h5py.Dataset, path: Path) -> None:
-    for dataset, name, shape, kind in (
-        (features, "features", (*features.shape[:1], *features.shape[-1:]), "f"),
-        (coords, "coords", (*features.shape[:1], 2), "i"),
-    ):
-        if dataset.ndim != 2 or dataset.shape != shape or dataset.dtype.kind != kind:
-            raise ArtifactError(
-                f"{path}: '{name}' is {dataset.dtype} of shape {dataset.shape}",
-                hint="expected a file of `five embed`, with features of shape (N, D) and coords of shape (N, 2)",
-            )
+    with _open(path) as file:
+        (n_tiles, dim), names = file.h5["features"].shape, FeatureInfo.__dataclass_fields__
+        info = FeatureInfo(**{name: _plain(value) for name, value in file.h5.attrs.items() if name in names})
+        return FeatureHeader(int(n_tiles), int(dim), int(file.h5["coords"].attrs["patch_size"]), info)
 
 
 def read_info(path: Path) -> FeatureInfo:
     """Return the root attributes of a feature file."""
-    with _open(path) as h5:
-        return _info(h5, path)
+    return read_header(path).info
+
+
+def _plain(value: str | np.generic) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def content_fingerprint(path: Path) -> str:
-    """Return 16 hexadecimal digits that depend on the content of a feature file.
+    """Return 16 hexadecimal digits that depend on the values in a feature file, not on paths and times.
+
+    They are stored in the file, so its rows are not read.
 
     Raises
     ------
     ArtifactError
-        The file is missing.
+        The file is missing, has no digest, or is damaged outside the rows.
     """
-    if not path.exists():
-        raise ArtifactError(f"{path}: no such file", hint="run `five embed` first; it writes this file")
-    return file_fingerprint(path)
+    return str(FEATURES.record(path)["fingerprint"])
 
 
 def slide_dimensions(path: Path) -> tuple[int, int]:
     """Return the width and height of the slide in level-0 pixels."""
-    with _open(path) as h5:
-        attributes = h5["coords"].attrs
+    with _open(path) as file:
+        attributes = file.h5["coords"].attrs
         return int(attributes["level0_width"]), int(attributes["level0_height"])
 
 
 def read_notes(path: Path) -> dict[str, str]:
     """Return all root attributes of a feature file, as text."""
-    with _open(path) as h5:
-        return {name: str(value) for name, value in h5.attrs.items()}
+    with _open(path) as file:
+        return {name: str(value) for name, value in file.h5.attrs.items()}
 
 
 def features_current(path: Path, provenance: Provenance) -> bool:
-    """Return whether ``path`` is complete and has the same settings and input as ``provenance``."""
+    """Return whether ``path`` has the same settings and input as ``provenance``, and no row is damaged."""
     try:
-        notes = read_notes(path)
+        if not Provenance.from_attributes(read_notes(path)).same_work(provenance):
+            return False
+        check_all_rows(path)
     except ArtifactError:
         return False
-    return Provenance.from_attributes(notes).same_work(provenance)
+    return True
 
 
-def _open(path: Path) -> h5py.File:
-    if not path.exists():
-        raise ArtifactError(f"{path}: no such file", hint="run `five embed` first; it writes this file")
-    try:
-        h5 = h5py.File(path, "r")
-    except OSError as error:
-        raise ArtifactError(f"{path}: not a readable HDF5 file", hint="delete it and run `five embed` again") from error
-    if "features" not in h5 or "coords" not in h5:
-        h5.close()
-        raise ArtifactError(f"{path}: no datasets 'features' and 'coords'", hint="expected a file of `five embed`")
-    return h5
-
-
-def _info(h5: h5py.File, path: Path) -> FeatureInfo:
-    attributes = h5.attrs  # looked up once: each lookup opens the root
-    missing = [name for name in FeatureInfo.__dataclass_fields__ if name not in attributes]
-    if missing:
-        raise ArtifactError(f"{path}: attribute '{missing[0]}' is missing", hint="expected a file of `five embed`")
-    return FeatureInfo(
-        slide_id=str(attributes["slide_id"]),
-        encoder=str(attributes["encoder"]),
-        encoder_fingerprint=str(attributes["encoder_fingerprint"]),
-        mpp_x=float(attributes["mpp_x"]),
-        mpp_y=float(attributes["mpp_y"]),
-        target_mpp=float(attributes["target_mpp"]),
-    )
+@contextmanager
+def _open(path: Path) -> Iterator[SealedFile]:
+    with FEATURES.open(path) as file:
+        features, coords, checksums = (file.h5[name] for name in (*FEATURES.bulk, CHECKSUMS))
+        n_tiles = len(checksums)
+        if features.shape[:-1] != (n_tiles,) or features.dtype.kind != "f" or coords.shape != (n_tiles, 2):
+            raise damaged(path, "`five embed`", "the datasets do not have the shapes and types of features")
+        yield file

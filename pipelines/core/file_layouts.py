@@ -56,6 +56,7 @@ FEATURES = Hdf5Layout(
             "x, y of the top-left corner of each tile, pixels at level 0",
             COORDS_ATTRIBUTES,
         ),
+        Dataset("row_checksums", "(N,) uint32", "CRC-32 of the bytes of a row of `features`, then of `coords`"),
     ),
     attributes=(
         Entry("slide_id", "string", "id of the slide"),

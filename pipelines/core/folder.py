@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.damage import cannot_read
 from pipelines.core.errors import ArtifactError, ChangedSettingsError
 from pipelines.core.files import make_private_folder, remove_leftovers, replacing
 from pipelines.core.item_names import printable
-from pipelines.core.json_text import is_unicode, parse_json
+from pipelines.core.json_text import is_unicode
 from pipelines.core.locks import LEASE_SECONDS, item_lock
 from pipelines.core.provenance import Provenance
+from pipelines.core.sealed_json import open_sealed, seal
 from pipelines.core.tables import TableArtifact
 
 CLAIM = "five.json"
@@ -49,7 +51,7 @@ def claim_folder(
         make_private_folder(folder)
     with replacing(claim, private=private) as part:
         record = {"made_by": made_by, "five_version": provenance.five_version, "settings": provenance.settings}
-        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(seal(record), indent=2) + "\n", encoding="utf-8")
 
 
 def refuse_other_settings(folder: Path, made_by: str, provenance: Provenance, *, overwrite: bool = False) -> None:
@@ -86,14 +88,18 @@ def read_claim(folder: Path) -> dict[str, Any]:
     Raises
     ------
     ArtifactError
-        The record is damaged.
+        The record is missing or damaged, or has no digest.
     """
     claim = folder / CLAIM
     try:
-        record = parse_json(claim.read_text(encoding="utf-8"))
+        record = open_sealed(claim.read_text(encoding="utf-8"))
         return {name: record[name] for name in ("made_by", "five_version", "settings")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{claim}: damaged", hint="delete it and run the stage again") from error
+    except OSError as error:
+        raise cannot_read(claim, "the command that makes this folder", error) from error
+    except (ValueError, KeyError) as error:
+        raise ArtifactError(
+            f"{claim}: damaged, or written by an earlier version of five", hint="delete it and run the command again"
+        ) from error
 
 
 def difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:

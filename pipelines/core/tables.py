@@ -1,8 +1,13 @@
-"""Parquet tables with a declared schema, written atomically and validated when read."""
+"""Parquet tables with a declared schema, written atomically, and validated when read.
+
+Every table carries a digest of its bytes, which is checked whenever the file is read (see `parquet_digest`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.core import parquet_digest
 from pipelines.core.arrow_arrays import arrow_array
+from pipelines.core.damage import UNREADABLE, damaged
 from pipelines.core.errors import ArtifactError
 from pipelines.core.files import replacing
 from pipelines.core.provenance import Provenance
@@ -75,10 +82,13 @@ class TableArtifact:
                 "five.schema_version": str(self.version),
                 **provenance.to_attributes(),
                 **(notes or {}),
+                parquet_digest.KEY: parquet_digest.PLACEHOLDER,
             }
         )
+        content = io.BytesIO()
+        pq.write_table(table, content, compression="zstd", write_page_checksum=True)
         with replacing(path, private=self.private) as part:
-            pq.write_table(table, part, compression="zstd")
+            part.write_bytes(parquet_digest.with_digest(content.getvalue()))
 
     def _table(self, rows: list[Mapping[str, Any]]) -> pa.Table:
         declared = set(self.schema.names)
@@ -88,15 +98,14 @@ class TableArtifact:
         return pa.Table.from_arrays(arrays, schema=schema)
 
     def read(self, path: Path, *, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read ``path`` after checking that it is a table of this kind.
+        """Read ``path`` after checking that it is a complete table of this kind.
 
         Raises
         ------
         ArtifactError
-            The file is missing or damaged, has another kind or version, or lacks a column.
+            The file is missing or damaged, has no digest, has another kind or version, or lacks a column.
         """
-        self._check(path, self._read_schema(path))
-        with pq.ParquetFile(path) as file:  # pq.read_table would import pandas; see `arrow_array`
+        with self._open(path) as file:
             return file.read(columns=list(columns) if columns else None)
 
     def read_rows(self, path: Path) -> list[dict[str, Any]]:
@@ -110,30 +119,28 @@ class TableArtifact:
 
     def notes(self, path: Path) -> dict[str, str]:
         """Return all string attributes of the file."""
-        metadata = self._read_schema(path).metadata or {}
-        return {k.decode(): v.decode() for k, v in metadata.items() if not k.startswith(b"ARROW")}
+        with self._open(path) as file:
+            return _attributes(file)
 
     def is_current(self, path: Path, provenance: Provenance) -> bool:
-        """Return whether ``path`` is complete and has the same settings and input as ``provenance``."""
-        if not path.exists():
-            return False
+        """Return whether ``path`` is undamaged and has the same settings and input as ``provenance``."""
         try:
-            schema = self._read_schema(path)
-            self._check(path, schema)
+            attributes = self.notes(path)
         except ArtifactError:
             return False
-        return self.provenance(path).same_work(provenance)
+        return Provenance.from_attributes(attributes).same_work(provenance)
 
-    def _read_schema(self, path: Path) -> pa.Schema:
-        if not path.exists():
-            raise ArtifactError(f"{path}: no such file", hint=f"run `{self.made_by}` first; it writes this file")
-        try:
-            return pq.read_schema(path)
-        except (pa.ArrowException, OSError) as error:
-            raise ArtifactError(
-                f"{path}: not a readable Parquet file ({type(error).__name__})",
-                hint=f"delete it and run `{self.made_by}` again",
-            ) from error
+    @contextmanager
+    def _open(self, path: Path) -> Iterator[pq.ParquetFile]:
+        """Yield the file, read into memory, after checking its digest, kind, version and columns."""
+        command = f"`{self.made_by}`"
+        content = parquet_digest.read_checked(path, command)
+        try:  # pq.read_table would import pandas; see `arrow_array`
+            with pq.ParquetFile(pa.BufferReader(content)) as file:
+                self._check(path, file.schema_arrow)
+                yield file
+        except (*UNREADABLE, pa.ArrowException) as error:  # the digest fits, so only a file made on purpose comes here
+            raise damaged(path, command, type(error).__name__) from error
 
     def _check(self, path: Path, schema: pa.Schema) -> None:
         metadata = schema.metadata or {}
@@ -153,3 +160,8 @@ class TableArtifact:
             actual = schema.field(field.name).type
             if actual != field.type:
                 raise ArtifactError(f"{path}: column '{field.name}' is {actual}, expected {field.type}", hint=hint)
+
+
+def _attributes(file: pq.ParquetFile) -> dict[str, str]:
+    metadata = file.schema_arrow.metadata or {}
+    return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW")}

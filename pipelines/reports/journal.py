@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,30 +11,45 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from pipelines.core.files import PRIVATE_FILE, canonical_json, make_private_folder
-from pipelines.core.json_text import parse_json
+from pipelines.core.sealed_json import open_sealed, seal
+
+logger = logging.getLogger(__name__)
 
 
 class Journal:
     """Appends one record per report, and reads the records of earlier and concurrent runs.
 
-    Every shard appends to its own file and reads the files of all shards. A line that was cut
-    off by a crash is ignored. No file is created before the first record.
+    Every shard appends to its own file and reads the files of all shards. Every record carries a
+    digest. A damaged line is ignored, so its report is asked about again. No file is created before
+    the first record.
     """
 
     def __init__(self, folder: Path, shard: str = "") -> None:
         self.path = folder / f"journal{shard and f'-{shard}'}.jsonl"
         self._records: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._stream: TextIO | None = None
+        self._reported: set[Path] = set()
         self.reload()
 
     def reload(self) -> None:
         """Read the records that all shards have appended so far."""
         for path in sorted(self.path.parent.glob("journal*.jsonl")):
-            for line in path.read_bytes().decode("utf-8", "replace").split("\n"):
-                try:
-                    self._add(parse_json(line))
-                except (ValueError, KeyError, TypeError):
-                    continue
+            n_damaged = sum(not self._read_line(line) for line in path.read_bytes().split(b"\n") if line)
+            if n_damaged and path not in self._reported:
+                self._reported.add(path)
+                logger.warning(
+                    "%s: lines that are damaged or from an earlier version: %d; their reports are asked about again",
+                    path,
+                    n_damaged,
+                )
+
+    def _read_line(self, line: bytes) -> bool:
+        """Add the record in a line, and return False if it is damaged; a line cut off by a crash is normal."""
+        try:
+            self._add(open_sealed(line.decode()))
+        except (ValueError, KeyError):
+            return not line.endswith(b"}")
+        return True
 
     def _add(self, record: Mapping[str, Any]) -> None:
         """Add a record. It replaces an earlier one of the same work, except that a failure never replaces a success."""
@@ -54,7 +70,7 @@ class Journal:
         """Write the record of one report to disk."""
         if self._stream is None:
             self._stream = self._open()
-        self._stream.write(canonical_json(record) + "\n")
+        self._stream.write(canonical_json(seal(record)) + "\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self._add(record)

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "tiling": "five tile: CPU time, memory, batches, workers; other tools (--peer)",
     "training": "a training step: CPU time, memory, waiting for data; against padded bags and bare arithmetic",
     "report_length": "CPU time of describe-reports by the length of a report without sentence ends",
+    "damage": "flipped bits, cut and zeroed artifacts that are noticed; cost of the digests",
     "large_bags": "linear-cost attention with up to 200,000 tiles",
 }
 WITH_DATA = {

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from pipelines.core.errors import ArtifactError, ChangedSettingsError
-from pipelines.core.folder import claim_folder, update_table
+from pipelines.core.folder import claim_folder, read_claim, update_table
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILED_SLIDES
 from pipelines.core.settings import TileSettings
@@ -36,12 +36,31 @@ def test_the_folder_of_another_stage_is_never_overwritten(tmp_path):
         claim_folder(tmp_path, "five embed", SMALL, overwrite=True)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+UNSEALED = json.dumps({"made_by": "five tile", "five_version": "0.1.0", "settings": SMALL.settings})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "\0" * 40, UNSEALED, '{"digest": "44136fa355b3678a"}'])
 def test_a_damaged_record_is_refused_with_a_hint(tmp_path, content):
     (tmp_path / "five.json").write_text(content)
-    with pytest.raises(ArtifactError, match=r"five\.json: damaged") as caught:
+    with pytest.raises(ArtifactError, match=r"five\.json: damaged, or written by an earlier version") as caught:
         claim_folder(tmp_path, "five tile", SMALL)
-    assert "delete it" in caught.value.hint
+    assert caught.value.hint == "delete it and run the command again"
+
+
+def test_a_changed_setting_in_the_record_is_noticed(tmp_path):
+    claim_folder(tmp_path, "five tile", SMALL)
+    changed = (tmp_path / "five.json").read_text().replace("224", "225")
+    (tmp_path / "five.json").write_text(changed)
+    with pytest.raises(ArtifactError, match=r"five\.json: damaged"):
+        read_claim(tmp_path)
+
+
+def test_a_record_that_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match=r"five\.json: no such file"):
+        read_claim(tmp_path)
+    (tmp_path / "five.json").mkdir()
+    with pytest.raises(ArtifactError, match=r"five\.json: cannot be read \(Is a directory\)"):
+        read_claim(tmp_path)
 
 
 def test_a_folder_that_cannot_be_created_is_refused(tmp_path):

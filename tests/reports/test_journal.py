@@ -54,6 +54,50 @@ def test_only_the_line_cut_off_by_a_crash_is_lost(tmp_path):
         assert last.current("b", "1")
 
 
+def test_a_line_cut_off_by_a_crash_is_not_reported_as_damage(tmp_path, caplog):
+    test_only_the_line_cut_off_by_a_crash_is_lost(tmp_path)
+    assert caplog.messages == []
+
+
+def test_damaged_lines_are_not_used_and_reported_once(tmp_path, caplog):
+    with Journal(tmp_path) as journal:
+        for name in "abcd":
+            journal.append(record(name, answer="present"))
+    lines = journal.path.read_bytes().split(b"\n")
+    lines[1] = lines[1].replace(b"present", b"absent!")
+    lines[2] = b"\0" * len(lines[2][:-1]) + b"}"
+    journal.path.write_bytes(b"\n".join(lines))
+    with Journal(tmp_path) as reopened:
+        reopened.reload()
+        assert [entry["report_id"] for entry in reopened.records] == ["a", "d"]
+        assert caplog.messages == [
+            f"{journal.path}: lines that are damaged or from an earlier version: 2; their reports are asked about again"
+        ]
+        reopened.append(record("b", answer="absent"))
+    with Journal(tmp_path) as last:
+        assert last.current("b", "1")["answer"] == "absent"
+
+
+def test_a_record_without_digest_is_not_used(tmp_path, caplog):
+    (tmp_path / "journal.jsonl").write_text('{"report_id": "a", "work": "1", "status": "ok"}\n')
+    assert Journal(tmp_path).records == []
+    assert "from an earlier version: 1;" in caplog.text
+
+
+def test_every_flipped_bit_loses_lines_but_changes_none(tmp_path):
+    with Journal(tmp_path) as journal:
+        for name in "abc":
+            journal.append(record(name, answer={"margins": "clear"}, seconds=0.25))
+    content, expected = journal.path.read_bytes(), journal.records
+    for bit in range(0, 8 * len(content), 3):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        journal.path.write_bytes(flipped)
+        found = Journal(tmp_path).records
+        assert len(found) >= 1
+        assert all(entry in expected for entry in found)
+
+
 def test_nothing_is_written_before_the_first_record(tmp_path):
     with Journal(tmp_path / "out"):
         pass
