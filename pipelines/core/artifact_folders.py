@@ -161,6 +161,20 @@ RUN_FOLDER = ArtifactFolder(
             ),
         ),
         ArtifactFile(
+            "manifest.json",
+            "JSON",
+            "the files of the run; written last, so it marks a complete run. Readers of a run compare each file with it",
+            entries=(
+                Entry("version", "integer", "version of this file format"),
+                Entry("five_version", "string", "version of five-wsi"),
+                Entry("settings", "object", "settings of the training"),
+                Entry("inputs", "object", "input to its fingerprint; for the features, slide id to fingerprint"),
+                Entry("best_epoch", "integer", "epoch whose weights were kept"),
+                Entry("files", "object", "file name to the SHA-256 of the file"),
+                Entry("digest", "string", "fingerprint of the other keys"),
+            ),
+        ),
+        ArtifactFile(
             "model.safetensors", "safetensors", "learned weights of the best epoch; the frozen text model is not stored"
         ),
         ArtifactFile("learning_curves.png", "PNG", "one plot per metric over the epochs"),
@@ -180,10 +194,11 @@ RUN_FOLDER = ArtifactFolder(
         ArtifactFile(
             "checkpoints/last.safetensors",
             "safetensors",
-            "state after the last epoch, from which an interrupted run resumes",
+            "state after the last epoch, from which an interrupted run resumes; contains its own digest",
             "during the run",
             True,
         ),
+        ArtifactFile(".locks/train.lock", "text", "host and process that train here", "during the run", True),
     ),
 )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pipelines.core.cohort import CohortSlide, read_cohort
 from pipelines.core.errors import ArtifactError
-from pipelines.core.feature_file import feature_shape, read_info
+from pipelines.core.feature_file import content_fingerprint, feature_shape, read_info
 from pipelines.core.schemas import EMBEDDED_SLIDES
 from pipelines.model.data.bags import BagFile
 
@@ -40,10 +39,9 @@ class FeatureCohort:
     empty: Sequence[str]
     """Ids of the slides whose feature file has no tiles."""
 
-    def record(self) -> dict[str, Any]:
-        """Return values for a fingerprint, which change when the features change."""
-        bags = {slide_id: (bag.n_tiles, bag.path.stat().st_size) for slide_id, bag in self.bags.items()}
-        return {"bags": bags, "encoder": self.kind.encoder_fingerprint}
+    def record(self, slide_ids: Iterable[str]) -> dict[str, str]:
+        """Return slide id -> fingerprint of its features, which depends on their values."""
+        return {slide_id: content_fingerprint(self.bags[slide_id].path) for slide_id in slide_ids}
 
 
 def read_feature_cohort(features: Path, cohort: Path | None) -> FeatureCohort:

@@ -12,13 +12,14 @@ from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import ArtifactError, SettingsError
 from pipelines.core.files import file_fingerprint, fingerprint
 from pipelines.core.provenance import Provenance
+from pipelines.core.run_manifest import CLASSES, RunManifest
 from pipelines.core.schemas import PREDICTIONS
 from pipelines.core.settings import PredictSettings
 from pipelines.model.data.feature_cohort import FeatureCohort, read_feature_cohort
 from pipelines.model.data.splits import KnownSlides
 from pipelines.model.data.splits.known_slides import Matches
 from pipelines.model.networks.bag_model import BagModel
-from pipelines.model.networks.checkpoint import WEIGHTS, load_model, read_config
+from pipelines.model.networks.checkpoint import load_model, read_config
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ class PredictionJob:
             An input is missing or does not fit the others, or the requested split has no slide.
         """
         run = inputs.run
-        known = KnownSlides.of_run(run)
-        texts = load_classes(_classes_file(run, inputs.classes))
+        manifest = RunManifest.read(run)
+        known = KnownSlides.of_run(run, manifest)
+        texts = load_classes(inputs.classes or _classes_file(manifest))
         cohort = read_feature_cohort(inputs.features, inputs.cohort)
         matches = known.match(cohort.slides)
         split_of = {slide_id: use.split for slide_id, use in matches.uses.items()}
@@ -73,8 +75,8 @@ class PredictionJob:
                 f"{inputs.features}: none of its slides is in the {settings.split} split of {run}",
                 hint="use --split all",
             )
-        model = read_config(run).settings.model
-        provenance = Provenance.of(settings, fingerprint([texts, file_fingerprint(run / WEIGHTS)]))
+        model = read_config(run, manifest).settings.model
+        provenance = Provenance.of(settings, fingerprint([list(texts.items()), manifest.digest]))
         return cls(inputs, settings, model, texts, matches, cohort, slides, provenance)
 
     def kept_rows(self, table: Path) -> dict[str, dict[str, Any]]:
@@ -146,11 +148,11 @@ class PredictionJob:
         return {**self.matches.counts, **{name: count for name, count in counts.items() if count}}
 
 
-def _classes_file(run: Path, classes: Path | None) -> Path:
-    path = classes or run / "classes.yaml"
-    if not path.exists():
+def _classes_file(manifest: RunManifest) -> Path:
+    path = manifest.optional(CLASSES)
+    if path is None:
         raise SettingsError(
-            f"{run}: the run has no class texts, as it was not fine-tuned",
+            f"{manifest.folder}: the run has no class texts, as it was not fine-tuned",
             hint="describe the classes in a YAML file and pass it with --classes",
         )
     return path
