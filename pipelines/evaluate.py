@@ -12,12 +12,14 @@ import numpy as np
 
 from pipelines.core.cohort import read_cohort
 from pipelines.core.errors import ArtifactError, CohortError
+from pipelines.core.folder import CLAIM, read_claim
 from pipelines.core.labels import PatientLabels, patient_labels, refuse_near_equal
 from pipelines.core.metrics.classification import METRIC_NAMES, measure, one_vs_rest_scores
 from pipelines.core.metrics.confusion import confusion_table
 from pipelines.core.metrics.metric import Metric
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.settings import EvaluateSettings
+from pipelines.core.tables import TableArtifact
 from pipelines.core.user_tables import cell_text
 
 __all__ = ["EvaluateInputs", "EvaluateSettings", "evaluate"]
@@ -124,7 +126,9 @@ class _Run:
 
 def _read_run(source: Path, labels: PatientLabels | None, settings: EvaluateSettings, left_out: Counter[str]) -> _Run:
     table, name = (PREDICTIONS, "predictions") if settings.level == "slide" else (PATIENT_PREDICTIONS, "patients")
-    rows = table.read_rows(source / f"{name}.parquet" if source.is_dir() else source)
+    path = source / f"{name}.parquet" if source.is_dir() else source
+    rows = table.read_rows(path)
+    _refuse_other_run(path, table)
     classes = tuple(column.removeprefix("prob_") for column in (rows or [{}])[0] if column.startswith("prob_"))
     why: Counter[str] = Counter()
     counted = _counted(rows, labels, settings, why)
@@ -145,6 +149,19 @@ def _read_run(source: Path, labels: PatientLabels | None, settings: EvaluateSett
             )
     left_out.update(why)
     return _Run(str(source), classes, [{**row, "run": str(source)} for row in counted])
+
+
+def _refuse_other_run(path: Path, table: TableArtifact) -> None:
+    """Raise an `ArtifactError` if the folder of the predictions was made with another run, texts or settings."""
+    if not (path.parent / CLAIM).is_file():
+        return  # a table that was copied without its folder
+    claim = read_claim(path.parent)
+    made_with = table.provenance(path)
+    if (claim["settings"], claim["input_fingerprint"]) != (made_with.settings, made_with.input_fingerprint):
+        raise ArtifactError(
+            f"{path}: made with another run, other class texts or other settings than {CLAIM} of its folder",
+            hint="run the `five predict` command of this folder again",
+        )
 
 
 def _refuse_fitted(source: Path, rows: Sequence[Mapping[str, Any]], settings: EvaluateSettings) -> None:

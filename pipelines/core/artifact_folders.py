@@ -16,6 +16,7 @@ from pipelines.core.file_layouts import (
     DEMO_SLIDES,
     DEMO_TRUTH,
     FEATURES,
+    RUN_MANIFEST,
     Entry,
 )
 
@@ -27,6 +28,7 @@ FIVE_JSON = ArtifactFile(
         Entry("made_by", "string", "command"),
         Entry("five_version", "string", "version of five-wsi"),
         Entry("settings", "object", "settings of the command"),
+        Entry("input_fingerprint", "string", "fingerprint of the input; of predictions, the run and the class texts"),
     ),
 )
 """Written to every output folder, so that a later run with other settings is noticed."""
@@ -163,16 +165,8 @@ RUN_FOLDER = ArtifactFolder(
         ArtifactFile(
             "manifest.json",
             "JSON",
-            "the files of the run; written last, so it marks a complete run. Readers of a run compare each file with it",
-            entries=(
-                Entry("version", "integer", "version of this file format"),
-                Entry("five_version", "string", "version of five-wsi"),
-                Entry("settings", "object", "settings of the training"),
-                Entry("inputs", "object", "input to its fingerprint; for the features, slide id to fingerprint"),
-                Entry("best_epoch", "integer", "epoch whose weights were kept"),
-                Entry("files", "object", "file name to the SHA-256 of the file"),
-                Entry("digest", "string", "fingerprint of the other keys"),
-            ),
+            "the files of the run; written last, so it marks a complete run, with which readers compare each file",
+            entries=RUN_MANIFEST,
         ),
         ArtifactFile(
             "model.safetensors", "safetensors", "learned weights of the best epoch; the frozen text model is not stored"

@@ -46,7 +46,12 @@ def claim_folder(
     if private:
         make_private_folder(folder)
     with replacing(claim, private=private) as part:
-        record = {"made_by": made_by, "five_version": provenance.five_version, "settings": provenance.settings}
+        record = {
+            "made_by": made_by,
+            "five_version": provenance.five_version,
+            "settings": provenance.settings,
+            "input_fingerprint": provenance.input_fingerprint,
+        }
         part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
@@ -76,7 +81,7 @@ def refuse_other_settings(folder: Path, made_by: str, provenance: Provenance, *,
 
 
 def read_claim(folder: Path) -> dict[str, Any]:
-    """Return ``made_by``, ``five_version`` and ``settings`` from the record of an output folder.
+    """Return ``made_by``, ``five_version``, ``settings`` and ``input_fingerprint`` from the record of a folder.
 
     Raises
     ------
@@ -86,7 +91,7 @@ def read_claim(folder: Path) -> dict[str, Any]:
     claim = folder / CLAIM
     try:
         record = parse_json(claim.read_text(encoding="utf-8"))
-        return {name: record[name] for name in ("made_by", "five_version", "settings")}
+        return {name: record[name] for name in ("made_by", "five_version", "settings", "input_fingerprint")}
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{claim}: damaged", hint="delete it and run the stage again") from error
 

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from pipelines.core.batch import Outcome
 from pipelines.core.errors import ArtifactError, ChangedSettingsError, FiveError, SettingsError
 from pipelines.core.run_manifest import MANIFEST, REMAKEABLE, TRAINED, RunManifest
-from pipelines.core.schemas import PREDICTIONS
 from pipelines.core.settings import PredictSettings, TrainSettings
+from pipelines.inspect import inspect
 from pipelines.model.networks.checkpoint import load_model
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, plan, train
@@ -199,3 +199,9 @@ def test_predictions_are_kept_after_the_splits_of_the_run_were_made_again(shared
     (run / "splits.parquet").unlink()
     train(tune_inputs(shared), run, tuned)
     assert predict(inputs, tmp_path / "out", PredictSettings()).counts["kept"] == 12
+
+
+def test_inspect_says_whether_the_files_of_a_run_are_complete(run):
+    assert inspect(run).facts["files_of_the_run"] == "complete"
+    (run / "questions.yaml").unlink()
+    assert inspect(run).facts["files_of_the_run"] == "questions.yaml (no such file, but it belongs to the run)"
