@@ -12,12 +12,14 @@ import numpy as np
 
 from pipelines.core.cohort import read_cohort
 from pipelines.core.errors import ArtifactError, CohortError
+from pipelines.core.folder import CLAIM, read_claim
 from pipelines.core.labels import PatientLabels, patient_labels, refuse_near_equal
 from pipelines.core.metrics.classification import METRIC_NAMES, measure, one_vs_rest_scores
 from pipelines.core.metrics.confusion import confusion_table
 from pipelines.core.metrics.metric import Metric
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.settings import EvaluateSettings
+from pipelines.core.tables import TableArtifact
 from pipelines.core.user_tables import cell_text
 from pipelines.model.prediction.patients_table import refuse_stale_patients
 
@@ -129,6 +131,7 @@ def _read_run(source: Path, labels: PatientLabels | None, settings: EvaluateSett
     if settings.level == "patient":
         refuse_stale_patients(path)
     rows = table.read_rows(path)
+    _refuse_other_run(path, table)
     classes = tuple(column.removeprefix("prob_") for column in (rows or [{}])[0] if column.startswith("prob_"))
     why: Counter[str] = Counter()
     counted = _counted(rows, labels, settings, why)
@@ -149,6 +152,19 @@ def _read_run(source: Path, labels: PatientLabels | None, settings: EvaluateSett
             )
     left_out.update(why)
     return _Run(str(source), classes, [{**row, "run": str(source)} for row in counted])
+
+
+def _refuse_other_run(path: Path, table: TableArtifact) -> None:
+    """Raise an `ArtifactError` if the folder of the predictions was made with another run, texts or settings."""
+    if not (path.parent / CLAIM).is_file():
+        return  # a table that was copied without its folder
+    claim = read_claim(path.parent)
+    made_with = table.provenance(path)
+    if (claim["settings"], claim["input_fingerprint"]) != (made_with.settings, made_with.input_fingerprint):
+        raise ArtifactError(
+            f"{path}: made with another run, other class texts or other settings than {CLAIM} of its folder",
+            hint="run the `five predict` command of this folder again",
+        )
 
 
 def _refuse_fitted(source: Path, rows: Sequence[Mapping[str, Any]], settings: EvaluateSettings) -> None:

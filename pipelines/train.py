@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import shutil
+import logging
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pipelines.core.batch import OnResult, Outcome, Result, Summary
-from pipelines.core.classes import write_classes
 from pipelines.core.cohort import patient_facts
-from pipelines.core.files import fingerprint
-from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.labels import patient_labels
-from pipelines.core.provenance import Provenance
-from pipelines.core.question_files import write_questions
 from pipelines.core.resources import Resources
-from pipelines.core.schemas import METRICS, SPLITS
 from pipelines.core.selection import EVERYTHING, Selection
-from pipelines.core.settings import TrainSettings
+from pipelines.core.settings import TrainSettings, require
 from pipelines.findings.learning_curves import draw_learning_curves
-from pipelines.model.data.splits import recorded_rows
 from pipelines.model.data.splits.ignored_settings import splits_source
 from pipelines.model.networks.bag_model import BagModel
-from pipelines.model.networks.checkpoint import CONFIG, WEIGHTS, save_model
 from pipelines.model.training.accelerator import make_accelerator
 from pipelines.model.training.fitters import fitter_of
 from pipelines.model.training.footprint import Footprint, footprint
 from pipelines.model.training.optimizer import updates_per_epoch
 from pipelines.model.training.progress import Progress
-from pipelines.model.training.resume import STATE, ResumeFile
 from pipelines.model.training.run import TrainingRun, TrainInputs, prepare_run
+from pipelines.model.training.run_folder import MADE_BY, Found, RunFolder, from_main_process
 from pipelines.model.training.tensorboard import EventWriter
 
-__all__ = ["Resources", "TrainInputs", "TrainSettings", "plan", "train"]
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
-MADE_BY = "five train"
+logger = logging.getLogger(__name__)
+
+__all__ = ["Resources", "TrainInputs", "TrainSettings", "plan", "train"]
 
 
 def train(
@@ -52,9 +47,11 @@ def train(
 ) -> Summary:
     """Train a model and write the run to ``out``; ``on_result`` gets one result per epoch.
 
-    A finished run with the same settings and inputs is kept. An interrupted run resumes from its last saved state and
-    ends with the same weights as an uninterrupted one. Under ``torchrun`` or ``accelerate launch``, the processes
-    divide the batches of each update among them, and the first process writes the files.
+    A finished run with the same settings and inputs is kept; what is missing or damaged is made again, if need be by
+    training. If an input changed, the run is trained again, and a warning says why. An interrupted run resumes from its
+    last saved state and ends with the same weights as an uninterrupted one. Only one process at a time trains to
+    ``out``. Under ``torchrun`` or ``accelerate launch``, the processes divide the batches of each update among them,
+    and the first process writes the files.
 
     Parameters
     ----------
@@ -64,42 +61,64 @@ def train(
     Raises
     ------
     FiveError
-        An input is missing or does not fit the others, or the loss is not finite.
+        An input is missing or does not fit the others, the loss is not finite, or another process trains to ``out``.
     """
     selection.require_only(MADE_BY, "overwrite")
+    _refuse_own_folder(inputs, out)
     run = prepare_run(inputs, settings)
-    provenance = Provenance.of(run.settings, run.fingerprint())
+    folder = RunFolder(out, run, draw_curves=draw_learning_curves)
     accelerator = make_accelerator(run.settings, resources.device)
-    writes = accelerator.is_main_process
-    # in every process, so that all stop together
-    refuse_other_settings(out, MADE_BY, provenance, overwrite=selection.overwrite)
-    if METRICS.is_current(out / "metrics.parquet", provenance) and (out / WEIGHTS).exists():
-        return Summary(out, (Result("run", Outcome.KEPT),), _cohort_facts(run))
-    torch.manual_seed(settings.seed)
+    with folder.held(accelerator):
+        # in every process, so that all stop together
+        folder.refuse_other_settings(overwrite=selection.overwrite)
+        found = from_main_process(accelerator, folder.find)
+        if found.is_finished:
+            if accelerator.is_main_process:
+                folder.complete(found.to_remake)
+            return Summary(out, (Result("run", Outcome.KEPT),), _cohort_facts(run) | _remade(found))
+        if found.why_again and accelerator.is_main_process:
+            logger.warning("%s: the run is trained again: %s", out, found.why_again)
+        return _train(folder, accelerator, overwrite=selection.overwrite, tensorboard=tensorboard, on_result=on_result)
+
+
+def _train(
+    folder: RunFolder, accelerator: Accelerator, *, overwrite: bool, tensorboard: bool, on_result: OnResult
+) -> Summary:
+    """Train the model and write the run, in a folder that this process has locked."""
+    run, writes = folder.run, accelerator.is_main_process
+    torch.manual_seed(run.settings.seed)
     model = run.make_model().to(accelerator.device)
     accelerator.wait_for_everyone()  # before any process changes the folder
     if writes:
-        claim_folder(out, MADE_BY, provenance, overwrite=selection.overwrite)
-        _remove_earlier_run(out)
-        learned = {bag.slide_id for bag in fitter_of(model).learns_from(run.data)}
-        SPLITS.write(out / "splits.parquet", recorded_rows(run.splits, learned, run.known), provenance)
-    events = EventWriter(out / "tensorboard") if tensorboard and writes else None
+        folder.start(model, overwrite=overwrite)
+    accelerator.wait_for_everyone()  # before any process reads the state of an interrupted run
+    events = EventWriter(folder.path / "tensorboard") if tensorboard and writes else None
     results: list[Result] = []
 
     def on_epoch(progress: Progress) -> None:
-        results.append(_epoch_result(progress, settings.epochs))
+        results.append(_epoch_result(progress, run.settings.epochs))
         on_result(results[-1])
         if events:
             events.write(progress.epoch, progress.metrics(progress.epoch))
 
-    run_id = fingerprint([provenance.settings_fingerprint, provenance.input_fingerprint])
-    resume = ResumeFile(out / "checkpoints" / STATE, run_id)
-    progress = fitter_of(model).fit(model, run, resume, accelerator, on_epoch)
+    progress = fitter_of(model).fit(model, run, folder.resume, accelerator, on_epoch)
     if writes:
-        shutil.rmtree(resume.path.parent, ignore_errors=True)
-        _write_run(out, model, run, progress, provenance)
+        folder.finish(model, progress)
     accelerator.wait_for_everyone()
-    return Summary(out, tuple(results), _summary(run, model, progress))
+    return Summary(folder.path, tuple(results), _summary(run, model, progress))
+
+
+def _refuse_own_folder(inputs: TrainInputs, out: Path) -> None:
+    """Raise a `SettingsError` if the run would overwrite the run that it starts from."""
+    require(
+        inputs.init is None or inputs.init.resolve() != out.resolve(),
+        f"{out}: this folder is given as --init and as the output",
+        hint="choose another -o folder",
+    )
+
+
+def _remade(found: Found) -> dict[str, str]:
+    return {"made_again": ", ".join(found.to_remake)} if found.to_remake else {}
 
 
 def _epoch_result(progress: Progress, total: int) -> Result:
@@ -123,12 +142,13 @@ def plan(
         As `train` does before its first step.
     """
     selection.require_only(MADE_BY, "overwrite")
+    _refuse_own_folder(inputs, out)
     run = prepare_run(inputs, settings)
-    provenance = Provenance.of(run.settings, run.fingerprint())
-    refuse_other_settings(out, MADE_BY, provenance, overwrite=selection.overwrite)
+    folder = RunFolder(out, run, draw_curves=draw_learning_curves)
+    folder.refuse_other_settings(overwrite=selection.overwrite)
     torch.manual_seed(settings.seed)
     model = run.make_model()
-    counts = {**_cohort_facts(run), **_split_sizes(run), **_left_out(run, model)}
+    counts = {**_earlier_run(folder.find()), **_cohort_facts(run), **_split_sizes(run), **_left_out(run, model)}
     trained = fitter_of(model).trained_by_gradient(model)
     if trained is None:
         return counts | {"frozen_parameters": sum(weight.numel() for weight in model.parameters())}
@@ -145,27 +165,12 @@ def plan(
     }
 
 
-def _remove_earlier_run(out: Path) -> None:
-    """Remove a finished run with other settings, so that its model is never mixed with the splits of this run.
-
-    The files of an interrupted run with these settings stay.
-    """
-    names = (WEIGHTS, CONFIG, "metrics.parquet", "questions.yaml", "classes.yaml", "learning_curves.png")
-    earlier = [out / name for name in names if (out / name).exists()]
-    for path in earlier:
-        path.unlink()
-    if earlier:
-        shutil.rmtree(out / "tensorboard", ignore_errors=True)
-
-
-def _write_run(out: Path, model: BagModel, run: TrainingRun, progress: Progress, provenance: Provenance) -> None:
-    if run.task.questions is not None:
-        write_questions(run.task.questions, out / "questions.yaml")
-    if run.task.classes is not None:
-        write_classes(run.task.classes, out / "classes.yaml")
-    save_model(model, out, settings=run.settings.as_dict())
-    draw_learning_curves(progress.history, out / "learning_curves.png", best_epoch=progress.best_epoch)
-    METRICS.write(out / "metrics.parquet", progress.history, provenance)  # last: this file marks a complete run
+def _earlier_run(found: Found) -> dict[str, str]:
+    """Return what would happen to a finished run in the folder."""
+    if found.is_finished:
+        remade = f"; made again: {', '.join(found.to_remake)}" if found.to_remake else ""
+        return {"finished_run_in_the_folder": f"kept{remade}"}
+    return {"finished_run_in_the_folder": f"trained again: {found.why_again}"} if found.why_again else {}
 
 
 def _summary(run: TrainingRun, model: BagModel, progress: Progress) -> dict[str, Any]:

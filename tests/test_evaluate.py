@@ -1,10 +1,12 @@
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
 
 from fivecli.app import app
 from pipelines.core.errors import ArtifactError, CohortError, SettingsError
+from pipelines.core.folder import claim_folder
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.settings import EvaluateSettings
@@ -269,3 +271,31 @@ def test_patients_that_do_not_fit_the_predictions_beside_them_are_refused(tmp_pa
     with pytest.raises(ArtifactError, match="was made from other predictions") as error:
         evaluate(EvaluateInputs([folder]), settings)
     assert error.value.hint == "run `five predict` again"
+
+
+@pytest.mark.parametrize("level", ["slide", "patient"])
+def test_predictions_of_another_run_than_the_folder_was_made_with_are_refused(tmp_path, level):
+    rows = [
+        {
+            "slide_id": p,
+            "patient_id": p,
+            "label": label,
+            "split": "test",
+            "predicted": "A",
+            "prob_A": a,
+            "prob_B": 1 - a,
+        }
+        for p, label, a in [("p1", "A", 0.9), ("p2", "B", 0.8)]
+    ]
+    settings = EvaluateSettings(level=level, resamples=0)
+    table, name = (PREDICTIONS, "predictions") if level == "slide" else (PATIENT_PREDICTIONS, "patients")
+    if level == "patient":
+        rows = [{key: value for key, value in row.items() if key != "slide_id"} for row in rows]
+    for run in ("one", "two"):
+        claim_folder(tmp_path / run, "five predict", Provenance({}, run))
+        table.write(tmp_path / run / f"{name}.parquet", rows, Provenance({}, run))
+        assert evaluate(EvaluateInputs([tmp_path / run]), settings).pooled.n == 2
+    shutil.copy(tmp_path / "two" / f"{name}.parquet", tmp_path / "one")
+    with pytest.raises(ArtifactError, match=f"one/{name}.parquet: made with another run") as caught:
+        evaluate(EvaluateInputs([tmp_path / "one"]), settings)
+    assert "five predict" in caught.value.hint

@@ -19,6 +19,7 @@ from pipelines.core.settings import PredictSettings, TrainSettings
 from pipelines.model.prediction.class_scores import class_probabilities, patient_rows
 from pipelines.predict import PredictInputs, plan, predict
 from pipelines.train import TrainInputs, train
+from tests.run_manifests import mark_complete
 from tests.synthetic_features import CLASSES, DIM, QUESTIONS, write_bag, write_cohort
 
 SMALL = {"width": 64, "diagnosis_prompts": 4, "prompt_tokens": 4}
@@ -301,6 +302,7 @@ def test_the_report_says_how_much_the_network_counts(cohort, pretrained, tmp_pat
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["facts"]["network_weight"] = weight
     (run / "config.yaml").write_text(yaml.safe_dump(config))
+    mark_complete(run)
     predict(
         PredictInputs(cohort.features, run, cohort.table, cohort.classes), tmp_path / "out", PredictSettings("test")
     )

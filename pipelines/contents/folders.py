@@ -14,6 +14,7 @@ from pipelines.core.errors import ArtifactError
 from pipelines.core.files import LEFTOVER
 from pipelines.core.folder import CLAIM, read_claim
 from pipelines.core.locks import LEASE_SECONDS
+from pipelines.core.run_manifest import MANIFEST, RunManifest
 
 SUMMARIES = tuple(dict.fromkeys(file.pattern for folder in FOLDERS for file in folder.files if file.is_summary))
 """Names of the tables that describe a whole folder; any other table belongs to one slide."""
@@ -31,6 +32,10 @@ def folder_contents(path: Path) -> Contents:
         raise ArtifactError(f"{path}: not an output folder of five (it has no {CLAIM})", hint=CAN_BE)
     facts = read_claim(path)
     settings = facts.pop("settings")
+    if (path / MANIFEST).is_file():
+        manifest = RunManifest.read(path)
+        wrong = [f"{name} ({problem})" for name in manifest.files if (problem := manifest.problem(name))]
+        facts["files_of_the_run"] = "; ".join(wrong) or "complete"
     files, totals = _files(path)
     counts: dict[str, Any] = {}
     lists: dict[str, Any] = {"files": files}

@@ -16,6 +16,7 @@ from pipelines.core.file_layouts import (
     DEMO_SLIDES,
     DEMO_TRUTH,
     FEATURES,
+    RUN_MANIFEST,
     Entry,
 )
 
@@ -27,6 +28,7 @@ FIVE_JSON = ArtifactFile(
         Entry("made_by", "string", "command"),
         Entry("five_version", "string", "version of five-wsi"),
         Entry("settings", "object", "settings of the command"),
+        Entry("input_fingerprint", "string", "fingerprint of the input; of predictions, the run and the class texts"),
         Entry("digest", "string", "fingerprint of the other keys; a folder whose `five.json` was changed is refused"),
     ),
 )
@@ -165,6 +167,12 @@ RUN_FOLDER = ArtifactFolder(
             ),
         ),
         ArtifactFile(
+            "manifest.json",
+            "JSON",
+            "the files of the run; written last, so it marks a complete run, with which readers compare each file",
+            entries=RUN_MANIFEST,
+        ),
+        ArtifactFile(
             "model.safetensors", "safetensors", "learned weights of the best epoch; the frozen text model is not stored"
         ),
         ArtifactFile("learning_curves.png", "PNG", "one plot per metric over the epochs"),
@@ -184,10 +192,11 @@ RUN_FOLDER = ArtifactFolder(
         ArtifactFile(
             "checkpoints/last.safetensors",
             "safetensors",
-            "state after the last epoch, from which an interrupted run resumes",
+            "state after the last epoch, from which an interrupted run resumes; contains its own digest",
             "during the run",
             True,
         ),
+        ArtifactFile(".locks/train.lock", "text", "host and process that train here", "during the run", True),
     ),
 )
 

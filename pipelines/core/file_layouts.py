@@ -120,3 +120,14 @@ DEMO_TRUTH = (
     Entry("growth", "string", "growth pattern: glandular or keratinizing"),
 )
 """Columns of the tables of `five demo cohort`; unknown: the report does not mention the finding."""
+
+RUN_MANIFEST = (
+    Entry("version", "integer", "version of this file format"),
+    Entry("five_version", "string", "version of five-wsi"),
+    Entry("settings", "object", "settings of the training"),
+    Entry("inputs", "object", "input to its fingerprint; for the features, slide id to fingerprint"),
+    Entry("best_epoch", "integer", "epoch whose weights were kept"),
+    Entry("files", "object", "file name to the SHA-256 of the file"),
+    Entry("digest", "string", "fingerprint of the other keys"),
+)
+"""Keys of ``manifest.json`` in a run folder."""

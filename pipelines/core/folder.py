@@ -50,7 +50,12 @@ def claim_folder(
     if private:
         make_private_folder(folder)
     with replacing(claim, private=private) as part:
-        record = {"made_by": made_by, "five_version": provenance.five_version, "settings": provenance.settings}
+        record = {
+            "made_by": made_by,
+            "five_version": provenance.five_version,
+            "settings": provenance.settings,
+            "input_fingerprint": provenance.input_fingerprint,
+        }
         part.write_text(json.dumps(seal(record), indent=2) + "\n", encoding="utf-8")
 
 
@@ -83,7 +88,7 @@ def refuse_other_settings(folder: Path, made_by: str, provenance: Provenance, *,
 
 
 def read_claim(folder: Path) -> dict[str, Any]:
-    """Return ``made_by``, ``five_version`` and ``settings`` from the record of an output folder.
+    """Return ``made_by``, ``five_version``, ``settings`` and ``input_fingerprint`` from the record of a folder.
 
     Raises
     ------
@@ -93,7 +98,7 @@ def read_claim(folder: Path) -> dict[str, Any]:
     claim = folder / CLAIM
     try:
         record = open_sealed(claim.read_text(encoding="utf-8"))
-        return {name: record[name] for name in ("made_by", "five_version", "settings")}
+        return {name: record[name] for name in ("made_by", "five_version", "settings", "input_fingerprint")}
     except OSError as error:
         raise cannot_read(claim, "the command that makes this folder", error) from error
     except (ValueError, KeyError) as error:

@@ -35,12 +35,12 @@ import torch
 
 from pipelines.core.provenance import Provenance
 from pipelines.core.resources import Resources
+from pipelines.core.run_manifest import WEIGHTS
 from pipelines.core.schemas import PREDICTIONS, SPLITS
 from pipelines.core.settings import PredictSettings, TrainSettings
 from pipelines.core.settings.model import BASELINES
 from pipelines.model.data.feature_cohort import read_feature_cohort
 from pipelines.model.data.splits import make_splits
-from pipelines.model.networks.checkpoint import WEIGHTS
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
 from tests.benchmarks.mean_pool_baseline import mean_features, predict_run

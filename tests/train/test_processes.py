@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from pipelines.core.resources import Resources
-from pipelines.core.schemas import METRICS
+from pipelines.core.run_manifest import RunManifest
+from pipelines.core.schemas import METRICS, SPLITS
 from pipelines.core.settings import TrainSettings
 from pipelines.model.training import loop
 from pipelines.train import TrainInputs, train
@@ -30,9 +32,9 @@ def settings(tiny_bert):
     return small_settings(tiny_bert, batch_size=3, accumulation=2, test_fraction=0.2, val_fraction=0.2)
 
 
-def launched(processes, cohort, settings, out):
+def launched(processes, cohort, settings, out, config=None):
     """Run `five train` in several processes, as users do; return the completed process."""
-    config = out.with_suffix(".yaml")
+    config = (config or out).with_suffix(".yaml")
     config.write_text("\n".join(f"{name}: {json.dumps(value)}" for name, value in changed(settings).items()))
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)),
@@ -87,3 +89,21 @@ def test_an_update_that_cannot_be_divided_among_the_processes_is_an_error(cohort
     done = launched(2, cohort, replace(settings, accumulation=3), tmp_path / "run")
     assert done.returncode != 0
     assert "accumulation: 3 batches per update cannot be divided among 2 processes" in done.stderr
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_two_commands_at_the_same_time_give_one_whole_run(cohort, settings, tmp_path, processes):
+    out = tmp_path / "run"
+    with ThreadPoolExecutor(2) as pool:
+        others = [replace(settings, seed=seed) for seed in (0, 1)]
+        configs = [tmp_path / "a", tmp_path / "b"]
+        done = list(
+            pool.map(lambda each: launched(processes, cohort, each[0], out, each[1]), zip(others, configs, strict=True))
+        )
+    assert sorted(each.returncode == 0 for each in done) == [False, True]
+    refused = next(each for each in done if each.returncode)
+    assert "another `five train` is writing to this folder" in refused.stderr or "other settings" in refused.stderr
+    manifest = RunManifest.read(out)
+    assert not any(manifest.problem(name) for name in manifest.files)
+    seeds = [SPLITS.provenance(out / "splits.parquet").settings["seed"], manifest.settings["seed"]]
+    assert seeds == [METRICS.provenance(out / "metrics.parquet").settings["seed"]] * 2

@@ -42,8 +42,8 @@ def test_a_run_holds_everything_that_prediction_needs(cohort, settings, tmp_path
     run = tmp_path / "run"
     summary = train(pretrain_inputs(cohort), run, settings)
     assert {path.name for path in run.iterdir() if path.is_file()} == {
-        "config.yaml", "five.json", "learning_curves.png", "metrics.parquet", "model.safetensors", "questions.yaml",
-        "splits.parquet",
+        "config.yaml", "five.json", "learning_curves.png", "manifest.json", "metrics.parquet", "model.safetensors",
+        "questions.yaml", "splits.parquet",
     }  # fmt: skip
     assert summary.counts["done"] == settings.epochs
     config = yaml.safe_load((run / "config.yaml").read_text())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,9 @@ class FeatureCohort:
     not_listed: int
     """Number of feature files in the folder that ``slides.parquet`` does not list. They are not used."""
 
-    def record(self) -> dict[str, Any]:
-        """Return values for a fingerprint, which change when the features change."""
-        return {"bags": {slide_id: content_fingerprint(bag.path) for slide_id, bag in self.bags.items()}}
+    def record(self, slide_ids: Iterable[str]) -> dict[str, str]:
+        """Return slide id -> fingerprint of its features, which depends on their values."""
+        return {slide_id: content_fingerprint(self.bags[slide_id].path) for slide_id in slide_ids}
 
     def left_out(self) -> dict[str, int]:
         """Return how many slides and files are not used, by reason; reasons of 0 are omitted."""

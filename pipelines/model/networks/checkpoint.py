@@ -18,13 +18,13 @@ from torch import Tensor
 
 from pipelines.core.errors import ArtifactError
 from pipelines.core.files import replacing
+from pipelines.core.run_manifest import CONFIG, WEIGHTS, RunManifest
 from pipelines.core.settings import load_settings
 from pipelines.core.settings.model import ModelSettings
 from pipelines.core.yaml_file import read_yaml
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
 
-CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 VERSION = 5
 """Format of a run; a run with another version is refused."""
 
@@ -85,19 +85,22 @@ def save_model(model: BagModel, folder: Path, *, settings: Mapping[str, Any]) ->
         part.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def read_config(folder: Path) -> RunConfig:
+def read_config(folder: Path, manifest: RunManifest | None = None) -> RunConfig:
     """Read the description of the model from ``config.yaml`` of a run.
+
+    Parameters
+    ----------
+    manifest
+        Manifest of the run if it is known already; see `load_model`.
 
     Raises
     ------
     ArtifactError
-        The file is missing, not one of `five train`, or of another version.
+        The run is not complete, the file is not the one of the run, or it is of another version.
     SettingsError
-        The file is not YAML, or a value is not allowed.
+        A value is not allowed.
     """
-    path = folder / CONFIG
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such file", hint="it is written by `five train`; give its output folder")
+    path = (manifest or RunManifest.read(folder)).verified(CONFIG)
     config = read_yaml(path, expected="what `five train` writes")
     try:
         if config["version"] != VERSION:
@@ -115,20 +118,25 @@ def read_config(folder: Path) -> RunConfig:
         raise ArtifactError(f"{path}: not written by `five train`", hint="train the run again") from error
 
 
-def load_model(folder: Path, device: str = "cpu") -> BagModel:
+def load_model(folder: Path, device: str = "cpu", manifest: RunManifest | None = None) -> BagModel:
     """Return the trained model of a run, in evaluation mode.
+
+    Parameters
+    ----------
+    manifest
+        Manifest that the caller read first, so that all files are of the same run even if `five train` writes a new
+        run to the folder meanwhile.
 
     Raises
     ------
     ArtifactError
-        A file is missing or damaged, or the text model is not the one used in training.
+        The run is not complete, a file is not the one of the run, or the text model is not the one used in training.
     EncoderError
         The text model cannot be loaded.
     """
-    config = read_config(folder)
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise ArtifactError(f"{path}: no such file", hint="training did not finish; run `five train` again")
+    manifest = manifest or RunManifest.read(folder)
+    config = read_config(folder, manifest)
+    path = manifest.verified(WEIGHTS)
     model = build_model(config.settings, config.spec)
     if model.text_fingerprint != config.text_fingerprint:
         raise ArtifactError(

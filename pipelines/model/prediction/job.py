@@ -11,13 +11,14 @@ from pipelines.core.classes import load_classes
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import ArtifactError, SettingsError
 from pipelines.core.feature_file import content_fingerprint
-from pipelines.core.files import file_digest, fingerprint
+from pipelines.core.files import fingerprint
 from pipelines.core.provenance import Provenance
+from pipelines.core.run_manifest import CLASSES, RunManifest
 from pipelines.core.settings import PredictSettings
 from pipelines.model.data.feature_cohort import FeatureCohort, read_feature_cohort
 from pipelines.model.data.splits import KnownSlides
 from pipelines.model.data.splits.known_slides import Matches
-from pipelines.model.networks.checkpoint import CONFIG, WEIGHTS, read_config
+from pipelines.model.networks.checkpoint import read_config
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ class PredictionJob:
             An input is missing or does not fit the others, or the requested split has no slide.
         """
         run = inputs.run
-        known = KnownSlides.of_run(run)
-        texts = load_classes(_classes_file(run, inputs.classes))
-        config = read_config(run)
+        manifest = RunManifest.read(run)
+        known = KnownSlides.of_run(run, manifest)
+        texts = load_classes(inputs.classes or _classes_file(manifest))
+        config = read_config(run, manifest)
         cohort = read_feature_cohort(inputs.features, inputs.cohort, trained_on=config.spec.feature_kind)
         matches = known.match(cohort.slides)
         split_of = {slide_id: use.split for slide_id, use in matches.uses.items()}
@@ -73,7 +75,7 @@ class PredictionJob:
                 f"{inputs.features}: none of its slides is in the {settings.split} split of {run}",
                 hint="use --split all",
             )
-        provenance = Provenance.of(settings, fingerprint([texts, _model_digests(run)]))
+        provenance = Provenance.of(settings, fingerprint([list(texts.items()), manifest.digest]))
         return cls(inputs, settings, config.settings.model, texts, matches, cohort, slides, provenance)
 
     def identity(self, slide: CohortSlide) -> dict[str, Any]:
@@ -132,19 +134,11 @@ class PredictionJob:
         return counts | ({"slides_of_other_splits": other_splits} if other_splits else {})
 
 
-def _model_digests(run: Path) -> list[str]:
-    paths = [run / WEIGHTS, run / CONFIG]
-    for path in paths:
-        if not path.is_file():
-            raise ArtifactError(f"{path}: no such file", hint="training did not finish; run `five train` again")
-    return [file_digest(path) for path in paths]
-
-
-def _classes_file(run: Path, classes: Path | None) -> Path:
-    path = classes or run / "classes.yaml"
-    if not path.exists():
+def _classes_file(manifest: RunManifest) -> Path:
+    path = manifest.optional(CLASSES)
+    if path is None:
         raise SettingsError(
-            f"{run}: the run has no class texts, as it was not fine-tuned",
+            f"{manifest.folder}: the run has no class texts, as it was not fine-tuned",
             hint="describe the classes in a YAML file and pass it with --classes",
         )
     return path

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import BagFile
 from pipelines.model.data.batches import Data
-from pipelines.model.networks.bag_model import BagModel
+from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import ModelKind, model_kind
 from pipelines.model.networks.closed_form import LinearFive
 from pipelines.model.networks.joint import JointFive
@@ -145,4 +146,9 @@ FITTERS: Mapping[ModelKind, Fitter[Any]] = {
 
 def fitter_of(model: BagModel) -> Fitter[Any]:
     """Return the fitter for the kind of ``model``."""
-    return FITTERS[model_kind(model.settings, model.spec)]
+    return fitter_for(model.settings, model.spec)
+
+
+def fitter_for(settings: ModelSettings, spec: ModelSpec) -> Fitter[Any]:
+    """Return the fitter for the kind of model that ``settings`` and ``spec`` describe."""
+    return FITTERS[model_kind(settings, spec)]

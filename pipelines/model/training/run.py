@@ -13,6 +13,7 @@ from pipelines.core.files import file_fingerprint, fingerprint
 from pipelines.core.folder import difference
 from pipelines.core.question_files import load_questions
 from pipelines.core.questions import QuestionSet
+from pipelines.core.run_manifest import QUESTIONS, RunManifest
 from pipelines.core.schemas import ANSWERS
 from pipelines.core.settings.model import ModelSettings
 from pipelines.core.settings.train import TrainSettings
@@ -23,7 +24,7 @@ from pipelines.model.data.feature_cohort import FeatureCohort, read_feature_coho
 from pipelines.model.data.splits import KnownSlides, recorded_rows, run_splits
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
-from pipelines.model.networks.checkpoint import WEIGHTS, load_model, read_config
+from pipelines.model.networks.checkpoint import load_model, read_config
 from pipelines.model.training.tasks import Task, class_task, description_task
 
 
@@ -60,22 +61,20 @@ class TrainingRun:
     known: KnownSlides | None = None
     """Slides of the run of ``init`` and of the runs it started from."""
 
-    def fingerprint(self) -> str:
-        """Return a fingerprint of the inputs."""
-        inputs, task = self.inputs, self.task
-        return fingerprint(
-            {
-                "features": self.cohort.record(),
-                "splits": list(self.splits),
-                "known": list(self.known.rows) if self.known else None,
-                "classes": task.classes,
-                "questions": task.questions.fingerprint if task.questions else None,
-                "descriptions": file_fingerprint(inputs.descriptions / "answers.parquet")
-                if inputs.descriptions
-                else None,
-                "init": file_fingerprint(inputs.init / WEIGHTS) if inputs.init else None,
-            }
-        )
+    def record(self) -> dict[str, Any]:
+        """Return the values of all inputs that the model depends on, or their fingerprints, by name."""
+        task, init = self.task, self.inputs.init
+        used = [bag.slide_id for bag in (*self.data.train, *self.data.val)]
+        return {
+            "features": self.cohort.record(used),
+            "splits": fingerprint(list(self.splits)),
+            "earlier_runs": fingerprint(list(self.known.rows)) if self.known else None,
+            "classes": fingerprint(list(task.classes.items())) if task.classes else None,
+            "questions": task.questions.fingerprint if task.questions else None,
+            "descriptions": fingerprint(task.answers) if task.answers else None,
+            "init": RunManifest.read(init).digest if init else None,
+            "text_model": _text_model_fingerprint(self.settings),
+        }
 
     def make_model(self) -> BagModel:
         """Return the model of ``init``, or an untrained one for these features and questions.
@@ -113,6 +112,30 @@ class TrainingRun:
         return ModelSpec(
             kind.dim, kind.encoder, kind.encoder_fingerprint, kind.tile_size, kind.target_mpp, prompts, classes, labels
         )
+
+
+def changed_inputs(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return which inputs differ between two records of a run, in words, or an empty string."""
+    before, after = earlier["features"], now["features"]
+    slides = sorted(slide for slide in {**before, **after} if before.get(slide) != after.get(slide))
+    changed = [f"{words} changed" for name, words in _INPUTS.items() if earlier.get(name) != now.get(name)]
+    if len(slides) == 1:
+        changed.insert(0, f"the features of slide {slides[0]!r} changed")
+    elif slides:
+        changed.insert(0, f"the features of {len(slides)} slides changed, for example of {slides[0]!r}")
+    return ", ".join(changed)
+
+
+_INPUTS = {
+    "splits": "the splits, patients or labels",
+    "earlier_runs": "the splits of the run of --init",
+    "classes": "the class texts",
+    "questions": "the questions",
+    "descriptions": "the descriptions",
+    "init": "the run of --init",
+    "text_model": "the files of the text model",
+}
+"""Input of a run besides the features -> its name in messages."""
 
 
 def prepare_run(inputs: TrainInputs, settings: TrainSettings) -> TrainingRun:
@@ -172,10 +195,18 @@ def _task(splits: Sequence[Mapping[str, Any]], inputs: TrainInputs, settings: Tr
 
 
 def _questions(inputs: TrainInputs) -> QuestionSet | None:
-    for folder in (inputs.init, inputs.descriptions):
-        if folder is not None and (folder / "questions.yaml").exists():
-            return load_questions(folder / "questions.yaml")
-    return None
+    path = RunManifest.read(inputs.init).optional(QUESTIONS) if inputs.init else None
+    if path is None and inputs.descriptions is not None and (inputs.descriptions / "questions.yaml").exists():
+        path = inputs.descriptions / "questions.yaml"
+    return load_questions(path) if path else None
+
+
+def _text_model_fingerprint(settings: TrainSettings) -> str | None:
+    """Return a fingerprint of the files of a text model that the user gives as a folder; others are known by name."""
+    folder = Path(settings.text_model)
+    if settings.is_baseline or not folder.is_dir():
+        return None
+    return fingerprint({path.name: file_fingerprint(path) for path in folder.iterdir() if path.is_file()})
 
 
 def _data(cohort: FeatureCohort, splits: Sequence[Mapping[str, Any]], task: Task) -> Data:

@@ -36,6 +36,8 @@ class Task:
     """Class -> texts; None without classes."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Slide id -> class; empty without classes."""
+    answers: Mapping[str, Answers] = field(default_factory=dict)
+    """Slide id -> answers of its patient; empty without descriptions."""
 
 
 def description_task(
@@ -69,7 +71,7 @@ def description_task(
     }
     objective = DescriptionMatching(answers, [patients[patient] for patient in sorted(trained)], settings)
     texts = sorted({full_text(answer) for answer in answers.values()})
-    return Task(objective, frozenset(answers), questions, texts, left_out)
+    return Task(objective, frozenset(answers), questions, texts, left_out, answers=answers)
 
 
 def class_task(

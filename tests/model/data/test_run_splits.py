@@ -10,6 +10,7 @@ from pipelines.core.schemas import SPLITS
 from pipelines.core.settings import TrainSettings
 from pipelines.model.data.splits import run_splits
 from pipelines.model.data.splits.ignored_settings import splits_source
+from tests.run_manifests import mark_complete
 
 SLIDES = [CohortSlide(f"s{k}", patient_id=f"p{k}", label="AB"[k % 2]) for k in range(20)]
 
@@ -19,7 +20,7 @@ def first_run(tmp_path):
     """Return the folder of a run that held out fold 1 of 4."""
     rows = run_splits(SLIDES, TrainSettings(folds=4, fold=1), given=None, init=None)
     SPLITS.write(tmp_path / "splits.parquet", rows, Provenance({}))
-    return tmp_path
+    return mark_complete(tmp_path)
 
 
 def splits_of(rows):
@@ -51,6 +52,7 @@ def second_source(tmp_path):
     without_val = [replace(slide, split=slide.split.replace("val", "train")) for slide in column]
     rows = run_splits(SLIDES, TrainSettings(), given=None, init=None)
     SPLITS.write(tmp_path / "run" / "splits.parquet", rows, Provenance(TrainSettings().as_dict()))
+    mark_complete(tmp_path / "run")
     fold = {"train_patients": [f"p{k}" for k in range(4, 20)], "test_patients": [f"p{k}" for k in range(4)]}
     (tmp_path / "stamp.json").write_text(json.dumps({"splits": [fold, fold, fold]}))
     none = {"given": None, "init": None}
@@ -101,6 +103,7 @@ def test_settings_of_the_initial_run_may_be_repeated(tmp_path):
     settings = TrainSettings(test_fraction=0.3, val_fraction=0.2, keep_sites=False)
     rows = run_splits(SLIDES, settings, given=None, init=None)
     SPLITS.write(tmp_path / "splits.parquet", rows, Provenance(settings.as_dict()))
+    mark_complete(tmp_path)
     assert splits_of(run_splits(SLIDES, settings, given=None, init=tmp_path)) == splits_of(rows)
 
 
@@ -121,6 +124,7 @@ def test_validation_slides_that_the_initial_run_drew_do_not_contradict_the_split
     column = [replace(slide, split="test" if k < 6 else "train") for k, slide in enumerate(SLIDES)]
     rows = run_splits(column, TrainSettings(), given=None, init=None)
     SPLITS.write(tmp_path / "splits.parquet", rows, Provenance({}))
+    mark_complete(tmp_path)
     assert "val" in splits_of(rows).values()
     assert splits_of(run_splits(column, TrainSettings(), given=None, init=tmp_path)) == splits_of(rows)
 

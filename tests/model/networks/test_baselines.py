@@ -18,6 +18,7 @@ from pipelines.model.networks.baselines.pooling import MaxPooling, MeanPooling
 from pipelines.model.networks.baselines.transmil import TransMil, fill_square
 from pipelines.model.networks.build import build_model
 from pipelines.model.networks.checkpoint import load_model, save_model
+from tests.run_manifests import mark_complete
 
 DIM, WIDTH = 6, 64
 CLASSES = {"a": ["text of a"], "b": ["text of b"], "c": ["text of c"]}
@@ -235,6 +236,7 @@ def test_a_baseline_cannot_be_pretrained_on_descriptions():
 def test_a_loaded_checkpoint_computes_exactly_the_same(name, tmp_path):
     model = make_model(name)
     save_model(model, tmp_path, settings={"lr": 1.0})
+    mark_complete(tmp_path)
     loaded = load_model(tmp_path)
     assert torch.equal(
         loaded.encode_bags([bag(9)], loaded.encode_prompts()), model.encode_bags([bag(9)], model.encode_prompts())

@@ -11,6 +11,7 @@ from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.bag_model import ModelSpec
 from pipelines.model.networks.checkpoint import load_model, save_model
 from pipelines.model.networks.five import FiveModel
+from tests.run_manifests import mark_complete
 
 SPEC = ModelSpec(
     24, "toy", "0123", 224, 0.5, {"growth": "growth of cells", "margin": "margins", "mucin": "mucin is present"}
@@ -157,6 +158,7 @@ def test_a_loaded_checkpoint_computes_exactly_the_same(make, tmp_path):
                 weight.add_(torch.randn_like(weight))
     model.scale_features(torch.randn(24), torch.rand(24) + 0.5)
     save_model(model, tmp_path, settings={"lr": 1.0})
+    mark_complete(tmp_path)
     loaded = load_model(tmp_path)
     for each in (model, loaded):
         each.eval()
@@ -180,6 +182,7 @@ def test_weights_of_another_shape_are_refused_and_named(make, tmp_path):
     save_model(make(), tmp_path, settings={})
     config = tmp_path / "config.yaml"
     config.write_text(config.read_text().replace("diagnosis_prompts: 4", "diagnosis_prompts: 5"))
+    mark_complete(tmp_path)
     with pytest.raises(ArtifactError, match=r"prompts.learned is \(4, 3, 32\), expected \(5, 3, 32\)"):
         load_model(tmp_path)
 
@@ -188,6 +191,7 @@ def test_other_weights_of_the_text_model_are_refused(make, tmp_path):
     save_model(make(), tmp_path, settings={})
     config = tmp_path / "config.yaml"
     config.write_text(config.read_text().replace(make().text.fingerprint, "0" * 16))
+    mark_complete(tmp_path)
     with pytest.raises(ArtifactError, match="other weights of the text model"):
         load_model(tmp_path)
 

@@ -13,6 +13,7 @@ from pipelines.model.networks.checkpoint import VERSION, load_model, read_config
 from pipelines.model.networks.closed_form import LinearFive
 from pipelines.model.networks.five import FiveModel
 from pipelines.model.networks.joint import JointFive
+from tests.run_manifests import mark_complete
 
 SPEC = ModelSpec(
     5, "toy", "01", 224, 0.5, {"growth": "growth of cells", "mucin": "mucin is present"}, labels=["round", "spindle"]
@@ -104,6 +105,7 @@ def test_with_a_network_weight_of_0_only_the_closed_form_predicts(joint, setting
 def test_the_network_weight_is_saved_and_loaded(joint, tmp_path, weight):
     joint.network_weight = weight
     save_model(joint, tmp_path, settings={})
+    mark_complete(tmp_path)
     assert read_config(tmp_path).network_weight == weight
     assert load_model(tmp_path).network_weight == weight
 
@@ -126,6 +128,7 @@ def test_a_run_of_another_version_is_refused(joint, tmp_path):
     save_model(joint, tmp_path, settings={})
     config = tmp_path / "config.yaml"
     config.write_text(config.read_text().replace(f"version: {VERSION}", "version: 3"))
+    mark_complete(tmp_path)
     with pytest.raises(ArtifactError, match=f"run format 3, expected {VERSION}") as caught:
         load_model(tmp_path)
     assert "--overwrite" in caught.value.hint

@@ -12,9 +12,9 @@ from typing import Any
 
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
+from pipelines.core.run_manifest import SPLITS_FILE, RunManifest
 from pipelines.core.schemas import SPLITS
 
-FILE_NAME = "splits.parquet"
 _STRICTNESS = {"train": 2, "val": 1, "test": 0}
 """A patient that runs used differently counts as the strictest use."""
 
@@ -55,20 +55,25 @@ class KnownSlides:
     """Rows of the SPLITS table."""
 
     @classmethod
-    def of_run(cls, run: Path) -> KnownSlides:
+    def of_run(cls, run: Path, manifest: RunManifest | None = None) -> KnownSlides:
         """Read the splits of a run.
+
+        Parameters
+        ----------
+        manifest
+            Manifest of the run if it is known already.
 
         Raises
         ------
         ArtifactError
-            The table is missing, damaged or of another version.
+            The run is not complete, or the table is missing, damaged, of another run or of another version.
         """
-        return cls(run, SPLITS.read_rows(run / FILE_NAME))
+        return cls(run, SPLITS.read_rows((manifest or RunManifest.read(run)).verified(SPLITS_FILE)))
 
     @property
     def path(self) -> Path:
         """The table that the rows come from."""
-        return self.run / FILE_NAME
+        return self.run / SPLITS_FILE
 
     def match(self, slides: Sequence[CohortSlide], *, refuse_conflicts: bool = True) -> Matches:
         """Look up ``slides`` by slide id and by patient.

@@ -10,6 +10,7 @@ from typing import Any
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import CohortError
 from pipelines.core.json_text import parse_json
+from pipelines.core.run_manifest import MANIFEST, SPLITS_FILE, RunManifest
 from pipelines.core.schemas import SPLITS
 from pipelines.core.settings import require
 from pipelines.core.user_tables import cell_text, read_rows
@@ -47,7 +48,7 @@ def read_splits(
     SettingsError
         ``fold`` is missing or out of range for a STAMP file.
     ArtifactError
-        A Parquet file is not a splits table.
+        A Parquet file is not a splits table, or it is in the folder of a run to which it does not belong.
     """
     return make_splits(
         slides_in_file(path, slides, fold=fold),
@@ -63,6 +64,8 @@ def read_splits(
 def slides_in_file(path: Path, slides: Sequence[CohortSlide], *, fold: int | None = None) -> list[CohortSlide]:
     """Return the slides that a split file names, with their splits in this file; see `read_splits`."""
     if path.suffix == ".parquet":
+        if path.name == SPLITS_FILE and (path.parent / MANIFEST).exists():  # the table in a complete run
+            RunManifest.read(path.parent).verified(SPLITS_FILE)
         split_of = {row["slide_id"]: row["split"] for row in SPLITS.read_rows(path)}
     elif path.suffix == ".json":
         patients = _stamp_patients(path, fold)
