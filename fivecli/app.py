@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import logging
 import os
 import sys
@@ -27,6 +28,13 @@ from fivecli import (
 from fivecli.command import Command, Group
 from fivecli.screen import show_error
 from pipelines.core.errors import FiveError
+
+DISK_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in ("EACCES", "EDQUOT", "EFBIG", "EIO", "ENAMETOOLONG", "ENOSPC", "EPERM", "EROFS", "ESTALE")
+    if hasattr(errno, name)
+)
+"""Error numbers of a disk that is full, broken, or not accessible. Other operating system errors are our bugs."""
 
 
 @cache
@@ -125,7 +133,7 @@ def _with_one_command(name: list[str]) -> typer.Typer:
 
 
 def main() -> None:
-    """Run the app; show a `FiveError` as a message and a hint and exit with code 1."""
+    """Run the app; show a `FiveError` or a failure of the disk as a message and a hint, and exit with code 1."""
     # By default, waiting threads of torch spin and keep a core busy, which makes everything several times slower
     # once there are more busy threads than cores. The variable is read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -134,3 +142,17 @@ def main() -> None:
     except FiveError as error:
         show_error(error)
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        show_error(_disk_error(error))
+        sys.exit(1)
+
+
+def _disk_error(error: OSError) -> FiveError:
+    """Return the error to show for a failure of the disk that no stage has handled."""
+    where = f"{error.filename}: " if error.filename else ""
+    return FiveError(
+        f"{where}{error.strerror}",
+        hint="check the free space, the permissions and the health of the disk, then run the same command again",
+    )

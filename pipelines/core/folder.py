@@ -41,8 +41,7 @@ def claim_folder(
     """
     refuse_other_settings(folder, made_by, provenance, overwrite=overwrite)
     claim = folder / CLAIM
-    if claim.exists():
-        remove_leftovers(folder)
+    remove_leftovers(folder)
     if private:
         make_private_folder(folder)
     with replacing(claim, private=private) as part:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -35,11 +36,13 @@ def run_schedules(
         outputs = {name: workshop.output(name) for name in stages}
         chosen = draw_schedules([workshop.stages[name] for name in stages], outputs, number, seed)
     trials = [Trial(schedule, workshop, root / "trials" / str(place)) for place, schedule in enumerate(chosen)]
+    run = partial(_run_until, started + seconds)
     with get_context("fork").Pool(jobs) as pool:  # forked now, while this process has no other thread
-        for verdict in pool.imap_unordered(Trial.run, trials):
-            yield verdict
-            if time.monotonic() - started > seconds:
-                return
+        yield from filter(None, pool.imap_unordered(run, trials))
+
+
+def _run_until(deadline: float, trial: Trial) -> Verdict | None:
+    return trial.run() if time.monotonic() < deadline else None
 
 
 def show_table(verdicts: list[Verdict]) -> None:

@@ -22,6 +22,7 @@ from tests.chaos.faults import Fault, Operations
 
 TIMEOUT_SECONDS = 150
 """Longer than a run waits for a lock. A command that takes longer counts as hanging."""
+TRACEBACK = "Traceback (most recent call last):"
 ROOT = Path(__file__).parents[2]
 
 
@@ -31,7 +32,8 @@ class Ended:
 
     code: int
     """Exit code, or minus the number of the signal."""
-    stderr: str
+    output: str
+    """Its stdout and stderr."""
     hung: bool = False
 
     @property
@@ -42,16 +44,17 @@ class Ended:
     @property
     def problem(self) -> str:
         """What is wrong with this end; empty for success, a kill, an error with a message, or failed items."""
-        last = self.stderr.strip().splitlines()[-1:]
+        last = self.output.strip().splitlines()[-1:]
         if self.hung:
             return f"hangs for {TIMEOUT_SECONDS} s"
-        if "Traceback (most recent call last)" in self.stderr:
-            return f"uncaught: {last}"
+        if TRACEBACK in self.output:
+            lines = self.output.split(TRACEBACK, 1)[1].strip().splitlines()
+            return f"uncaught: {next((line for line in lines if not line.startswith(' ')), lines)}"
         if self.was_killed or self.code == 0:
             return ""
-        if self.code == 1 and "error: " in self.stderr:
+        if self.code == 1 and "error: " in self.output:
             return ""
-        if self.code == 3 and "failed" in self.stderr:
+        if self.code == 3 and "failed" in self.output:
             return ""
         return f"exit code {self.code}: {last}"
 
@@ -59,8 +62,8 @@ class Ended:
 class Command:
     """A running command."""
 
-    def __init__(self, pid: int, stderr: int, popen: subprocess.Popen[bytes] | None = None) -> None:
-        self._pid, self._stderr, self._popen = pid, stderr, popen
+    def __init__(self, pid: int, stream: int, popen: subprocess.Popen[bytes] | None = None) -> None:
+        self._pid, self._stream, self._popen = pid, stream, popen
         self._text = b""
 
     def wait(self, kill_after: float | None = None) -> Ended:
@@ -71,17 +74,14 @@ class Command:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
             self._read(time.monotonic() + TIMEOUT_SECONDS)
-        os.close(self._stderr)
-        if self._popen:
-            code = self._popen.wait()
-        else:
-            code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        os.close(self._stream)
+        code = self._popen.wait() if self._popen else os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         return Ended(code, self._text.decode("utf-8", "replace"), hung=not done and kill_after is None)
 
     def _read(self, deadline: float) -> bool:
-        """Read until the end of stderr, and return True, or until ``deadline``."""
-        while select.select([self._stderr], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            data = os.read(self._stderr, 1 << 16)
+        """Read until the end of the output, and return True, or until ``deadline``."""
+        while select.select([self._stream], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            data = os.read(self._stream, 1 << 16)
             if not data:
                 return True
             self._text += data
@@ -89,7 +89,7 @@ class Command:
 
 
 def fork(function: Callable[[], None]) -> Command:
-    """Run ``function`` in a child process with its own stderr; an exception ends it as it ends Python."""
+    """Run ``function`` in a child process whose output is read; an exception ends it as it ends Python."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid:
@@ -97,10 +97,10 @@ def fork(function: Callable[[], None]) -> Command:
         return Command(pid, reading)
     code = 1
     try:
+        os.dup2(writing, 1)
         os.dup2(writing, 2)
-        os.dup2(os.open(os.devnull, os.O_RDWR), 1)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        sys.stdout, sys.stderr = open(1, "w", 1, closefd=False), open(2, "w", 1, closefd=False)  # noqa: PTH123, SIM115
+        sys.stdout, sys.stderr = open(1, "w", 1, closefd=False), open(2, "w", 1, closefd=False)  # noqa: SIM115
         function()
         code = 0
     except SystemExit as end:
@@ -132,7 +132,7 @@ def five_process(arguments: Sequence[str]) -> Command:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "fivecli", *arguments]
     reading, writing = os.pipe()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=writing)
+    process = subprocess.Popen(command, env=environment, stdout=writing, stderr=writing)
     os.close(writing)
     return Command(process.pid, reading, process)
 
@@ -151,7 +151,7 @@ def returned(function: Callable[[], Any], scratch: Path) -> Any:
 
     ended = fork(run).wait()
     if ended.code:
-        raise RuntimeError(ended.stderr)
+        raise RuntimeError(ended.output)
     result = pickle.loads(scratch.read_bytes())
     scratch.unlink()
     return result

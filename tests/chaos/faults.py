@@ -68,8 +68,13 @@ class Operations:
             self.meet("write", handle, lambda: write(handle, data[: len(data) // 2]))
             return write(handle, data)
 
-        os.fsync, os.write = counted_fsync, counted_write
-        builtins.open = io.open = self._open  # type: ignore[assignment]
+        for module, name, replacement in (
+            (os, "fsync", counted_fsync),
+            (os, "write", counted_write),
+            (io, "open", self._open),
+            (builtins, "open", self._open),
+        ):
+            setattr(module, name, replacement)
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -88,7 +93,7 @@ class Operations:
     def meet(self, name: str, path: Any, half: Callable[[], Any] = lambda: None, *, folder: int = -1) -> None:
         """Count an operation on ``path``; fail if it is the one. ``half`` does a part of it."""
         absolute = _absolute(path, folder)
-        if not absolute.startswith((self._folder + os.sep, self._folder + "\0")) and absolute != self._folder:
+        if absolute != self._folder and not absolute.startswith(self._folder + os.sep):
             return
         with self._lock:
             number = len(self.names)
@@ -141,11 +146,9 @@ class _CountedFile(io.FileIO):
 
 def _absolute(path: Any, folder: int) -> str:
     if isinstance(path, int):
-        return os.readlink(f"/proc/self/fd/{path}")
-    path = os.fsdecode(path)
-    if not os.path.isabs(path) and folder >= 0:
-        path = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), path)
-    return os.path.abspath(path)
+        return os.path.realpath(f"/proc/self/fd/{path}")
+    name = os.fsdecode(path)
+    return os.path.realpath(name if folder < 0 or name.startswith(os.sep) else f"/proc/self/fd/{folder}/{name}")
 
 
 def _limit_file_size(fault: Fault) -> None:
