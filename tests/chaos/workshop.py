@@ -15,7 +15,7 @@ from tests.chaos.commands import five, import_all, modules_and_operations, retur
 from tests.chaos.values import differences, values
 
 ENCODER = Path(__file__).with_name("tiny_encoder.py")
-STAGES = ("tile", "embed", "describe-reports", "train", "predict")
+STAGES = ("tile", "embed", "describe-reports", "train", "finetune", "predict")
 
 
 @dataclass
@@ -24,6 +24,7 @@ class Stage:
 
     name: str
     arguments: tuple[str, ...]
+    """Subcommand and its options, except for the output."""
     inputs: tuple[Path, ...] = ()
     """Folders that earlier stages wrote."""
     shards: bool = True
@@ -40,7 +41,7 @@ class Stage:
     def command(self, out: Path, *more: str, inputs: Mapping[Path, Path] | None = None) -> list[str]:
         """Return the arguments of ``five`` to write ``out``, with some of the inputs replaced."""
         replaced = {str(path): str(other) for path, other in (inputs or {}).items()}
-        return [self.name, *(replaced.get(each, each) for each in self.arguments), "-o", str(out), *more]
+        return [*(replaced.get(each, each) for each in self.arguments), "-o", str(out), *more]
 
 
 class Workshop:
@@ -63,7 +64,7 @@ class Workshop:
         heatmap.PANEL_EDGE, heatmap.DPI = 80, 20
         os.umask(0o022)
         returned(lambda: write_inputs(self.root), self.root / "returned")
-        needed = {"embed": ("tile",), "predict": ("train",)}
+        needed = {"embed": ("tile",), "finetune": ("train",), "predict": ("train", "finetune")}
         for stage in _stages(self):
             if any(stage.name == name or stage.name in needed.get(name, ()) for name in names):
                 self._run_undisturbed(stage)
@@ -91,19 +92,24 @@ class Workshop:
 def _stages(workshop: Workshop) -> list[Stage]:
     root, cohort = workshop.root / "inputs", workshop.root / "inputs" / "cohort"
     features, descriptions = cohort / "features", cohort / "descriptions"
-    tiles, run = workshop.output("tile"), workshop.output("train")
-    network = ("--width", "64", "--diagnosis-prompts", "2", "--prompt-tokens", "2", "--epochs", "2")
-    labels = ("--regime", "finetune", "--classes", str(cohort / "classes.yaml"), "--cohort", str(cohort / "cohort.csv"))
-    text = ("--descriptions", str(descriptions), "--text-model", str(root / "bert"))
-    train = (str(features), *labels, *text, *network, "--batch-size", "4", "--device", "cpu")
-    predict = (str(features), "--run", str(run), "--cohort", str(root / "three.csv"), "--heatmaps", "--device", "cpu")
-    encoder = ("--encoder", str(ENCODER), "--save-patches", "jpg", "--device", "cpu")
+    tiles, pretrained, finetuned = workshop.output("tile"), workshop.output("train"), workshop.output("finetune")
+    table, classes, device = ("--cohort", str(cohort / "cohort.csv")), str(cohort / "classes.yaml"), ("--device", "cpu")
+    network = ("--width", "64", "--diagnosis-prompts", "2", "--prompt-tokens", "2", "--text-model", str(root / "bert"))
+    short, other = ("--epochs", "2", "--batch-size", "4", *device), ("--seed", "5")
+    learn = ("train", str(features), *table, *short)
+    train = (*learn, "--descriptions", str(descriptions), *network)
+    finetune = (*learn, "--regime", "finetune", "--init", str(pretrained), "--classes", classes)
+    three = ("--cohort", str(root / "three.csv"))
+    predict = ("predict", str(features), "--run", str(finetuned), *three, "--heatmaps", *device)
+    embed = ("embed", str(tiles), "--encoder", str(ENCODER), "--save-patches", "jpg", *device)
+    describe = ("describe-reports", str(root / "reports.csv"), "--questions", "lung", "--html")
     return [
-        Stage("tile", (str(root / "slides"), "--tile-size", "112"), workers=("--workers", "2")),
-        Stage("embed", (str(tiles), *encoder), inputs=(tiles,), workers=("--device", "cpu:0,1")),
-        Stage("describe-reports", (str(root / "reports.csv"), "--questions", "lung", "--html")),
-        Stage("train", train, inputs=(features, descriptions), shards=False, other=("--seed", "5")),
-        Stage("predict", predict, inputs=(features, run)),
+        Stage("tile", ("tile", str(root / "slides"), "--tile-size", "112"), workers=("--workers", "2")),
+        Stage("embed", embed, inputs=(tiles,), workers=("--device", "cpu:0,1")),
+        Stage("describe-reports", describe),
+        Stage("train", train, inputs=(features, descriptions), shards=False, other=other),
+        Stage("finetune", finetune, inputs=(features, pretrained), shards=False, other=other),
+        Stage("predict", predict, inputs=(features, finetuned)),
     ]
 
 
