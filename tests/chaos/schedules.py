@@ -14,6 +14,8 @@ from tests.chaos.workshop import Stage
 
 SHARES = {"fault": 10, "kill": 2, "pair": 1, "other": 2, "shards": 1, "damage": 4, "input": 3, "mixed": 2}
 """Kinds of schedules, and their number in relation to each other."""
+MANY = 100
+"""Number of schedules from which on a run with worker processes is among them; these are slow to start."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Schedule:
 
 
 def draw_schedules(stages: list[Stage], outputs: dict[str, Path], number: int, seed: int) -> list[Schedule]:
-    """Return about ``number`` schedules, in an order that mixes stages and kinds."""
+    """Return about ``number`` schedules, at least one per stage and kind, in an order that mixes them."""
     by_kind = []
     for stage in stages:
         rng = random.Random(f"{seed} {stage.name}")
@@ -45,7 +47,7 @@ def draw_schedules(stages: list[Stage], outputs: dict[str, Path], number: int, s
             count = min(len(candidates), max(1, round(number / len(stages) * SHARES[kind] / total)))
             chosen = rng.sample(candidates, count)
             by_kind.append([Schedule(stage.name, kind, arguments) for arguments in chosen])
-        if stage.workers:
+        if stage.workers and number >= MANY:
             time = f"{rng.uniform(3, 6):.2f}"
             by_kind.append([Schedule(stage.name, "workers", (time,))])
     rng = random.Random(seed)
