@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ GLANCE_SECONDS = 0.05
 
 UNNAMED_SECONDS = 2.0
 """Age at which a lock that names no holder is assumed abandoned. A holder writes its name at once."""
+ATTEMPTS = 3
+"""Minimum number of attempts: taking over the lock of a process that died while it took over a lock needs several."""
 
 
 @contextmanager
@@ -71,7 +74,7 @@ def _acquire(lease: SoftFileLease, path: Path, wait: float) -> bool:
     from filelock import Timeout
 
     deadline = time.monotonic() + wait
-    while True:
+    for attempt in count(1):
         unnamed = _seconds_without_name(lease, path)
         if unnamed > UNNAMED_SECONDS:
             path.unlink(missing_ok=True)
@@ -81,10 +84,11 @@ def _acquire(lease: SoftFileLease, path: Path, wait: float) -> bool:
         try:
             lease.acquire(timeout=min(left, UNNAMED_SECONDS / 2), poll_interval=0.02)
         except Timeout:
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline and attempt >= ATTEMPTS:
                 return False
         else:
             return True
+    raise AssertionError("count ends")
 
 
 def _seconds_without_name(lease: SoftFileLease, path: Path) -> float:
