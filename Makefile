@@ -7,7 +7,7 @@ VLLM_PYTHON ?= $(BIN)/python
 DEMO := demo
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-fast lint check format bench check-backends docs clean
+.PHONY: demo test test-fast lint check format bench chaos check-backends docs clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,9 @@ format: $(READY)
 
 bench: $(READY)  ## run the benchmarks that need no data
 	$(BIN)/python -m tests.benchmarks
+
+chaos: $(READY)  ## fail file operations, kill and damage every stage in 500 ways; compare the results with undisturbed runs
+	$(BIN)/python -m tests.chaos --schedules 500
 
 check-backends:  ## test with a real vLLM; set VLLM_PYTHON to the Python of an environment with vllm and this project
 	$(VLLM_PYTHON) -m tests.benchmarks.check_backends

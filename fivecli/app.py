@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import io
 import logging
 import os
@@ -28,6 +29,13 @@ from fivecli import (
 from fivecli.command import Command, Group
 from fivecli.screen import show_error
 from pipelines.core.errors import FiveError
+
+DISK_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in ("EACCES", "EDQUOT", "EFBIG", "EIO", "ENAMETOOLONG", "ENOSPC", "EPERM", "EROFS", "ESTALE")
+    if hasattr(errno, name)
+)
+"""Error numbers of a disk that is full, broken, or not accessible. Other operating system errors are our bugs."""
 
 
 @cache
@@ -126,7 +134,7 @@ def _with_one_command(name: list[str]) -> typer.Typer:
 
 
 def main() -> None:
-    """Run the app; show a `FiveError` as a message and a hint and exit with code 1."""
+    """Run the app; show a `FiveError` or a failure of the disk as a message and a hint, and exit with code 1."""
     # By default, waiting threads of torch spin and keep a core busy, which makes everything several times slower
     # once there are more busy threads than cores. The variable is read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -138,3 +146,17 @@ def main() -> None:
     except FiveError as error:
         show_error(error)
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        show_error(_disk_error(error))
+        sys.exit(1)
+
+
+def _disk_error(error: OSError) -> FiveError:
+    """Return the error to show for a failure of the disk that no stage has handled."""
+    where = f"{error.filename}: " if error.filename else ""
+    return FiveError(
+        f"{where}{error.strerror}",
+        hint="check the free space, the permissions and the health of the disk, then run the same command again",
+    )

@@ -13,7 +13,7 @@ from pipelines.core.errors import ArtifactError, ChangedSettingsError
 from pipelines.core.files import make_private_folder, remove_leftovers, replacing
 from pipelines.core.item_names import printable
 from pipelines.core.json_text import is_unicode
-from pipelines.core.locks import LEASE_SECONDS, item_lock
+from pipelines.core.locks import LEASE_SECONDS, item_lock, remove_dead_locks
 from pipelines.core.provenance import Provenance
 from pipelines.core.sealed_json import open_sealed, seal
 from pipelines.core.tables import TableArtifact
@@ -29,7 +29,7 @@ def claim_folder(
 
     Call this before the first item, so that a rerun with other settings is noticed even after a
     killed run. Existing artifacts are not changed: each has its own fingerprint and is made again
-    if that differs. Temporary files of killed runs are removed.
+    if that differs. Temporary files of killed runs and locks of dead processes are removed.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def claim_folder(
     """
     refuse_other_settings(folder, made_by, provenance, overwrite=overwrite)
     claim = folder / CLAIM
-    if claim.exists():
-        remove_leftovers(folder)
+    remove_leftovers(folder)
+    remove_dead_locks(folder / ".locks")
     if private:
         make_private_folder(folder)
     with replacing(claim, private=private) as part:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.files import replacing
+from pipelines.findings.figures import write_figure
 
 COLOR_MAP = "coolwarm"
 """Matplotlib color map: low ranks are blue, the median is gray, high ranks are red."""
@@ -66,8 +66,7 @@ def draw_heatmap(
         for values in maps
     ]
     figure = _layout(panels, title, list(names) or [""] * len(panels))
-    with replacing(out_path) as part:
-        figure.savefig(part, dpi=DPI)
+    write_figure(figure, out_path, dpi=DPI)
 
 
 def ranks(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

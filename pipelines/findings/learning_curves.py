@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.files import replacing
+from pipelines.findings.figures import write_figure
 
 
 def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, best_epoch: int) -> None:
@@ -26,5 +26,4 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path, *, best_
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.legend(frameon=False)
-    with replacing(path) as part:
-        figure.savefig(part, dpi=120)
+    write_figure(figure, path, dpi=120)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from pipelines.core.files import PRIVATE_FILE, canonical_json, make_private_folder
+from pipelines.core.files import PRIVATE_FILE, cannot_write, canonical_json, make_private_folder
 from pipelines.core.sealed_json import open_sealed, seal
 
 logger = logging.getLogger(__name__)
@@ -67,12 +67,21 @@ class Journal:
         return list(self._records.values())
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write the record of one report to disk."""
-        if self._stream is None:
-            self._stream = self._open()
-        self._stream.write(canonical_json(seal(record)) + "\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        """Write the record of one report to disk.
+
+        Raises
+        ------
+        ArtifactError
+            The journal cannot be written, for example because the disk is full.
+        """
+        try:
+            if self._stream is None:
+                self._stream = self._open()
+            self._stream.write(canonical_json(seal(record)) + "\n")
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
         self._add(record)
 
     def _open(self) -> TextIO:
@@ -93,4 +102,5 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._stream is not None:
-            self._stream.close()
+            with suppress(OSError) if error else nullcontext():  # closing repeats a write that failed
+                self._stream.close()

@@ -1,8 +1,12 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from pipelines.core.errors import ArtifactError, ChangedSettingsError
+from pipelines.core.files import part_suffix
 from pipelines.core.folder import claim_folder, read_claim, update_table
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILED_SLIDES
@@ -80,3 +84,11 @@ def test_a_run_on_some_slides_keeps_the_rows_of_other_slides(tmp_path):
     )
     update_table(TILED_SLIDES, path, [{"slide_id": "b", "status": "ok"}], "slide_id", SMALL)
     assert {r["slide_id"]: r["status"] for r in TILED_SLIDES.read_rows(path)} == {"a": "ok", "b": "ok"}
+
+
+def test_a_leftover_of_a_run_that_was_killed_before_it_claimed_the_folder_is_removed(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    left = tmp_path / f".five-0123{part_suffix().replace(str(os.getpid()), ended.stdout.decode().strip())}.json"
+    left.write_text("{")
+    claim_folder(tmp_path, "five tile", SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["five.json"]

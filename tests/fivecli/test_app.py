@@ -1,4 +1,6 @@
 import ast
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,8 @@ from typer.testing import CliRunner
 
 import fivecli
 from fivecli.app import app, main
+from tests.slide_files import write_lossless_slide
+from tests.tiling import TISSUE
 
 COMMANDS = {command.name: command.callback for command in app.registered_commands}
 STAGES = ["tile", "embed", "describe-reports", "train", "predict"]
@@ -55,6 +59,31 @@ def test_an_error_is_shown_as_message_and_hint_without_traceback(tmp_path, monke
     assert "no slides found" in shown
     assert "hint: " in shown
     assert "Traceback" not in shown
+
+
+def fail_with(number):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number), "tiles/five.json")
+
+    return fail
+
+
+def test_a_failure_of_the_disk_is_shown_without_traceback(tmp_path, monkeypatch, capsys):
+    write_lossless_slide(tmp_path / "slides" / "a.tif", TISSUE, 0.5)
+    monkeypatch.setattr("pipelines.tile.claim_folder", fail_with(errno.EIO))
+    monkeypatch.setattr(sys, "argv", ["five", "tile", str(tmp_path / "slides"), "-o", str(tmp_path / "tiles")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "error: tiles/five.json: Input/output error\nhint: " in capsys.readouterr().err
+
+
+def test_an_error_of_the_system_that_is_not_of_the_disk_keeps_its_traceback(tmp_path, monkeypatch):
+    write_lossless_slide(tmp_path / "slides" / "a.tif", TISSUE, 0.5)
+    monkeypatch.setattr("pipelines.tile.claim_folder", fail_with(errno.ENOENT))
+    monkeypatch.setattr(sys, "argv", ["five", "tile", str(tmp_path / "slides"), "-o", str(tmp_path / "tiles")])
+    with pytest.raises(FileNotFoundError):
+        main()
 
 
 def test_columns_that_are_not_read_are_named_once_on_stderr(tmp_path):

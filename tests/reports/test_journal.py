@@ -1,3 +1,9 @@
+import errno
+import os
+
+import pytest
+
+from pipelines.core.errors import ArtifactError
 from pipelines.reports.journal import Journal
 
 
@@ -102,3 +108,12 @@ def test_nothing_is_written_before_the_first_record(tmp_path):
     with Journal(tmp_path / "out"):
         pass
     assert not (tmp_path / "out").exists()
+
+
+def test_a_journal_that_cannot_be_written_is_an_error_that_names_it(tmp_path, monkeypatch):
+    def full(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ArtifactError, match=r"journal\.jsonl: cannot write here"), Journal(tmp_path) as journal:
+        journal.append(record())
