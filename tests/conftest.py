@@ -4,6 +4,7 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("five", deadline=None)  # the speed of a machine fails no test
+settings.register_profile("long", deadline=None, max_examples=2_000)  # --hypothesis-profile=long
 settings.load_profile("five")
 
 

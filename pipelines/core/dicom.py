@@ -13,6 +13,8 @@ SERIES_UID, TRANSFER_SYNTAX = 0x0020_000E, 0x0002_0010
 FILE_META, DELIMITERS = 0x0002, 0xFFFE
 """Groups whose elements have the same encoding in every file."""
 ITEM_END, SEQUENCE_END = 0xFFFE_E00D, 0xFFFE_E0DD
+MAX_UID = 1_024
+"""Maximum number of bytes of a UID that is read; DICOM allows 64."""
 UNDEFINED = 0xFFFF_FFFF
 IMPLICIT_SYNTAX = b"1.2.840.10008.1.2"
 """Transfer syntax whose elements do not state their value representation (VR)."""
@@ -33,6 +35,8 @@ def _series_uid(stream: BinaryIO) -> str | None:
     explicit, tag = True, 0
     while tag < SERIES_UID:  # elements are sorted by tag
         tag, length = _header(stream, explicit=explicit)
+        if tag in (TRANSFER_SYNTAX, SERIES_UID) and length > MAX_UID:
+            return None
         if tag == TRANSFER_SYNTAX:
             explicit = stream.read(length).rstrip(b"\0") != IMPLICIT_SYNTAX
         elif tag == SERIES_UID:

@@ -15,6 +15,9 @@ FiveError
 
 from __future__ import annotations
 
+MAX_CHARACTERS = 1_000
+"""Maximum number of characters of a message or hint, because it may repeat a part of a file."""
+
 
 class FiveError(Exception):
     """A problem that the user can fix.
@@ -28,9 +31,8 @@ class FiveError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = _one_line(message), _one_line(hint)
+        super().__init__(self.message, self.hint)
 
     def __str__(self) -> str:
         return self.message
@@ -83,3 +85,10 @@ class MissingMppError(SlideError):
 
 class ReportError(ItemError):
     """A report that cannot be described. The message never contains report text."""
+
+
+def _one_line(text: str) -> str:
+    """Return ``text`` without its middle if it is long, and with escapes for what would change a terminal or log."""
+    if len(text) > MAX_CHARACTERS:
+        text = f"{text[: MAX_CHARACTERS // 2]} ... {text[-MAX_CHARACTERS // 3 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

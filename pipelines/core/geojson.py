@@ -20,6 +20,9 @@ Ring = NDArray[np.float64]
 Polygon = list[Ring]
 """Outer ring, followed by its holes."""
 
+MAX_COORDINATE = 10_000_000
+"""Maximum coordinate, level-0 pixels; the largest slides have a million."""
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -50,7 +53,7 @@ def read_features(path: Path) -> list[Feature]:
         content = parse_json(path.read_text(encoding="utf-8"))
         features = content if isinstance(content, list) else content.get("features", [content])
         return [_feature(feature) for feature in features]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ArtifactError(
             f"{path}: not GeoJSON with features ({type(error).__name__}: {error})",
             hint="export it again; in QuPath, export the annotations as a FeatureCollection",
@@ -72,7 +75,14 @@ def _feature(feature: dict[str, Any]) -> Feature:
 def _polygon(rings: list[list[list[float]]]) -> Polygon:
     if not rings:
         raise ValueError("a polygon without rings")
-    return [_opened(np.asarray(ring, np.float64)[:, :2]) for ring in rings]
+    return [_opened(_corners(ring)) for ring in rings]
+
+
+def _corners(ring: list[list[float]]) -> Ring:
+    corners: Ring = np.asarray(ring, np.float64)[:, :2]
+    if not len(corners) or corners.shape[1] != 2 or not (abs(corners) <= MAX_COORDINATE).all():
+        raise ValueError(f"a corner without x and y, or beyond {MAX_COORDINATE:,}")
+    return corners
 
 
 def _opened(ring: Ring) -> Ring:

@@ -6,26 +6,37 @@ import re
 import warnings
 from typing import Annotated
 
+import regex
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+MAX_EXPRESSION = 1_000
+"""Maximum number of characters of a regular expression."""
+
+
+def expression_of(term: str) -> str | None:
+    """Return the regular expression in a term such as ``/pT ?[12]/``; None for words."""
+    return term[1:-1] if len(term) > 2 and term.startswith("/") and term.endswith("/") else None
 
 
 def _checked_term(term: str) -> str:
     if not term.strip():
         raise ValueError("must not be empty")
-    if len(term) > 2 and term.startswith("/") and term.endswith("/"):
-        problem = _problem(term[1:-1])
-        if problem:
-            raise ValueError(f"{term} is not a valid regular expression: {problem}")
+    expression = expression_of(term)
+    if expression is not None and (problem := _problem(expression)):
+        raise ValueError(f"{term} is not a valid regular expression: {problem}")
     return term
 
 
 def _problem(expression: str) -> str:
     """Return what is wrong with a regular expression that is joined with others, or an empty string."""
+    if len(expression) > MAX_EXPRESSION:
+        return f"longer than {MAX_EXPRESSION:,} characters"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             compiled = re.compile(f"(?:{expression})", re.IGNORECASE)
-    except (re.error, OverflowError, RecursionError) as error:
+            regex.compile(f"(?:{expression})", regex.IGNORECASE)  # the module that searches, because it has time limits
+    except (re.error, regex.error, OverflowError, RecursionError) as error:
         return str(error)
     if compiled.groupindex or _BACK_REFERENCE.search(expression):
         return "named groups and back-references are not supported"

@@ -87,8 +87,12 @@ def _draw(polygons: list[Polygon], thumbnail: Thumbnail) -> Mask:
     height, width = thumbnail.rgb.shape[:2]
     mask = np.zeros((height * OVERSAMPLING, width * OVERSAMPLING), np.uint8)
     for polygon in polygons:
-        drawn = np.zeros_like(mask)
         rings = [np.rint(ring * OVERSAMPLING / thumbnail.downsample).astype(np.int32) for ring in polygon]
-        cv2.fillPoly(drawn, rings, 1)  # even-odd rule: holes stay empty
-        mask |= drawn
+        left, top = np.maximum(np.min([ring.min(axis=0) for ring in rings], axis=0), 0)
+        right, bottom = np.max([ring.max(axis=0) for ring in rings], axis=0) + 1
+        area = mask[top : max(top, bottom), left : max(left, right)]  # so that many small polygons take little time
+        if area.size:
+            drawn = np.zeros_like(area)
+            cv2.fillPoly(drawn, rings, 1, offset=(-int(left), -int(top)))  # even-odd rule: holes stay empty
+            area |= drawn
     return np.asarray(mask[OVERSAMPLING // 2 :: OVERSAMPLING, OVERSAMPLING // 2 :: OVERSAMPLING] > 0)

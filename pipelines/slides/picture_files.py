@@ -10,12 +10,14 @@ from PIL import Image
 
 MAX_PIXELS = 178_956_970
 """Maximum number of pixels of a picture that is decoded as a whole; Pillow's own limit."""
+MAX_EDGE = 2**18
+"""Maximum width and height of a picture, pixels."""
 UNREADABLE = (OSError, SyntaxError, ValueError)
 """What Pillow raises for a file that it cannot read."""
 
 
 class TooManyPixelsError(Exception):
-    """A picture has more than `MAX_PIXELS` pixels. The message gives its size."""
+    """A picture has more than `MAX_PIXELS` pixels, or is longer than `MAX_EDGE`. The message gives its size."""
 
 
 def open_picture(path: Path, formats: Sequence[str]) -> Image.Image:
@@ -42,4 +44,7 @@ def open_picture(path: Path, formats: Sequence[str]) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise TooManyPixelsError(f"{image.width:,} x {image.height:,} pixels, more than {MAX_PIXELS:,}")
+    if max(image.size) > MAX_EDGE:
+        image.close()
+        raise TooManyPixelsError(f"{image.width:,} x {image.height:,} pixels, an edge of more than {MAX_EDGE:,}")
     return image

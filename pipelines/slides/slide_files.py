@@ -33,7 +33,14 @@ def _listed_files(path: Path) -> list[Path]:
     """Return the existing files among the values of the lines ``Key=value`` of a Hamamatsu index."""
     lines = path.read_text(encoding="latin-1").splitlines()
     names = {Path(line.partition("=")[2].strip()).name for line in lines if "=" in line}
-    return [path.parent / name for name in names if name and (path.parent / name).is_file()]
+    return [path.parent / name for name in names if name and _is_file(path.parent / name)]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # the name is too long, or contains characters that no file name has
+        return False
 
 
 def slide_fingerprint(path: Path) -> str:

@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
+from pipelines.core.errors import ReportError
 from pipelines.reports.backends.base import Reply, Request
 
 
@@ -19,14 +20,18 @@ class ReportReader(ABC):
 
     @abstractmethod
     def answer(self, report_text: str) -> dict[str, dict[str, str]]:
-        """Return question id -> ``answer`` and ``evidence``."""
+        """Return question id -> ``answer`` and ``evidence``; raise `ReportError` if that takes too long."""
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
         """Yield the answers to each request in order."""
         for index, request in enumerate(requests):
             started = time.perf_counter()
-            text = json.dumps(self.answer(request.report_text), ensure_ascii=False)
-            yield index, Reply(text, seconds=time.perf_counter() - started)
+            text, error = "", ""
+            try:
+                text = json.dumps(self.answer(request.report_text), ensure_ascii=False)
+            except ReportError as failure:
+                error = failure.message
+            yield index, Reply(text, error, seconds=time.perf_counter() - started)
 
     def count_tokens(self, request: Request) -> int | None:
         """Return 0, because nothing is sent to a language model."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from typing import Protocol
 
 from pipelines.slides.mpp import RecordedMpp
@@ -9,6 +11,12 @@ from pipelines.slides.pixels import Rgb, resampled
 
 DAMAGED = "the file may be damaged or incomplete: copy it again, or leave the slide out"
 """Hint of errors about unreadable data."""
+
+TIFFFILE_ERRORS = (
+    *(ArithmeticError, AttributeError, AssertionError, LookupError, MemoryError, OSError, RuntimeError, TypeError),
+    *(ValueError, struct.error, zlib.error),
+)
+"""What tifffile and its decoders raise for damaged files; `tifffile.TiffFileError` is one of them."""
 
 
 class Reader(Protocol):

@@ -75,6 +75,7 @@ class FastTiffReader(Reader):
         self.level_downsamples = reference.level_downsamples
         self.recorded_mpp = reference.recorded_mpp
         self._file = path.open("rb", buffering=0)
+        self._size = os.fstat(self._file.fileno()).st_size
         self._file_lock = threading.Lock()
         self._cache = TileCache(CACHE_BYTES)
 
@@ -158,6 +159,8 @@ class FastTiffReader(Reader):
         return self._cache.add(key, tile[:height, :width])
 
     def _compressed(self, offset: int, count: int) -> bytes:
+        if offset + count > self._size:
+            raise ValueError("the file ends before the end of this tile")
         if hasattr(os, "pread"):
             data = os.pread(self._file.fileno(), count, offset)
         else:  # Windows

@@ -18,6 +18,9 @@ from pipelines.slides.readers.base import DAMAGED, Reader
 FORMATS = ("PNG", "JPEG", "TIFF")
 """Pillow's names of the formats of plain images."""
 
+BAND = 256
+"""Rows of an image with transparency that are converted at a time."""
+
 
 class ImageReader(Reader):
     """A plain 8-bit RGB image (PNG, JPEG, TIFF) with one level, decoded at the first read.
@@ -28,6 +31,7 @@ class ImageReader(Reader):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._pixels: Rgb | None = None
+        self._error: SlideError | None = None  # decoding is tried only once, because it may take long
         self.vendor = "image"
         self.level_dimensions: tuple[tuple[int, int], ...]
         self.level_downsamples: tuple[float, ...] = (1.0,)
@@ -66,17 +70,31 @@ class ImageReader(Reader):
         return region
 
     def _decoded(self) -> Rgb:
+        if self._error is not None:
+            raise self._error
         if self._pixels is None:
             try:
                 with open_picture(self._path, FORMATS) as image:
-                    self._pixels = over_white(np.asarray(image.convert("RGBA")))
-            except UNREADABLE as error:
-                raise SlideError(f"{self._path}: the image cannot be decoded: {error}", hint=DAMAGED) from error
+                    self._pixels = _decoded(image)
+            except (*UNREADABLE, MemoryError) as error:
+                self._error = SlideError(f"{self._path}: the image cannot be decoded: {error}", hint=DAMAGED)
+                raise self._error from error
         return self._pixels
 
     def close(self) -> None:
         """Free the decoded pixels."""
         self._pixels = None
+
+
+def _decoded(image: Image.Image) -> Rgb:
+    """Return the pixels over white, with few copies of a large image."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return np.asarray(image)
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, BAND):
+        bottom = min(top + BAND, image.height)
+        out[top:bottom] = over_white(np.asarray(image.crop((0, top, image.width, bottom)).convert("RGBA")))
+    return out
 
 
 def _refuse_missing_levels(path: Path, image: Image.Image) -> None:

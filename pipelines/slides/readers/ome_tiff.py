@@ -6,8 +6,6 @@ An OME-TIFF keeps its pyramid in sub-directories and its microns per pixel in XM
 from __future__ import annotations
 
 import math
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -18,14 +16,14 @@ import tifffile
 from pipelines.core.errors import SlideError
 from pipelines.slides.mpp import RecordedMpp
 from pipelines.slides.pixels import Rgb
-from pipelines.slides.readers.base import DAMAGED, Reader
+from pipelines.slides.readers.base import DAMAGED, TIFFFILE_ERRORS, Reader
 
 MICRONS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "in": 25_400.0}
 """Units of PhysicalSize in OME-XML; files use the micro sign or the Greek letter."""
 LAYOUTS = ("YXS", "SYX")
 """Axes of an RGB image: interleaved, or one plane per color."""
-UNREADABLE = (OSError, ValueError, IndexError, RuntimeError, struct.error, zlib.error)
-"""Exceptions of tifffile and its decoders on damaged data."""
+MAX_SEGMENT_PIXELS = 2**28
+"""Maximum number of pixels of a strip, which may be the whole image."""
 
 
 class OmeTiffReader(Reader):
@@ -41,7 +39,7 @@ class OmeTiffReader(Reader):
             self._pages = [level.keyframe for level in series.levels]
             self.recorded_mpp = tuple(recorded_mpp(self._tiff.ome_metadata or ""))
             n_levels = 1 + len(self._pages[0].subifds or ())
-        except (tifffile.TiffFileError, ElementTree.ParseError, *UNREADABLE) as error:
+        except (ElementTree.ParseError, *TIFFFILE_ERRORS) as error:
             raise SlideError(f"{path}: not a readable OME-TIFF: {error}", hint=DAMAGED) from error
         if len(self._pages) < n_levels:
             self.close()
@@ -66,7 +64,7 @@ class OmeTiffReader(Reader):
         try:
             for number in _segments_under(page, left, top, width, height):
                 self._paste(region, page, number, left, top)
-        except UNREADABLE as error:
+        except TIFFFILE_ERRORS as error:
             hint = "pip install 'five-wsi[ome]'" if "imagecodecs" in str(error) else DAMAGED
             raise SlideError(f"{self._path}: unreadable at x={x}, y={y}: {error}", hint=hint) from error
         return region
@@ -74,10 +72,12 @@ class OmeTiffReader(Reader):
     def _paste(self, region: Rgb, page: tifffile.TiffPage, number: int, left: int, top: int) -> None:
         """Copy stored segment ``number`` to its position in ``region``; with one plane per color, only that color."""
         handle, count = self._tiff.filehandle, page.databytecounts[number]
+        if not page.is_tiled and page.rowsperstrip * page.imagewidth > MAX_SEGMENT_PIXELS:
+            raise ValueError(f"a strip of more than {MAX_SEGMENT_PIXELS:,} pixels")
         handle.seek(page.dataoffsets[number])
-        data = handle.read(count)
-        if len(data) < count:
+        if page.dataoffsets[number] + count > handle.size:
             raise ValueError("the file ends before the end of this segment")
+        data = handle.read(count)
         pixels, (plane, _, y, x, _), _ = page.decode(data, number, jpegtables=page.jpegtables)
         if pixels is None:
             raise ValueError("no pixels are stored here")
@@ -133,5 +133,5 @@ def is_ome_tiff(path: Path) -> bool:
     try:
         with tifffile.TiffFile(path) as tiff:
             return bool(tiff.is_ome)
-    except (tifffile.TiffFileError, *UNREADABLE):
+    except TIFFFILE_ERRORS:
         return False

@@ -12,6 +12,7 @@ from pipelines.slides.readers.fast_tiff import fast_reader
 from pipelines.slides.readers.image_reader import ImageReader
 from pipelines.slides.readers.ome_tiff import OmeTiffReader, is_ome_tiff
 from pipelines.slides.readers.openslide_reader import OpenSlideReader
+from pipelines.slides.readers.tiff_claims import refuse_false_claims
 
 
 def open_reader(path: Path) -> Reader:
@@ -28,7 +29,7 @@ def open_reader(path: Path) -> Reader:
     """
     try:
         if path.is_file():
-            path.open("rb").close()
+            refuse_false_claims(path)
         elif not path.exists():
             raise SlideError(f"{path}: no such file", hint="check the cohort column 'path'")
         # OpenSlide would read only the first level of an OME-TIFF

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tifffile
 
+from pipelines.slides.readers.base import TIFFFILE_ERRORS
 from pipelines.slides.readers.tile_codecs import Jpeg2000Codec, JpegCodec, TileCodec
 
 RGB, YCBCR = 2, 6
@@ -54,7 +54,7 @@ def stored_levels(path: Path, dimensions: Sequence[tuple[int, int]]) -> tuple[St
             if len(pages) < len(tiled):
                 return None
             candidates = [_stored_level(pages[size]) for size in dimensions if size in pages]
-    except (tifffile.TiffFileError, OSError, ValueError, struct.error):
+    except TIFFFILE_ERRORS:
         return None
     levels = tuple(level for level in candidates if level is not None)
     return levels if len(levels) == len(dimensions) else None
@@ -74,6 +74,8 @@ def _stored_level(page: tifffile.TiffPage) -> StoredLevel | None:
 
 def _codec(page: tifffile.TiffPage, width: int, height: int) -> TileCodec | None:
     if (page.samplesperpixel, page.bitspersample, page.planarconfig, page.imagedepth) != (3, 8, 1, 1):
+        return None
+    if page.dataoffsets[0] + page.databytecounts[0] > page.parent.filehandle.size:
         return None
     if page.compression == JPEG and page.photometric in (RGB, YCBCR):
         segments = page.parent.filehandle.read_segments(page.dataoffsets[:1], page.databytecounts[:1])

@@ -16,6 +16,8 @@ from pipelines.slides.pixels import Rgb
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 """Markers at the start and end of every JPEG stream; JPEG 2000 has the same end marker."""
+SIZE_2000 = b"\xff\x4f\xff\x51"
+"""Markers at the start of every JPEG 2000 codestream; the second one starts the header with its size."""
 JFIF = b"\xff\xe0"
 """Marker of the segment that makes libjpeg assume YCbCr, whatever the TIFF directory says."""
 
@@ -79,12 +81,13 @@ class JpegCodec:
         Raises
         ------
         ValueError
-            ``first_tile`` is not a JPEG stream.
+            ``first_tile`` is not a JPEG stream of this size.
         """
         adobe = struct.pack(">2sH5sHHHB", b"\xff\xee", 14, b"Adobe", 100, 0, 0, 0 if is_rgb else 1)
         prefix = START + adobe + tables.removeprefix(START).removesuffix(END)
         smooth = frozenset() if is_rgb else _tables_of_halved_chroma(first_tile)
         segments = _without_start(first_tile)
+        _check_jpeg_size(segments, width, height)
         usual_head = segments[: max((end for *_, end in _segments(segments)), default=0)]
         return cls(width, height, prefix, smooth, usual_head)
 
@@ -99,10 +102,13 @@ class JpegCodec:
     def decode(self, data: bytes, reduction: int) -> Rgb:
         """Return the tile; damage that libjpeg would fill with gray after a warning raises an error too."""
         data = _without_start(data)
+        is_usual = bool(self.usual_head) and data.startswith(self.usual_head)
+        if not is_usual:  # else `of` checked its size
+            _check_jpeg_size(data, self.width, self.height)
         height, width = self.height // reduction, self.width // reduction
         if reduction == 1 or not self.smooth_tables:
             data = self.prefix + data
-        elif data.startswith(self.usual_head):
+        elif is_usual:
             data = self._reduced_head + data[len(self.usual_head) :]
         else:
             data = self._reduced_prefix + _smoothed(data, self.smooth_tables)
@@ -126,6 +132,16 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if kind in FRAME_HEADERS:
             return
         position = end
+
+
+def _check_jpeg_size(data: bytes, width: int, height: int) -> None:
+    """Raise `ValueError` if the frame header of a JPEG stream has another size, before memory is reserved for it."""
+    for kind, start, end in _segments(data):
+        if kind in FRAME_HEADERS and start + 5 <= min(end, len(data)):
+            own_height, own_width = struct.unpack_from(">HH", data, start + 1)
+            _check_size(own_width, own_height, width, height)
+            return
+    raise ValueError("the JPEG stream has no readable frame header")
 
 
 def _tables_of_halved_chroma(tile: bytes) -> frozenset[int]:
@@ -181,6 +197,7 @@ class Jpeg2000Codec:
 
     def decode(self, data: bytes, reduction: int) -> Rgb:
         """Return the tile."""
+        _check_jpeg2000_size(data, self.width, self.height)
         if not data.endswith(END):  # OpenJPEG would accept a stream whose rest is zeros
             raise ValueError("the JPEG 2000 data are damaged or incomplete")
         bgr = cv2.imdecode(np.frombuffer(self._header + data, np.uint8), cv2.IMREAD_COLOR)
@@ -202,7 +219,21 @@ def _box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
+def _check_jpeg2000_size(data: bytes, width: int, height: int) -> None:
+    """Raise `ValueError` if the header of a JPEG 2000 codestream has another size or number of components."""
+    if len(data) < 51 or data[:4] != SIZE_2000:
+        raise ValueError("the tile is not a JPEG 2000 codestream")
+    right, bottom, left, top = struct.unpack(">4I", data[8:24])
+    _check_size(right - left, bottom - top, width, height)
+    if data[40:51] != b"\0\3" + 3 * b"\7\1\1":
+        raise ValueError("the tile does not have three components of 8 bits and full size")
+
+
+def _check_size(own_width: int, own_height: int, width: int, height: int) -> None:
+    if (own_width, own_height) != (width, height):
+        raise ValueError(f"the tile has {own_width} x {own_height} pixels instead of {width} x {height}")
+
+
 def _of_size(rgb: Rgb, width: int, height: int) -> Rgb:
-    if rgb.shape != (height, width, 3):
-        raise ValueError(f"the tile has {rgb.shape[1]} x {rgb.shape[0]} pixels instead of {width} x {height}")
+    _check_size(rgb.shape[1], rgb.shape[0], width, height)
     return rgb
