@@ -79,9 +79,9 @@ def _memory(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-def visual_step(n_tiles: int) -> Callable[[], object]:
+def visual_step(n_tiles: int, exact_up_to: int | None = None) -> Callable[[], object]:
     """Return a function that runs forward and backward of the visual part on one bag, with all weights trainable."""
-    fusion = TileFusion(WIDTH, cross_residual=True, pad_key=False, sharpness=SHARPNESS)
+    fusion = TileFusion(WIDTH, cross_residual=True, pad_key=False, sharpness=SHARPNESS, exact_up_to=exact_up_to)
     tiles = random_bag(n_tiles).features.float()
     positions, prompts = torch.zeros_like(tiles), functional.normalize(torch.randn(PROMPTS, WIDTH), dim=-1)
 
