@@ -37,6 +37,7 @@ def run_schedules(
         chosen = draw_schedules([workshop.stages[name] for name in stages], outputs, number, seed)
     trials = [Trial(schedule, workshop, root / "trials" / str(place)) for place, schedule in enumerate(chosen)]
     run = partial(_run_until, started + seconds)
+    print(f"{len(trials)} schedules", flush=True)
     with get_context("fork").Pool(jobs) as pool:  # forked now, while this process has no other thread
         yield from filter(None, pool.imap_unordered(run, trials))
 
@@ -94,7 +95,7 @@ def main() -> None:
                 show_bad(verdict)
     print()
     show_table(verdicts)
-    print(f"{time.monotonic() - started:.0f} s")
+    print(f"{time.monotonic() - started:.0f} s, {len(verdicts)} schedules tried")
     sys.exit(any(verdict.uncaught or verdict.unequal for verdict in verdicts))
 
 

@@ -48,8 +48,8 @@ class Ended:
         if self.hung:
             return f"hangs for {TIMEOUT_SECONDS} s"
         if TRACEBACK in self.output:
-            lines = self.output.split(TRACEBACK, 1)[1].strip().splitlines()
-            return f"uncaught: {next((line for line in lines if not line.startswith(' ')), lines)}"
+            lines = self.output.split(TRACEBACK, 1)[1].splitlines()
+            return f"uncaught: {next((line for line in lines if line and line[0] != ' '), lines)}"
         if self.was_killed or self.code == 0:
             return ""
         if self.code == 1 and "error: " in self.output:

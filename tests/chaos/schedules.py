@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, zip_longest
 from pathlib import Path
 
 from tests.chaos.damage import DAMAGES, files
@@ -50,10 +49,13 @@ def draw_schedules(stages: list[Stage], outputs: dict[str, Path], number: int, s
         if stage.workers and number >= MANY:
             time = f"{rng.uniform(3, 6):.2f}"
             by_kind.append([Schedule(stage.name, "workers", (time,))])
-    rng = random.Random(seed)
-    for group in by_kind:
-        rng.shuffle(group)
-    return [schedule for schedule in chain.from_iterable(zip_longest(*by_kind)) if schedule]
+    return _evenly_mixed(by_kind)
+
+
+def _evenly_mixed(groups: list[list[Schedule]]) -> list[Schedule]:
+    """Return all schedules so that every part of the list has each group in its proportion: a run may be cut short."""
+    placed = [((place + 0.5) / len(group), each) for group in groups for place, each in enumerate(group)]
+    return [each for _, each in sorted(placed, key=lambda pair: pair[0])]
 
 
 @dataclass

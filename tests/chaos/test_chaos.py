@@ -13,7 +13,7 @@ import pytest
 from tests.chaos.commands import Ended, fork
 from tests.chaos.damage import DAMAGES, damage
 from tests.chaos.faults import Fault, Operations
-from tests.chaos.schedules import Schedule
+from tests.chaos.schedules import Schedule, _evenly_mixed
 from tests.chaos.values import differences, values
 
 
@@ -78,6 +78,12 @@ def test_damage_changes_the_file(tmp_path: Path, how: str) -> None:
 def test_a_schedule_can_be_read_back_from_its_text() -> None:
     schedule = Schedule("tile", "damage", ("flip", "qc/a.jpg", "7"))
     assert Schedule.parse(str(schedule)) == schedule
+
+
+def test_each_part_of_a_run_has_every_kind_in_its_proportion() -> None:
+    groups = [[Schedule("tile", kind, ()) for _ in range(count)] for kind, count in (("fault", 20), ("kill", 4))]
+    kinds = [schedule.kind for schedule in _evenly_mixed(groups)]
+    assert [kinds[start : start + 6].count("kill") for start in (0, 6, 12, 18)] == [1, 1, 1, 1]
 
 
 @pytest.mark.slow
