@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -29,13 +30,17 @@ def list_sets(*, as_json: Json = False) -> None:
 
     Example: five questions list
     """
-    from pipelines.question_sets import shipped_titles
+    from pipelines.question_sets import shipped_summaries
 
-    titles = shipped_titles()
+    summaries = shipped_summaries()
     if as_json:
-        typer.echo(json.dumps(titles))
+        typer.echo(json.dumps({name: asdict(summary) for name, summary in summaries.items()}))
         return
-    show_table("Question sets", ("name", "title"), list(titles.items()))
+    rows = [
+        (name, summary.title, str(len(summary.ids)), str(summary.answers), str(summary.wordings))
+        for name, summary in summaries.items()
+    ]
+    show_table("Question sets", ("name", "title", "questions", "answers", "wordings"), rows)
 
 
 @app.command(cls=Command)
@@ -70,8 +75,12 @@ def show(source: Source, *, as_json: Json = False) -> None:
         return
     typer.echo(f"{questions.title}\n{questions.about}".rstrip())
     typer.echo(f"\nInstructions for the language model, before the report\n\n{model_instructions(questions)}\n")
-    rows = []
-    for question in questions.questions:
-        phrases = [value.phrase for value in question.values.values()] or ["words of the report"]
-        rows.append((question.id, question.kind, question.prompt, "; ".join(phrases)))
-    show_table("Seen by the text encoder", ("question", "kind", "prompt", "phrases of the answers"), rows)
+    prompts = [(question.id, question.kind, question.prompt) for question in questions.questions]
+    show_table("Prompts, seen by the text encoder", ("question", "kind", "prompt"), prompts)
+    wordings = [
+        (question.id, answer, "; ".join(allowed.texts))
+        for question in questions.questions
+        for answer, allowed in question.values.items()
+    ]
+    wordings += [(question.id, "", "words of the report") for question in questions.questions if not question.values]
+    show_table("Wordings of the answers, seen by the text encoder", ("question", "answer", "wordings"), wordings)

@@ -34,9 +34,28 @@ def check_questions(source: str | Path) -> CheckedSet:
     return CheckedSet(questions, (*notes, *_misread_examples(questions)))
 
 
-def shipped_titles() -> dict[str, str]:
-    """Return name -> title of the question sets that are installed with the program."""
-    return {name: load_questions(name).title for name in shipped_sets()}
+@dataclass(frozen=True)
+class SetSummary:
+    """What `five questions list` prints about a question set."""
+
+    title: str
+    ids: tuple[str, ...]
+    """The ids of its questions in order."""
+    answers: int
+    """Number of answers, without ``unknown``."""
+    wordings: int
+    """Number of texts for these answers, phrases included."""
+
+
+def shipped_summaries() -> dict[str, SetSummary]:
+    """Return name -> summary of the question sets that are installed with the program."""
+    return {name: _summary(load_questions(name)) for name in shipped_sets()}
+
+
+def _summary(questions: QuestionSet) -> SetSummary:
+    answers = [allowed for question in questions.questions for allowed in question.values.values()]
+    n_wordings = sum(len(allowed.texts) for allowed in answers)
+    return SetSummary(questions.title, questions.ids, len(answers), n_wordings)
 
 
 def model_instructions(questions: QuestionSet) -> str:
@@ -45,9 +64,6 @@ def model_instructions(questions: QuestionSet) -> str:
 
 
 def _notes(question: Question) -> Iterator[str]:
-    phrases = [allowed.phrase for allowed in question.values.values()]
-    if len(set(phrases)) < len(phrases):
-        yield f"{question.id}: two values have the same phrase, so training cannot distinguish them"
     if not question.examples:
         yield f"{question.id}: no examples; language models answer better with one example per value"
     for value, allowed in question.values.items():

@@ -24,11 +24,18 @@ class AllowedAnswer(StrictModel):
     meaning: Line
     """When this is the right answer; sent to the language model."""
     phrase: Line
-    """The fine-grained phrase that supervises training, for example ``no pleural invasion``."""
+    """The fine-grained phrase that describes this answer, for example ``no pleural invasion``."""
+    wordings: tuple[Line, ...] = ()
+    """Other ways to say the same, for example ``the pleura is free of tumor``; they supervise training too."""
     terms: tuple[Term, ...] = ()
     """Words that indicate this answer in a clause about the subject (backend ``rules``)."""
     decisive: tuple[Term, ...] = ()
     """Words that give this answer in any clause, for example ``R0`` (backend ``rules``)."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The phrase, then the other wordings."""
+        return (self.phrase, *self.wordings)
 
 
 class Example(StrictModel):
@@ -78,6 +85,7 @@ class Question(StrictModel):
             raise ValueError("values: a phrase question has no values")
         if UNKNOWN in self.values:
             raise ValueError(f"values: {UNKNOWN!r} is always allowed; leave it out of the values")
+        self._check_texts()
         self._check_rules()
         for number, example in enumerate(self.examples):
             if self.answers and example.answer not in self.answers:
@@ -90,6 +98,16 @@ class Question(StrictModel):
                 raise ValueError(f"examples.{number}.evidence: must be empty for {UNKNOWN} and only then")
         return self
 
+    def _check_texts(self) -> None:
+        """Check that no two texts are equal, whatever their case and white space: they could not be distinguished."""
+        seen = {_plain(UNKNOWN_PHRASE): UNKNOWN}
+        for name, allowed in self.values.items():
+            for number, text in enumerate(allowed.texts):
+                key = f"wordings.{number - 1}" if number else "phrase"
+                earlier = seen.setdefault(_plain(text), f"{name}.{key}")
+                if earlier != f"{name}.{key}":
+                    raise ValueError(f"values.{name}.{key}: {text!r} is already the wording of {earlier}")
+
     def _check_rules(self) -> None:
         values_named = {
             "negated": [*self.rules.negated, *self.rules.negated.values()],
@@ -100,6 +118,10 @@ class Question(StrictModel):
             for name in names:
                 if name not in self.values:
                     raise ValueError(f"rules.{key}: {name!r} is not a value of the question")
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(" .")
 
 
 class QuestionSet(StrictModel):

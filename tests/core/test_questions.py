@@ -59,6 +59,7 @@ def test_a_written_set_is_read_back_equal(tmp_path):
 def test_any_change_changes_the_fingerprint(tmp_path):
     before = load_questions(write(tmp_path, PLEURA)).fingerprint
     assert load_questions(write(tmp_path, PLEURA.replace("pleura free}", "pleura clear}"))).fingerprint != before
+    assert load_questions(write(tmp_path, with_wordings("[in the pleura]", "[]"))).fingerprint != before
 
 
 def test_each_answer_has_a_phrase():
@@ -68,6 +69,63 @@ def test_each_answer_has_a_phrase():
         "no pleural invasion",
         "Unknown",
     ]
+
+
+@pytest.mark.parametrize("name", shipped_sets())
+def test_every_answer_of_a_shipped_set_has_five_wordings(name):
+    for question in load_questions(name).questions:
+        assert {value: len(allowed.texts) for value, allowed in question.values.items()} == dict.fromkeys(
+            question.values, 5
+        )
+
+
+@pytest.mark.parametrize("name", shipped_sets())
+def test_a_wording_of_a_shipped_set_is_one_line_without_a_full_stop(name):
+    for question in load_questions(name).questions:
+        for allowed in question.values.values():
+            assert [text for text in allowed.texts if text != " ".join(text.split()) or text.endswith(".")] == []
+
+
+def with_wordings(present, absent="[pleura clear]"):
+    text = PLEURA.replace("phrase: pleura invaded}", f"phrase: pleura invaded, wordings: {present}}}")
+    return text.replace("phrase: pleura free}", f"phrase: pleura free, wordings: {absent}}}")
+
+
+def test_the_texts_of_an_answer_are_its_phrase_and_then_its_wordings(tmp_path):
+    values = load_questions(write(tmp_path, with_wordings("[in the pleura, PL1]"))).questions[0].values
+    assert values["present"].texts == ("pleura invaded", "in the pleura", "PL1")
+    assert values["absent"].texts == ("pleura free", "pleura clear")
+
+
+def test_an_answer_without_wordings_has_its_phrase_as_its_only_text(tmp_path):
+    present = load_questions(write(tmp_path, PLEURA)).questions[0].values["present"]
+    assert present.texts == ("pleura invaded",)
+
+
+@pytest.mark.parametrize(
+    ("present", "key", "earlier"),
+    [
+        ("[Pleura  INVADED]", "present.wordings.0", "present.phrase"),
+        ("[in it, in it.]", "present.wordings.1", "present.wordings.0"),
+        ("[pleura free]", "absent.phrase", "present.wordings.0"),
+        ("[Pleura clear.]", "absent.wordings.0", "present.wordings.0"),
+        ("[unknown]", "present.wordings.0", "unknown"),
+    ],
+    ids=["the phrase", "twice", "the phrase of another answer", "a wording of another answer", "unknown"],
+)
+def test_a_wording_that_appears_twice_in_a_question_is_an_error(tmp_path, present, key, earlier):
+    with pytest.raises(SettingsError) as caught:
+        load_questions(write(tmp_path, with_wordings(present)))
+    assert f"questions.pleura: values.{key}: " in caught.value.message
+    assert f"is already the wording of {earlier};" in f"{caught.value.message};"
+
+
+@pytest.mark.parametrize(
+    ("wordings", "problem"), [("PL1", "wordings: not a list"), ("['']", "wordings.0: must not be empty")]
+)
+def test_wordings_are_a_list_of_texts_that_are_not_empty(tmp_path, wordings, problem):
+    with pytest.raises(SettingsError, match=problem):
+        load_questions(write(tmp_path, with_wordings(wordings)))
 
 
 @pytest.mark.parametrize(
