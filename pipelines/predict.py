@@ -82,7 +82,7 @@ def predict(
                 table.add(result.row)
             on_result(replace(result, total=len(slides)))
 
-        work = _SlidePrediction(load_model(inputs.run, pick_device(resources.device)), job, out)
+        work = _SlidePrediction(load_model(inputs.run, pick_device(resources.device), job.manifest), job, out)
         results |= {result.item_id: result for result in run_batch(todo, work, folder=out, on_result=report)}
     title = f"Predictions of {inputs.run.name}"
     not_predicted = table.finish(lambda: write_report(out, facts=job.facts(), title=title))

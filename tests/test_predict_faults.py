@@ -1,8 +1,10 @@
 """Bad feature files, damaged outputs and concurrent shards of `five predict`."""
 
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -19,6 +21,7 @@ from pipelines.core.settings import PredictSettings, TrainSettings
 from pipelines.model.prediction.patients_table import refuse_stale_patients
 from pipelines.predict import PredictInputs, plan, predict
 from pipelines.train import TrainInputs, train
+from tests.run_manifests import mark_complete
 from tests.synthetic_features import DIM, write_bag, write_cohort
 
 N_SLIDES = 4
@@ -172,16 +175,17 @@ def test_shards_with_overwrite_and_other_settings_keep_each_others_rows(inputs, 
 @pytest.mark.slow
 def test_other_weights_of_a_run_predict_all_slides_again(inputs, run, tmp_path):
     predict(inputs, tmp_path / "out", PredictSettings())
-    weights = run / "model.safetensors"
+    other = shutil.copytree(run, tmp_path / "other")
+    weights = other / "model.safetensors"
     content = weights.read_bytes()
-    try:
-        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        assert plan(inputs, tmp_path / "out", PredictSettings())["to_do"] == N_SLIDES
-        weights.unlink()
-        with pytest.raises(ArtifactError, match=r"model\.safetensors: no such file"):
-            predict(inputs, tmp_path / "out", PredictSettings())
-    finally:
-        weights.write_bytes(content)
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ArtifactError, match=r"model\.safetensors: not as `five train` wrote it"):
+        predict(replace(inputs, run=other), tmp_path / "new", PredictSettings())
+    mark_complete(other)
+    assert plan(replace(inputs, run=other), tmp_path / "out", PredictSettings())["to_do"] == N_SLIDES
+    weights.unlink()
+    with pytest.raises(ArtifactError, match=r"model\.safetensors: no such file"):
+        predict(replace(inputs, run=other), tmp_path / "out", PredictSettings())
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 
 from pipelines import __version__
 from pipelines.core.errors import ArtifactError
-from pipelines.core.files import fingerprint, replacing
+from pipelines.core.files import file_digest, fingerprint, replacing
 from pipelines.core.sealed_json import open_sealed, seal
 
 MANIFEST = "manifest.json"
@@ -26,7 +25,6 @@ TRAINED = (WEIGHTS, CONFIG, METRICS_FILE)
 """Files that only training makes."""
 REMAKEABLE = (SPLITS_FILE, CLASSES, QUESTIONS, CURVES)
 """Files that `five train` makes again from the inputs and the metrics, without training."""
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ class RunManifest:
     def problem(self, name: str) -> str:
         """Return what is wrong with a file of the run, or an empty string."""
         try:
-            is_same = sha256(self.folder / name) == self.files[name]
+            is_same = file_digest(self.folder / name) == self.files[name]
         except FileNotFoundError:
             return "no such file, but it belongs to the run"
         except OSError as error:
@@ -147,15 +145,6 @@ class RunManifest:
 def run_id(settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
     """Return 16 hexadecimal digits that depend on the settings and inputs of a run."""
     return fingerprint([fingerprint(settings), fingerprint(inputs)])
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 _INSTEAD = {CLASSES: ", and pass it with --classes"}

@@ -51,6 +51,8 @@ class PredictionJob:
     slides: Sequence[CohortSlide]
     """The slides to predict, in all shards."""
     provenance: Provenance
+    manifest: RunManifest
+    """Manifest of the run, with which its files are read."""
 
     @classmethod
     def of(cls, inputs: PredictInputs, settings: PredictSettings) -> PredictionJob:
@@ -76,7 +78,7 @@ class PredictionJob:
                 hint="use --split all",
             )
         provenance = Provenance.of(settings, fingerprint([list(texts.items()), manifest.digest]))
-        return cls(inputs, settings, config.settings.model, texts, matches, cohort, slides, provenance)
+        return cls(inputs, settings, config.settings.model, texts, matches, cohort, slides, provenance, manifest)
 
     def identity(self, slide: CohortSlide) -> dict[str, Any]:
         """Return the columns of a row that identify ``slide``: its ids, label, and how the run used it."""
@@ -115,7 +117,7 @@ class PredictionJob:
 
     def facts(self) -> dict[str, str]:
         """Return the facts about the predictions that the HTML report shows."""
-        config = read_config(self.inputs.run)
+        config = read_config(self.inputs.run, self.manifest)
         facts = {"run": str(self.inputs.run), "model": self.model, "image encoder": config.spec.encoder}
         if config.settings.has_network:
             facts["text model"] = config.settings.text_model

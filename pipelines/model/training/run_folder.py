@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pipelines.core.classes import write_classes
 from pipelines.core.errors import ArtifactError, ChangedSettingsError, FiveError
-from pipelines.core.files import fingerprint
+from pipelines.core.files import file_digest, fingerprint
 from pipelines.core.folder import CLAIM, claim_folder, difference, refuse_other_settings
 from pipelines.core.locks import GLANCE_SECONDS, LEASE_SECONDS, item_lock
 from pipelines.core.provenance import Provenance
@@ -28,7 +28,6 @@ from pipelines.core.run_manifest import (
     TRAINED,
     RunManifest,
     run_id,
-    sha256,
 )
 from pipelines.core.schemas import METRICS, SPLITS
 from pipelines.model.data.splits import recorded_rows
@@ -200,7 +199,7 @@ class RunFolder:
     def _write_manifest(self, best_epoch: int) -> None:
         task = self.run.task
         optional = {QUESTIONS: task.questions is not None, CLASSES: task.classes is not None}
-        files = {name: sha256(self.path / name) for name in (*TRAINED, *REMAKEABLE) if optional.get(name, True)}
+        files = {name: file_digest(self.path / name) for name in (*TRAINED, *REMAKEABLE) if optional.get(name, True)}
         RunManifest(self.path, self.settings, self.inputs, best_epoch, files).write()
 
 

@@ -141,12 +141,17 @@ def test_a_slide_of_the_cohort_that_the_table_does_not_list_has_no_features(feat
     assert cohort.left_out() == {"slides_without_features": 1, "feature_files_not_in_slides_parquet": 2}
 
 
+def recorded(features):
+    cohort = read_feature_cohort(features, None)
+    return cohort.record(cohort.bags)
+
+
 def test_the_fingerprint_of_the_features_changes_with_a_value_and_not_with_the_time(features):
-    before = read_feature_cohort(features, None).record()
+    before = recorded(features)
     write_bag(features, "s1", np.ones((5, DIM)))
-    assert read_feature_cohort(features, None).record() == before
+    assert recorded(features) == before
     write_bag(features, "s1", np.full((5, DIM), 2.0))  # of the same size
-    assert read_feature_cohort(features, None).record() != before
+    assert recorded(features) != before
 
 
 def test_each_file_is_opened_once(features, monkeypatch):
