@@ -11,7 +11,7 @@ from tests.chaos.damage import DAMAGES, files
 from tests.chaos.faults import FAULT_KINDS, LIMIT_KINDS, NEEDS_SPACE
 from tests.chaos.workshop import Stage
 
-SHARES = {"fault": 10, "kill": 2, "pair": 1, "other": 2, "shards": 1, "damage": 4, "input": 3, "mixed": 2}
+SHARES = {"fault": 10, "space": 4, "kill": 2, "pair": 1, "other": 2, "shards": 1, "damage": 4, "input": 3, "mixed": 2}
 """Kinds of schedules, and their number in relation to each other."""
 MANY = 100
 """Number of schedules from which on a run with worker processes is among them; these are slow to start."""
@@ -73,9 +73,12 @@ class _Candidates:
                 fits = {"torn": name == "write", "enospc": name in NEEDS_SPACE, "full": name in NEEDS_SPACE}
                 if fits.get(kind, True):
                     yield kind, str(at)
-        for kind in LIMIT_KINDS:
-            for _ in range(len(self.stage.operations) // 4):
-                yield kind, str(int(self.stage.largest_file ** self.rng.uniform(0.3, 1)))
+
+    def space(self) -> Iterator[tuple[str, ...]]:
+        """Yield limits below the size of a file, so that its writer meets them: C libraries write large parts."""
+        sizes = [(self.output / name).stat().st_size for name in files(self.output)]
+        for size in filter(None, sizes):
+            yield from ((kind, str(self.rng.randrange(size))) for kind in LIMIT_KINDS for _ in range(10))
 
     def kill(self) -> Iterator[tuple[str, ...]]:
         for number in range(1000):

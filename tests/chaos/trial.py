@@ -62,6 +62,9 @@ class Trial:
         fault = Fault(kind, int(at))  # type: ignore[arg-type]
         self._check_success(five(self.stage.command(self.out), self.out, fault).wait())
 
+    def _space(self, kind: str, limit: str) -> None:
+        self._fault(kind, limit)
+
     def _kill(self, *times: str) -> None:
         for after in times:
             self._ended(five(self.stage.command(self.out), self.out).wait(float(after)))
