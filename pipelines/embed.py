@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_with
+from pipelines.core.batch import OnResult, Result, Summary, kept, run_with
 from pipelines.core.batch.on_devices import OnDevices
 from pipelines.core.cohort import read_cohort
 from pipelines.core.devices import pick_devices
@@ -202,7 +202,7 @@ def _run(
     needed
         Slide id -> for each output, whether it is to be made.
     """
-    results = {name: Result(name, Outcome.KEPT) for name, needs in needed.items() if not any(needs)}
+    results = {name: kept(name, folder) for name, needs in needed.items() if not any(needs)}
     for result in results.values():
         on_result(result)
     todo = [slide for name, slide in slides.items() if any(needed[name])]

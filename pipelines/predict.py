@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.core.attention_file import AttentionMaps, write_attention
-from pipelines.core.batch import OnResult, Outcome, Result, Summary, run_batch
+from pipelines.core.batch import OnResult, Outcome, Result, Summary, kept, run_batch
 from pipelines.core.cohort import CohortSlide, patient_facts
 from pipelines.core.devices import pick_device
 from pipelines.core.errors import ArtifactError, SlideError
@@ -70,9 +70,9 @@ def predict(
     claim_folder(out, MADE_BY, job.provenance, overwrite=selection.overwrite)
     slides = selection.shard.of(job.slides)
     table = PredictionTable(out, job)
-    kept = table.refresh(slides)
-    todo = [slide for slide in slides if slide.slide_id not in kept]
-    results = {name: Result(name, Outcome.KEPT, total=len(slides)) for name in kept}
+    valid = table.refresh(slides)
+    todo = [slide for slide in slides if slide.slide_id not in valid]
+    results = {name: kept(name, out, total=len(slides)) for name in valid}
     for result in results.values():
         on_result(result)
     if todo:
@@ -106,8 +106,8 @@ def plan(
     job = PredictionJob.of(inputs, settings)
     refuse_other_settings(out, MADE_BY, job.provenance, overwrite=selection.overwrite)
     slides = selection.shard.of(job.slides)
-    kept = PredictionTable(out, job).valid(slides)
-    todo = [slide for slide in slides if slide.slide_id not in kept]
+    valid = PredictionTable(out, job).valid(slides)
+    todo = [slide for slide in slides if slide.slide_id not in valid]
     return {
         "slides": len(slides),
         "current": len(slides) - len(todo),

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,13 +44,15 @@ class AttentionMaps:
 def write_attention(path: Path, attention: AttentionMaps, provenance: Provenance) -> None:
     """Write ``attention`` to ``path``, completely or not at all."""
     with replacing(path) as part:
-        with h5py.File(part, "w", userblock_size=BLOCK) as h5:
+        memory = io.BytesIO()  # on a full disk, the HDF5 library itself fails again and again when it closes a file
+        with h5py.File(memory, "w", userblock_size=BLOCK) as h5:
             h5["attention"] = attention.weights.astype(np.float16)
             h5.create_dataset("prompts", data=list(attention.prompts), dtype=h5py.string_dtype())
             h5["coords"] = attention.coords
             h5["coords"].attrs["tile_size_level0"] = attention.tile_size_level0
             h5.attrs.update({"five.schema": ATTENTION.name, "five.schema_version": ATTENTION.version})
             h5.attrs.update(provenance.to_attributes())
+        part.write_bytes(memory.getvalue())
         ATTENTION.seal(part)
 
 

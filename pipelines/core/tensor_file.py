@@ -1,4 +1,4 @@
-"""Read tensor files from other sources without executing code in them."""
+"""Read tensor files from other sources without executing code in them, and write our own."""
 
 from __future__ import annotations
 
@@ -30,6 +30,13 @@ def read_tensor_file(path: Path) -> Any:
     with warnings.catch_warnings():  # about pickle protocols, which do not matter here
         warnings.simplefilter("ignore", UserWarning)
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a ``.safetensors`` file. On a full disk this raises an OSError, which the library's writer does not."""
+    from safetensors.torch import save
+
+    path.write_bytes(save(dict(tensors), metadata=dict(metadata) if metadata else None))
 
 
 def state_dict_in(loaded: Any, wrappers: Sequence[str]) -> dict[str, Tensor] | None:

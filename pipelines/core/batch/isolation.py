@@ -52,6 +52,12 @@ def _traceback_path(folder: Path, item_id: str) -> Path:
     return folder / "errors" / f"{file_name(item_id)}.txt"
 
 
+def kept(item_id: str, folder: Path, *, total: int | None = None) -> Result:
+    """Return the result of an item that is up to date, and remove the traceback of an earlier failure."""
+    _traceback_path(folder, item_id).unlink(missing_ok=True)
+    return Result(item_id, Outcome.KEPT, total=total)
+
+
 def failed(item_id: str, error: BaseException, folder: Path, seconds: float = 0.0) -> Result:
     """Return the result of an item that raised ``error``, and write the traceback to ``folder/errors``."""
     path = _traceback_path(folder, item_id)

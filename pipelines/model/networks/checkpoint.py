@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pipelines.core.errors import ArtifactError
@@ -21,6 +21,7 @@ from pipelines.core.files import replacing
 from pipelines.core.run_manifest import CONFIG, WEIGHTS, RunManifest
 from pipelines.core.settings import load_settings
 from pipelines.core.settings.model import ModelSettings
+from pipelines.core.tensor_file import write_tensors
 from pipelines.core.yaml_file import read_yaml
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
@@ -72,7 +73,7 @@ def load_learned(model: BagModel, state: Mapping[str, Tensor], source: object) -
 def save_model(model: BagModel, folder: Path, *, settings: Mapping[str, Any]) -> None:
     """Write ``model.safetensors`` and ``config.yaml``, which also holds all ``settings`` of the run."""
     with replacing(folder / WEIGHTS) as part:
-        save_file(model.learned_state(), part)
+        write_tensors(part, model.learned_state())
     config = {
         "version": VERSION,
         "model": model.settings.of_model,

@@ -15,12 +15,12 @@ from typing import BinaryIO
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pipelines.core.errors import ArtifactError
 from pipelines.core.files import replacing
 from pipelines.core.json_text import parse_json
+from pipelines.core.tensor_file import write_tensors
 from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.networks.checkpoint import load_learned
 from pipelines.model.training.progress import Progress
@@ -52,7 +52,7 @@ class ResumeFile:
             tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value).cpu() for name, value in moments.items()}
         notes = {"run_id": self.run_id, "progress": json.dumps(asdict(progress)), "digest": NO_DIGEST.decode()}
         with replacing(self.path) as part:
-            save_file(tensors, part, metadata=notes)
+            write_tensors(part, tensors, metadata=notes)
             with part.open("rb+") as stream:
                 _, digest, position = _digests(stream)
                 stream.seek(position)
