@@ -62,7 +62,8 @@ class Rules(StrictModel):
     about: tuple[Term, ...] = ()
     """Words for the subject; clauses without one are skipped. If empty, the terms of the values suffice."""
     ignore: tuple[Term, ...] = ()
-    """Words for other subjects, for example ``lymph node``; the piece between commas that has one is ignored."""
+    """Words for other subjects, for example ``lymph node``; the piece between commas that has one is ignored.
+    If ``about`` is empty, only the part of the piece from this word on is ignored."""
     skip: tuple[Term, ...] = ()
     """Words that exclude a whole clause; ``ignore`` excludes only the piece between commas."""
     negated: dict[str, str] = Field(default_factory=dict)

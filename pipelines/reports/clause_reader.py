@@ -129,7 +129,15 @@ class ClauseReader:
             for span in find_terms(allowed.terms, text):
                 hits.append((self._apply_negation(value, span, text), span))
         longest = _not_covered(span for _, span in hits)
-        return sorted((hit for hit in hits if hit[1] in longest), key=lambda hit: hit[1])
+        return sorted((hit for hit in self._not_ignored(hits, text) if hit[1] in longest), key=lambda hit: hit[1])
+
+    def _not_ignored(self, hits: list[tuple[str, Span]], text: str) -> list[tuple[str, Span]]:
+        """Return ``hits`` without those after a term of ``ignore`` in the same piece; only if there is no ``about``."""
+        ignored = find_terms(self.rules.ignore, text) if hits and not self.rules.about else []
+        if not ignored:
+            return hits
+        pieces = CommaPieces(text)
+        return [hit for hit in hits if not _has_span_within(ignored, *pieces.around(*hit[1]), before=hit[1][1])]
 
     def _apply_negation(self, value: str, span: Span, text: str) -> str:
         before = text[max(0, span[0] - NEGATION_REACH) : span[0]]
@@ -182,10 +190,15 @@ def _not_covered(spans: Iterable[Span]) -> set[Span]:
     return kept
 
 
-def _has_span_within(spans: Sequence[Span], left: int, right: int) -> bool:
-    """Return whether one of ``spans``, which are in order and do not overlap, lies between two positions."""
+def _has_span_within(spans: Sequence[Span], left: int, right: int, before: int | None = None) -> bool:
+    """Return whether one of ``spans`` lies between two positions, and starts before a third one if it is given.
+
+    The spans are in order and do not overlap.
+    """
     first = bisect_left(spans, (left, left))
-    return first < len(spans) and spans[first][1] <= right
+    if first == len(spans) or spans[first][1] > right:
+        return False
+    return before is None or spans[first][0] < before
 
 
 def _nearest(spans: Sequence[Span], to: Span) -> int:

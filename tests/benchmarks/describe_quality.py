@@ -6,7 +6,7 @@ If it has a column ``clinical_margin_status`` (R0, R1, R2), margins are also com
 other tables, run the two commands that this script runs: ``five describe-reports`` and
 ``five evaluate-descriptions --gold``.
 
-The rules of the question set `lung` were developed on 40 % of the patients (``--part develop``: SHA-256
+The rules of the lung question sets were developed on 40 % of the patients (``--part develop``: SHA-256
 of the patient id, modulo 100, is below 40). Use the others (``--part measure``) to measure quality.
 
 Example: python -m tests.benchmarks.describe_quality reports.csv -o descriptions --backend vllm --model MODEL

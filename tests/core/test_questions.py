@@ -3,6 +3,7 @@ import yaml
 
 from pipelines.core.errors import SettingsError
 from pipelines.core.question_files import load_questions, shipped_sets, write_questions
+from pipelines.core.settings import DescribeReportsSettings
 
 PLEURA = """
 name: mine
@@ -29,8 +30,8 @@ def test_every_shipped_set_loads_and_has_the_name_of_its_file(name):
     assert load_questions(name).name == name
 
 
-def test_the_lung_set_asks_the_six_questions_of_the_paper_in_order():
-    assert load_questions("lung").ids == (
+def test_the_published_lung_set_asks_the_six_questions_of_the_paper_in_order():
+    assert load_questions("lung-paper").ids == (
         "differentiation",
         "air_spaces",
         "vascular_invasion",
@@ -38,6 +39,19 @@ def test_the_lung_set_asks_the_six_questions_of_the_paper_in_order():
         "adjacent_invasion",
         "margins",
     )
+
+
+def test_the_lung_set_is_the_published_one_with_the_histological_type():
+    lung, paper = load_questions("lung"), load_questions("lung-paper")
+    assert lung.questions[:6] == paper.questions
+    assert lung.ids == (*paper.ids, "histologic_type")
+    assert list(lung.questions[6].values) == [
+        *("adenocarcinoma", "squamous_cell", "adenosquamous", "large_cell", "small_cell", "other"),
+    ]
+
+
+def test_the_lung_set_is_the_default():
+    assert DescribeReportsSettings().questions == "lung"
 
 
 def test_a_set_can_extend_another():

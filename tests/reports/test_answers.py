@@ -9,7 +9,7 @@ from pipelines.reports.answers import ground, parse_reply, unknown_answer
 QUESTIONS = load_questions("lung-histology")
 PLEURA = QUESTIONS.questions[3]
 MARGINS = QUESTIONS.questions[5]
-PATTERN = QUESTIONS.questions[6]
+PATTERN = QUESTIONS.questions[-1]
 SECRET = "Mrs Example has a tumor"
 
 

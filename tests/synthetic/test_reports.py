@@ -2,6 +2,8 @@ import re
 
 import pytest
 
+from pipelines.core.question_files import load_questions
+from pipelines.reports.backends.rules import RulesBackend
 from pipelines.synthetic.patients import FINDINGS, LABELS, UNKNOWN, draw_patients
 from pipelines.synthetic.phrases import GROWTH_PATTERN, WORDINGS
 from pipelines.synthetic.reports import HEADER, truth_row, write_report
@@ -61,6 +63,13 @@ def test_the_growth_pattern_in_a_report_is_the_drawn_one():
         assert re.search(words[patient.label], normalized(report))
         assert not re.search(words[other], normalized(report)), report
         assert any(normalized(sentence) in normalized(report) for sentence in GROWTH_PATTERN[patient.label])
+
+
+def test_the_histological_type_that_the_rules_read_is_the_drawn_one():
+    rules = RulesBackend(load_questions("lung"))
+    types = {"glandular": "adenocarcinoma", "keratinizing": "squamous_cell"}
+    for patient, report in REPORTS:
+        assert rules.answer(report)["histologic_type"]["answer"] == types[patient.label], report
 
 
 def test_every_report_opens_with_the_word_synthetic():
