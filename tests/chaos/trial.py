@@ -98,7 +98,7 @@ class Trial:
     def _input(self, how: str, place: str, name: str, seed: str) -> None:
         """Run on a copy of an input that is damaged. The run is repeated with the input as it should be."""
         given = self.stage.inputs[int(place)]
-        copy = self.folder / "input"
+        copy = self.folder / "input" / given.name  # pages show the name
         shutil.copytree(given, copy)
         damage(copy / name, how, int(seed))
         ended = five(self.stage.command(self.out, inputs={given: copy}), self.out).wait()
