@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,11 +95,10 @@ def embed(
         on_result(replace(result, total=len(slides)))
 
     started = time.perf_counter()
-    try:
-        results = _run(slides, outputs, needed, resources, out, record)
-    finally:  # also after Ctrl-C, so that later stages can use what was made
+    with ExitStack() as stack:
         for table in tables:
-            table.flush()
+            stack.enter_context(table.writer)
+        results = _run(slides, outputs, needed, resources, out, record)
     encoders = ", ".join(folder.preset.name for folder in folders)
     facts = {"encoder": encoders, **_speed(results, time.perf_counter() - started), "slides_left_out": n_left_out}
     return Summary(out, tuple(results), facts | ({"slides_gone": len(gone)} if gone else {}))

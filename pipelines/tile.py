@@ -29,6 +29,8 @@ from pipelines.slides.tiled_table import prepare_table
 __all__ = ["TileInputs", "TileResources", "TileSettings", "plan", "tile"]
 
 MADE_BY = "five tile"
+SELECTS = ("cohort", "only_failed", "shard", "overwrite")
+"""Parts of a selection that the stage supports."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,6 @@ class TileInputs:
         CohortError
             The cohort table of ``selection`` cannot be read.
         """
-        selection.require_only("five tile", "cohort", "only_failed", "shard", "overwrite")
         slides = slides_in_cohort(slides, selection.cohort)
         if selection.only_failed:
             slides = only(slides, failed_ids(TILED_SLIDES, out / "slides.parquet"))
@@ -99,6 +100,7 @@ def tile(
     ChangedSettingsError
         ``out`` was made with other settings, and ``selection.overwrite`` is False.
     """
+    selection.require_only(MADE_BY, *SELECTS)
     if resources.ray is not None and resources.stage_dir is not None:
         raise SettingsError("--stage-dir is a folder of this machine", hint="leave it out with --ray")
     listed = inputs.read()
@@ -108,18 +110,14 @@ def tile(
     claim_folder(out, MADE_BY, _claimed(provenance, inputs), overwrite=selection.overwrite)
     table = out / "slides.parquet"
     about_others = prepare_table(table, provenance, {slide.slide_id for slide in [*listed, *slides]}, inputs.folder)
-    writer = TableWriter(TILED_SLIDES, table, provenance)
     by_id = {slide.slide_id: slide for slide in slides}
 
     def record(result: Result) -> None:
         writer.add({**identity(by_id[result.item_id]), **result.row})
         on_result(result)
 
-    try:
-        with local_copies(resources.stage_dir) as copies:
-            results = _run(slides, TileOneSlide(out, settings, inputs.masks, copies, network), resources, record)
-    finally:  # also after Ctrl-C, so that later stages can use what was made
-        writer.flush()
+    with TableWriter(TILED_SLIDES, table, provenance) as writer, local_copies(resources.stage_dir) as copies:
+        results = _run(slides, TileOneSlide(out, settings, inputs.masks, copies, network), resources, record)
     return Summary(out, tuple(results), _facts(results) | _with_mask(slides, inputs.masks) | about_others)
 
 
@@ -159,6 +157,7 @@ def plan(
     FiveError
         As `tile` does before it opens a slide.
     """
+    selection.require_only(MADE_BY, *SELECTS)
     slides = inputs.selected(inputs.read(), out, selection)
     refuse_other_settings(out, MADE_BY, _claimed(Provenance.of(settings), inputs), overwrite=selection.overwrite)
     weights = inputs.tissue_weights

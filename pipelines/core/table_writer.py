@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from pipelines.core.errors import ArtifactError
@@ -22,7 +23,11 @@ WRITE_SECONDS = 30.0
 
 @dataclass
 class TableWriter:
-    """Collects rows with a unique ``slide_id`` and writes them to a table every `WRITE_SECONDS`."""
+    """Collects rows with a unique ``slide_id`` and writes them to a table every `WRITE_SECONDS`.
+
+    As a context manager, it also writes at the end of the block. After an exception or Ctrl-C it writes the rows that
+    there are, so that later stages can use what was made.
+    """
 
     artifact: TableArtifact
     path: Path
@@ -40,6 +45,15 @@ class TableWriter:
         """Write the rows collected since the last write; rows of other processes stay."""
         update_table(self.artifact, self.path, self._rows, "slide_id", self.provenance)
         self._rows, self._written = [], time.monotonic()
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or self._rows:
+            self.flush()
 
 
 def mend_table(

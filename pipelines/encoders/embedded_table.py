@@ -23,11 +23,12 @@ class EmbeddedTable:
     """``slides.parquet`` in the folder of one encoder."""
 
     folder: FeatureFolder
-    _writer: TableWriter = field(init=False)
+    writer: TableWriter = field(init=False)
+    """Writes the rows; a context manager."""
 
     def __post_init__(self) -> None:
         path = self.folder.folder / "slides.parquet"
-        self._writer = TableWriter(EMBEDDED_SLIDES, path, self.folder.provenance)
+        self.writer = TableWriter(EMBEDDED_SLIDES, path, self.folder.provenance)
 
     def remove_outdated(self, tiled: Sequence[Mapping[str, Any]], to_do: Collection[str]) -> set[str]:
         """Remove rows of slides whose features are outdated, and return the ids of slides that are gone.
@@ -42,7 +43,7 @@ class EmbeddedTable:
         to_do
             Ids of the slides that are to be embedded.
         """
-        path = self._writer.path
+        path = self.writer.path
         mend_table(EMBEDDED_SLIDES, path, self.folder.provenance, self._recorded_rows)
         if not path.exists():
             return set()
@@ -67,11 +68,7 @@ class EmbeddedTable:
             is_kept = result.outcome is Outcome.KEPT or self.folder.is_current(slide)
             row = self.folder.kept_row(slide) if is_kept else {**identity, **result.row}
         if row is not None:
-            self._writer.add({name: value for name, value in row.items() if name in EMBEDDED_SLIDES.schema.names})
-
-    def flush(self) -> None:
-        """Write the rows that were added since the last write."""
-        self._writer.flush()
+            self.writer.add({name: value for name, value in row.items() if name in EMBEDDED_SLIDES.schema.names})
 
     def _recorded_rows(self) -> Iterator[Mapping[str, Any]]:
         """Yield the rows that the feature files contain."""

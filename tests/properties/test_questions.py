@@ -23,7 +23,7 @@ LETTERS = "A long report about invasion " + "a b a " * 700 + "a" * 3_000 + "."
 
 def question_set(*expressions):
     terms = [f"/{expression}/" for expression in expressions]
-    values = {"present": {"meaning": "m", "phrase": "p", "terms": terms}, "absent": {"meaning": "m", "phrase": "p"}}
+    values = {"present": {"meaning": "m", "phrase": "p", "terms": terms}, "absent": {"meaning": "m", "phrase": "no p"}}
     return {
         "name": "a",
         "title": "t",
