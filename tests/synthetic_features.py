@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.core.feature_file import CoordsAttributes, FeatureInfo, feature_writer
+from pipelines.core.feature_file import CoordsAttributes, FeatureInfo
+from pipelines.core.feature_writer import feature_writer
 from pipelines.core.provenance import Provenance
 from pipelines.core.question_files import write_questions
 from pipelines.core.questions import Question, QuestionSet

@@ -17,11 +17,10 @@ from pipelines.core.feature_file import (
     SLIDE_NOTE,
     CoordsAttributes,
     FeatureInfo,
-    FeatureWriter,
-    feature_writer,
     features_current,
     read_notes,
 )
+from pipelines.core.feature_writer import FeatureWriter, feature_writer
 from pipelines.core.files import canonical_json
 from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.json_text import parse_json

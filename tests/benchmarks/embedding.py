@@ -235,7 +235,8 @@ def writing(work: Path, n_tiles: int = 100_000, dim: int = 1024) -> None:
     """Print the speed of writing features and of reading random rows."""
     import numpy as np
 
-    from pipelines.core.feature_file import CoordsAttributes, FeatureInfo, feature_writer, read_bag
+    from pipelines.core.feature_file import CoordsAttributes, FeatureInfo, read_bag
+    from pipelines.core.feature_writer import feature_writer
     from pipelines.core.provenance import Provenance
 
     rng, path = np.random.default_rng(0), work / "large.h5"

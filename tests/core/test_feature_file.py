@@ -13,12 +13,12 @@ from pipelines.core.feature_file import (
     check_all_rows,
     content_fingerprint,
     feature_shape,
-    feature_writer,
     features_current,
     read_bag,
     read_info,
     read_notes,
 )
+from pipelines.core.feature_writer import feature_writer
 from pipelines.core.provenance import Provenance
 
 INFO = FeatureInfo("a/b", "encoder", "f1", mpp_x=0.25, mpp_y=0.26, target_mpp=0.5)
@@ -132,7 +132,7 @@ def test_a_damaged_row_is_noticed_when_it_is_read(path, name):
 
 
 def test_a_damaged_row_among_many_is_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.core.feature_file.ROWS_AT_A_TIME", 4)
+    monkeypatch.setattr("pipelines.core.row_checksums.ROWS_AT_A_TIME", 4)
     write(tmp_path / "a.h5", [rows_of(10)], n_tiles=10)
     check_all_rows(tmp_path / "a.h5")
     change(tmp_path / "a.h5", "features", row=9)
