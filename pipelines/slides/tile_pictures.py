@@ -6,7 +6,9 @@ appears only when it is complete. Members are stored without further compression
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.files import canonical_json, replacing
+from pipelines.core.damage import UNREADABLE
+from pipelines.core.files import canonical_json, fingerprint, replacing
 from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.json_text import parse_json
 from pipelines.core.provenance import Provenance
@@ -27,6 +30,10 @@ from pipelines.core.settings import PictureSettings
 from pipelines.core.tiled_slide import TiledSlide
 
 MADE_BY = "five embed --save-patches"
+UNREADABLE_ARCHIVE = (*UNREADABLE, zipfile.BadZipFile, zlib.error, EOFError, struct.error, AttributeError)
+"""What zipfile raises for a damaged archive, and the parser of its comment."""
+PICTURES = "five.pictures"
+"""Key of the fingerprint of the members in the archive comment."""
 QUALITY = {"jpg": cv2.IMWRITE_JPEG_QUALITY, "webp": cv2.IMWRITE_WEBP_QUALITY}
 
 
@@ -49,13 +56,17 @@ class PictureFolder:
         claim_folder(self.folder, MADE_BY, Provenance.of(self.settings), overwrite=True)
 
     def is_current(self, slide: TiledSlide) -> bool:
-        """Return whether the archive of ``slide`` is complete and made from the same tiles with the same settings."""
+        """Return whether the archive of ``slide`` is undamaged and made from the same tiles with the same settings.
+
+        All pictures are read to compare their CRCs.
+        """
         try:
             with zipfile.ZipFile(self._path(slide)) as archive:
-                made = Provenance.from_attributes(parse_json(archive.comment))
-        except (OSError, ValueError, zipfile.BadZipFile):
+                comment = parse_json(archive.comment)
+                is_same = Provenance.from_attributes(comment).same_work(self._provenance(slide))
+                return is_same and comment[PICTURES] == _listed(archive) and archive.testzip() is None
+        except UNREADABLE_ARCHIVE:
             return False
-        return made.same_work(self._provenance(slide))
 
     def load(self, device: str) -> PictureFolder:
         """Return self; nothing has to be loaded."""
@@ -69,8 +80,9 @@ class PictureFolder:
             zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive,
             ThreadPoolExecutor(self.threads, thread_name_prefix="picture") as pool,
         ):
-            archive.comment = canonical_json(self._provenance(slide).to_attributes()).encode()
             yield _ArchiveWriter(self.settings, archive, pool)
+            comment = {**self._provenance(slide).to_attributes(), PICTURES: _listed(archive)}
+            archive.comment = canonical_json(comment).encode()
 
     def _path(self, slide: TiledSlide) -> Path:
         return self.folder / f"{slide.slide_id}.zip"
@@ -97,6 +109,11 @@ class _ArchiveWriter:
     def finish(self, read_stats: Mapping[str, Any]) -> dict[str, Any]:
         """Return an empty row: the archive itself is the record."""
         return {}
+
+
+def _listed(archive: zipfile.ZipFile) -> str:
+    """Return a fingerprint of the names and CRCs of the members."""
+    return fingerprint([(member.filename, member.CRC) for member in archive.infolist()])
 
 
 def _compressed(settings: PictureSettings, rgb: NDArray[np.uint8]) -> bytes:
