@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines import __version__
 from pipelines.core.batch import OnResult, Outcome, Result, Summary
+from pipelines.core.descriptions_folder import QUESTIONS_FILE, asked
 from pipelines.core.errors import ArtifactError, ReportError
 from pipelines.core.files import file_fingerprint, make_private_folder
 from pipelines.core.folder import claim_folder, refuse_other_settings
@@ -153,7 +154,7 @@ class _ReportRun:
         self.settings = settings
         self.on_result = on_result
         self.questions: QuestionSet = load_questions(settings.questions)
-        recorded = {**settings.as_dict(), "question_set": self.questions.fingerprint}
+        recorded = asked(settings, self.questions)
         self.provenance = Provenance(recorded, file_fingerprint(source), __version__)
         self.recorder = Recorder(self.questions, recorded)
         self.shard_name = f"{shard.index}-of-{shard.count}" if shard.count > 1 else ""
@@ -200,7 +201,7 @@ class _ReportRun:
             return
         self.lock(stack)
         claim_folder(self.out, MADE_BY, self.provenance, overwrite=overwrite, private=True)
-        write_questions(self.questions, self.out / "questions.yaml", private=True)
+        write_questions(self.questions, self.out / QUESTIONS_FILE, private=True)
         for record in self.records.values():
             if self.journal.current(record["report_id"], record["work"]) is None:
                 self.journal.append(record)

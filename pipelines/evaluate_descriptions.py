@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.descriptions_folder import ANSWERS_FILE, read_descriptions
 from pipelines.core.errors import CohortError, SettingsError
 from pipelines.core.files import replacing
 from pipelines.core.metrics.agreement import Agreement, compare
 from pipelines.core.patient_answers import answers_by_patient
-from pipelines.core.question_files import load_questions
 from pipelines.core.questions import UNKNOWN, Question
-from pipelines.core.schemas import ANSWERS
 from pipelines.core.settings import EvaluateDescriptionsSettings
 from pipelines.core.user_tables import canonical_columns, cell_text, warn_of_unused
 from pipelines.reports.report_table import COLUMNS, read_table
@@ -70,11 +69,11 @@ def evaluate_descriptions(
         The table has no id column, no question column, an answer that the question does not
         allow, or no report that was described.
     ArtifactError
-        The folder holds no descriptions.
+        The folder holds no descriptions, or its questions are not those that were asked.
     """
     descriptions, gold = inputs.descriptions, inputs.gold
-    answers = ANSWERS.read_rows(descriptions / "answers.parquet")
-    questions = load_questions(descriptions / "questions.yaml").questions
+    question_set, answers = read_descriptions(descriptions)
+    questions = question_set.questions
     wanted = {f"{settings.column_prefix}{question.id}": question for question in questions}
     key, rows = _read_gold(gold, list(wanted))
     given = _given(answers, key, questions)
@@ -82,7 +81,7 @@ def evaluate_descriptions(
     if not judged:
         raise CohortError(
             f"{gold}: none of its {len(rows)} values of {key} is among the {len(given)} described ones",
-            hint=f"name them as in {descriptions / 'answers.parquet'}",
+            hint=f"name them as in {descriptions / ANSWERS_FILE}",
         )
     agreements = []
     for column, question in wanted.items():

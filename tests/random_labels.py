@@ -14,7 +14,7 @@ import numpy as np
 from pipelines.core.question_files import write_questions
 from pipelines.core.schemas import ANSWERS, EMBEDDED_SLIDES, SPLITS
 from pipelines.train import TrainInputs
-from tests.synthetic_features import ANSWERS_OF, CLASSES, PROVENANCE, QUESTIONS, write_bag
+from tests.synthetic_features import ANSWERS_OF, ASKED, CLASSES, PROVENANCE, QUESTIONS, write_bag
 
 N_PATIENTS, N_OTHERS = 60, 20
 DIM = 96
@@ -98,7 +98,7 @@ def write_descriptions(cohort):
         for slide in cohort.own
         for question, phrase in zip(QUESTIONS.ids, ANSWERS_OF[cohort.labels[slide]], strict=True)
     ]
-    ANSWERS.write(cohort.folder / "descriptions" / "answers.parquet", answers, PROVENANCE)
+    ANSWERS.write(cohort.folder / "descriptions" / "answers.parquet", answers, ASKED)
 
 
 def held_out(run):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.core.descriptions_folder import QUESTION_SET
 from pipelines.core.feature_file import CoordsAttributes, FeatureInfo
 from pipelines.core.feature_writer import feature_writer
 from pipelines.core.provenance import Provenance
-from pipelines.core.question_files import write_questions
+from pipelines.core.question_files import load_questions, write_questions
 from pipelines.core.questions import Question, QuestionSet
 from pipelines.core.schemas import ANSWERS, EMBEDDED_SLIDES
 
@@ -30,6 +31,9 @@ QUESTIONS = QuestionSet(
         for name, prompt in (("growth", "growth of cells"), ("margin", "margins"), ("mucin", "mucin is present"))
     ),
 )
+
+ASKED = Provenance({QUESTION_SET: QUESTIONS.fingerprint})
+"""Provenance of answers to these questions."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def write_cohort(folder, *, n_patients=24, seed=0):
             for question, phrase in zip(QUESTIONS.ids, ANSWERS_OF[label], strict=True)
         ]
     EMBEDDED_SLIDES.write(folder / "features" / "slides.parquet", rows, PROVENANCE)
-    ANSWERS.write(folder / "descriptions" / "answers.parquet", answers, PROVENANCE)
+    ANSWERS.write(folder / "descriptions" / "answers.parquet", answers, ASKED)
     write_questions(QUESTIONS, folder / "descriptions" / "questions.yaml")
     with (folder / "cohort.csv").open("w", newline="") as stream:
         table = csv.writer(stream)
@@ -100,6 +104,13 @@ def write_cohort(folder, *, n_patients=24, seed=0):
     lines = "".join(f"  {name}: {text}\n" for name, text in CLASSES.items())
     (folder / "classes.yaml").write_text(f"classes:\n{lines}")
     return Cohort(folder / "features", folder / "descriptions", folder / "cohort.csv", folder / "classes.yaml")
+
+
+def ask_otherwise(descriptions, old, new):
+    """Change a text in the questions of a descriptions folder, as if these had been asked."""
+    path, table = descriptions / "questions.yaml", descriptions / "answers.parquet"
+    path.write_text(path.read_text().replace(old, new))
+    ANSWERS.write(table, ANSWERS.read_rows(table), Provenance({QUESTION_SET: load_questions(path).fingerprint}))
 
 
 def write_tiny_bert(folder):

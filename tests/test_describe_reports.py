@@ -63,6 +63,15 @@ def test_the_questions_are_written_beside_the_answers(table, tmp_path):
     assert load_questions(tmp_path / "out" / "questions.yaml") == load_questions("lung")
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("name: [")])
+def test_damaged_questions_are_written_again_and_the_answers_are_kept(table, tmp_path, damage):
+    describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
+    damage(tmp_path / "out" / "questions.yaml")
+    summary = describe_reports(DescribeReportsInputs(table), tmp_path / "out", RULES)
+    assert set(outcomes(summary).values()) == {"kept", "empty"}
+    assert load_questions(tmp_path / "out" / "questions.yaml") == load_questions("lung")
+
+
 def modes(folder):
     """Return path -> mode of the folder and everything in it, without locks, which hold no text."""
     paths = [folder, *(path for path in folder.rglob("*") if ".locks" not in path.parts)]

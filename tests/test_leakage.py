@@ -14,7 +14,7 @@ from pipelines.core.settings import PredictSettings
 from pipelines.model.networks.checkpoint import read_config
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
-from tests.synthetic_features import ANSWERS_OF, DIM, PROVENANCE, QUESTIONS, Cohort, write_bag, write_cohort
+from tests.synthetic_features import ANSWERS_OF, ASKED, DIM, QUESTIONS, Cohort, write_bag, write_cohort
 from tests.training_runs import small_settings
 
 OTHER = {"round": "spindle", "spindle": "round"}
@@ -51,7 +51,7 @@ def corrupted(cohort, folder, split):
         if int(row["patient_id"][1:]) in numbers:
             label = ("spindle", "round")[int(row["patient_id"][1:]) % 2]
             row["description"] = ANSWERS_OF[label][QUESTIONS.ids.index(row["question_id"])]
-    ANSWERS.write(copy.descriptions / "answers.parquet", answers, PROVENANCE)
+    ANSWERS.write(copy.descriptions / "answers.parquet", answers, ASKED)
     for number in numbers:
         write_bag(copy.features, f"s{number:02d}", np.random.default_rng(number).normal(5, 9, (30, DIM)))
     return copy

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.core.cohort import CohortSlide, patient_facts, read_cohort
+from pipelines.core.descriptions_folder import QUESTION_SET
 from pipelines.core.provenance import Provenance
 from pipelines.core.question_files import load_questions, write_questions
 from pipelines.core.schemas import ANSWERS
@@ -194,7 +195,7 @@ def descriptions(tmp_path_factory):
         for n in range(10)
         for question in questions.questions
     ]
-    ANSWERS.write(folder / "answers.parquet", rows, Provenance({}, "", "0"))
+    ANSWERS.write(folder / "answers.parquet", rows, Provenance({QUESTION_SET: questions.fingerprint}, "", "0"))
     write_questions(questions, folder / "questions.yaml")
     return folder
 

@@ -18,7 +18,7 @@ from pipelines.core.selection import Selection
 from pipelines.core.settings import TrainSettings
 from pipelines.model.training import loop
 from pipelines.train import TrainInputs, train
-from tests.synthetic_features import DIM, PROVENANCE, write_bag
+from tests.synthetic_features import ASKED, DIM, write_bag
 from tests.training_runs import pretrain_inputs, weights
 
 HOLDER = """
@@ -98,11 +98,11 @@ def test_descriptions_are_compared_by_their_answers_and_not_by_the_file(cohort, 
     run, table = tmp_path / "run", cohort.descriptions / "answers.parquet"
     train(pretrain_inputs(cohort), run, linear(settings))
     rows = ANSWERS.read_rows(table)
-    ANSWERS.write(table, rows, replace(PROVENANCE, five_version="later"))
+    ANSWERS.write(table, rows, replace(ASKED, five_version="later"))
     assert outcomes(train(pretrain_inputs(cohort), run, linear(settings))) == [Outcome.KEPT]
     trained = next(row["patient_id"] for row in SPLITS.read_rows(run / "splits.parquet") if row["split"] == "train")
     changed = [{**row, "description": "Unknown"} if row["patient_id"] == trained else row for row in rows]
-    ANSWERS.write(table, changed, PROVENANCE)
+    ANSWERS.write(table, changed, ASKED)
     assert outcomes(train(pretrain_inputs(cohort), run, linear(settings))) == [Outcome.DONE]
     assert "trained again: the descriptions changed" in caplog.text
 

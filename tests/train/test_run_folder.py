@@ -16,7 +16,7 @@ from pipelines.model.networks.checkpoint import load_model
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, plan, train
 from tests.run_manifests import mark_complete
-from tests.synthetic_features import write_cohort
+from tests.synthetic_features import ask_otherwise, write_cohort
 
 FILES = (MANIFEST, *TRAINED, *REMAKEABLE)
 READS = {
@@ -63,8 +63,7 @@ def finished(shared, tuned, tmp_path_factory):
     classes, descriptions = folder / "classes.yaml", folder / "descriptions"
     classes.write_text("classes: {round: [rings], spindle: [bundles]}")
     shutil.copytree(shared.descriptions, descriptions)
-    questions = descriptions / "questions.yaml"
-    questions.write_text(questions.read_text().replace("growth of cells", "growth"))
+    ask_otherwise(descriptions, "growth of cells", "growth")
     inputs = replace(tune_inputs(shared), classes=classes, descriptions=descriptions)
     train(inputs, folder / "other", replace(tuned, seed=7, test_fraction=0.5))
     assert set(digests(folder / "run")) == set(FILES)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.classes import load_classes
+from pipelines.core.descriptions_folder import read_descriptions, read_questions
 from pipelines.core.errors import ArtifactError, SettingsError
 from pipelines.core.files import file_fingerprint, fingerprint
 from pipelines.core.folder import difference
 from pipelines.core.question_files import load_questions
 from pipelines.core.questions import QuestionSet
 from pipelines.core.run_manifest import QUESTIONS, RunManifest
-from pipelines.core.schemas import ANSWERS
 from pipelines.core.settings.model import ModelSettings
 from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.bags import BagFile, BagReader, feature_statistics
@@ -184,20 +184,14 @@ def _task(splits: Sequence[Mapping[str, Any]], inputs: TrainInputs, settings: Tr
             "pretrain: needs descriptions of reports",
             hint="give --descriptions, the output folder of `five describe-reports`, or use --regime finetune",
         )
-    if not (inputs.descriptions / "questions.yaml").exists():
-        raise ArtifactError(
-            f"{inputs.descriptions}: no questions.yaml in this folder",
-            hint="--descriptions must be the output folder of `five describe-reports`",
-        )
-    questions = load_questions(inputs.descriptions / "questions.yaml")
-    patients = patient_answers(ANSWERS.read_rows(inputs.descriptions / "answers.parquet"), questions.ids)
-    return description_task(splits, patients, questions, settings)
+    questions, answers = read_descriptions(inputs.descriptions)
+    return description_task(splits, patient_answers(answers, questions.ids), questions, settings)
 
 
 def _questions(inputs: TrainInputs) -> QuestionSet | None:
     path = RunManifest.read(inputs.init).optional(QUESTIONS) if inputs.init else None
-    if path is None and inputs.descriptions is not None and (inputs.descriptions / "questions.yaml").exists():
-        path = inputs.descriptions / "questions.yaml"
+    if path is None and inputs.descriptions is not None:
+        return read_questions(inputs.descriptions)
     return load_questions(path) if path else None
 
 
