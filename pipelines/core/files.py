@@ -162,9 +162,9 @@ def file_digest(path: Path) -> str:
 
 
 def file_fingerprint(path: Path) -> str:
-    """Return 16 hexadecimal digits that depend on the size and content of a file.
+    """Return 16 hexadecimal digits that depend on the size and content of a file of the user: a slide, weights, reports.
 
-    Files above 3 MiB are sampled at the start, middle and end, so a large slide needs only three
+    Artifacts of ours carry digests of their whole content; use these instead. Files above 3 MiB are sampled at the start, middle and end, so a large slide needs only three
     reads. Copying or touching a file does not change its fingerprint. The fingerprint of a folder
     depends on the names and sizes of its files.
     """

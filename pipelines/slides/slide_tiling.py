@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipelines.core.batch import Outcome, Result
 from pipelines.core.cohort import CohortSlide
 from pipelines.core.errors import SlideError
-from pipelines.core.files import canonical_json, file_fingerprint, fingerprint, replacing
+from pipelines.core.files import canonical_json, file_digest, fingerprint, replacing
 from pipelines.core.item_names import printable
 from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import TILES
@@ -119,7 +119,7 @@ class TileOneSlide:
     def _provenance(self, slide: CohortSlide, slide_files: str) -> Provenance:
         mask = self._mask(slide)
         try:
-            made_from = [slide_files, slide.mpp, file_fingerprint(mask) if mask else None]
+            made_from = [slide_files, slide.mpp, file_digest(mask) if mask else None]
         except OSError as error:
             raise SlideError(f"{mask}: cannot be read: {error.strerror}", hint="check its permissions") from error
         if self.network is not None:
