@@ -84,7 +84,30 @@ def read_mask_file(path: Path) -> None:
     assert mask.dtype == bool
 
 
-READERS = {"slide": read_slide, "mask": read_mask_file}
+def read_model_file(path: Path) -> None:
+    """Read weights, a TorchScript file or features as `five embed`, `five train` and `five predict` do.
+
+    The name of the file starts with its kind.
+    """
+    import torch
+
+    from pipelines.core.feature_file import content_fingerprint, read_bag, read_header
+    from pipelines.encoders.networks import load_network
+    from pipelines.encoders.other_encoders import other_encoder
+    from pipelines.encoders.weights import read_weights
+
+    match path.name.partition("-")[0]:
+        case "weights":
+            assert all(isinstance(value, torch.Tensor) for value in read_weights(path).values())
+        case "torchscript":
+            load_network(other_encoder(f"torchscript:{path}"), None)
+        case _:
+            content_fingerprint(path)
+            read_header(path)
+            read_bag(path)
+
+
+READERS = {"slide": read_slide, "mask": read_mask_file, "model_file": read_model_file}
 
 
 def main() -> None:
