@@ -111,9 +111,21 @@ def test_an_error_names_what_a_regime_needs(cohort, settings, tmp_path, regime, 
 
 
 def test_a_folder_without_descriptions_is_an_error_that_names_the_command(cohort, settings, tmp_path):
-    with pytest.raises(ArtifactError, match=r"no questions\.yaml in this folder") as caught:
+    with pytest.raises(ArtifactError, match=r"answers\.parquet: no such file") as caught:
         train(replace(pretrain_inputs(cohort), descriptions=cohort.features), tmp_path / "run", settings)
     assert "five describe-reports" in caught.value.hint
+
+
+@pytest.mark.parametrize("regime", ["pretrain", "finetune"])
+@pytest.mark.parametrize("damage", ["unlink", "edit"])
+def test_other_questions_than_those_asked_are_refused(cohort, settings, tmp_path, regime, damage):
+    path = cohort.descriptions / "questions.yaml"
+    text = path.read_text().replace("growth of cells", "growth of cella")
+    path.unlink() if damage == "unlink" else path.write_text(text)
+    inputs = replace(finetune_inputs(cohort), descriptions=cohort.descriptions)
+    with pytest.raises(ArtifactError, match=r"questions\.yaml: (no such file|not the questions that were asked)"):
+        train(inputs, tmp_path / "run", replace(settings, regime=regime))
+    assert not (tmp_path / "run").exists()
 
 
 def test_descriptions_that_match_no_patient_are_refused(cohort, settings, tmp_path):
