@@ -162,11 +162,12 @@ def file_digest(path: Path) -> str:
 
 
 def file_fingerprint(path: Path) -> str:
-    """Return 16 hexadecimal digits that depend on the size and content of a file of the user: a slide, weights, reports.
+    """Return 16 hexadecimal digits that depend on the size and content of a user's file (slide, weights, reports).
 
-    Artifacts of ours carry digests of their whole content; use these instead. Files above 3 MiB are sampled at the start, middle and end, so a large slide needs only three
-    reads. Copying or touching a file does not change its fingerprint. The fingerprint of a folder
-    depends on the names and sizes of its files.
+    Artifacts of ours carry digests of their whole content; use these instead. Files above 3 MiB are
+    sampled at the start, middle and end, so a large slide needs only three reads. Copying or touching
+    a file does not change its fingerprint. The fingerprint of a folder depends on the names and sizes
+    of its files.
     """
     if path.is_dir():
         return fingerprint(sorted((p.name, p.stat().st_size) for p in path.iterdir() if p.is_file()))
