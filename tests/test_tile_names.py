@@ -96,3 +96,12 @@ def test_the_command_prints_names_that_are_not_utf_8(folder, tmp_path, as_json):
     assert "slide '\\xff': the name is not UTF-8 (rename the file" in done.stderr.decode()
     if as_json:
         assert len(json.loads(done.stdout)["failures"]) == len(BAD_NAMES)
+
+
+def test_a_nul_character_in_a_cohort_table_fails_its_own_slide(good, tmp_path):
+    table = tmp_path / "cohort.csv"
+    table.write_bytes(b"slide_id,path\ngood,%s\nb\0ad,%s\n" % (bytes(good), bytes(good)))
+    summary = tile(TileInputs(table), tmp_path / "out", SETTINGS)
+    assert {result.item_id: result.outcome for result in summary.results}["good"] is Outcome.DONE
+    assert summary.counts["failed"] == 1
+    assert "control character" in summary.failures[0].error

@@ -68,9 +68,10 @@ def _csv_rows(source: Path) -> list[dict[str, Any]]:
     hint = "save it as CSV in UTF-8"
     try:
         text = source.read_bytes().decode("utf-8-sig")
-        if "\0" in text:
+        if "\0" in text.partition("\n")[0]:  # UTF-16 without a byte order mark, or no text at all
             raise CohortError(f"{source}: not a UTF-8 CSV table (it has NUL characters)", hint=hint)
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        # csv refuses NUL before Python 3.11; another control character fails its own row in the same way
+        reader = csv.DictReader(io.StringIO(text.replace("\0", "\x01"), newline=""), strict=True)
         refuse_repeated_columns(reader.fieldnames or (), source)
         rows: list[dict[str, Any]] = []
         for row in reader:
