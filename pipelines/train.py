@@ -176,7 +176,6 @@ def _earlier_run(found: Found) -> dict[str, str]:
 def _summary(run: TrainingRun, model: BagModel, progress: Progress) -> dict[str, Any]:
     best = {name: round(value, 4) for name, value in progress.metrics(progress.best_epoch).items()}
     best.pop("train_logit_scale", None)
-    weight = {} if model.network_weight is None else {"network_weight": round(model.network_weight, 2)}
     waited = {}
     if progress.seconds:
         waited["percent_of_the_time_spent_waiting_for_data"] = round(100 * progress.waited / progress.seconds, 2)
@@ -188,7 +187,6 @@ def _summary(run: TrainingRun, model: BagModel, progress: Progress) -> dict[str,
         **_left_out(run, model),
         "best_epoch": progress.best_epoch,
         **best,
-        **weight,
         **waited,
     }
 

@@ -131,8 +131,8 @@ class TrainSettings(DataSettings, LearningSettings, ModelSettings):
             hint="add --regime finetune",
         )
         require(
-            self.model == "five" or self.regime != "linear-probe",
-            f"model: {self.model} cannot be probed, only five can",
+            self.is_fusion or self.regime != "linear-probe",
+            f"model: {self.model} cannot be probed, only five-fusion can",
             hint="use --regime finetune",
         )
         require(self.shots is None or self.percent is None, "shots and percent: give only one of the two")

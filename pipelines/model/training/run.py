@@ -106,9 +106,9 @@ class TrainingRun:
     def _spec(self) -> ModelSpec:
         task, settings, kind = self.task, self.settings, self.cohort.kind
         prompts = {question.id: question.prompt for question in task.questions.questions} if task.questions else {}
-        reads_classes = settings.regime == "pretrain" or (settings.has_network and settings.regime == "finetune")
+        reads_classes = not settings.is_baseline and settings.regime != "linear-probe"
         classes = [] if reads_classes else list(task.classes or ())
-        labels = list(task.classes or ()) if reads_classes and settings.closed_form else []
+        labels = list(task.classes or ()) if settings.model == "five" else []
         return ModelSpec(
             kind.dim, kind.encoder, kind.encoder_fingerprint, kind.tile_size, kind.target_mpp, prompts, classes, labels
         )

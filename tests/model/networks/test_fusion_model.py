@@ -10,20 +10,20 @@ from pipelines.core.settings.train_presets import TRAIN_PRESETS
 from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.bag_model import ModelSpec
 from pipelines.model.networks.checkpoint import load_model, save_model
-from pipelines.model.networks.five import FiveModel
+from pipelines.model.networks.fusion_model import FusionModel
 from tests.run_manifests import mark_complete
 
 SPEC = ModelSpec(
     24, "toy", "0123", 224, 0.5, {"growth": "growth of cells", "margin": "margins", "mucin": "mucin is present"}
 )
-SMALL = {"width": 64, "diagnosis_prompts": 4, "prompt_tokens": 3, "closed_form": False}
+SMALL = {"model": "five-fusion", "width": 64, "diagnosis_prompts": 4, "prompt_tokens": 3}
 
 
 @pytest.fixture
 def make(tiny_bert):
     def build(**changes):
         torch.manual_seed(1)
-        return FiveModel(ModelSettings(text_model=str(tiny_bert), **{**SMALL, **changes}), SPEC).eval()
+        return FusionModel(ModelSettings(text_model=str(tiny_bert), **{**SMALL, **changes}), SPEC).eval()
 
     return build
 
@@ -145,7 +145,7 @@ def test_features_of_the_models_width_are_not_projected(tiny_bert):
     released = {**TRAIN_PRESETS["released"], "text_model": str(tiny_bert), "width": 64, "prompt_tokens": 8}
     names = ModelSettings.__dataclass_fields__
     settings = ModelSettings(**{name: value for name, value in released.items() if name in names}, context_length=16)
-    model = FiveModel(settings, ModelSpec(64, "toy", "0123", 224, 0.5, {}))
+    model = FusionModel(settings, ModelSpec(64, "toy", "0123", 224, 0.5, {}))
     assert isinstance(model.input, torch.nn.Identity)
     assert model.scale.item() == pytest.approx(300)
 
@@ -198,7 +198,7 @@ def test_other_weights_of_the_text_model_are_refused(make, tmp_path):
 
 def test_a_text_model_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(EncoderError, match="nowhere") as caught:
-        FiveModel(ModelSettings(text_model=str(tmp_path / "nowhere")), SPEC)
+        FusionModel(ModelSettings(text_model=str(tmp_path / "nowhere")), SPEC)
     assert "minilm-l6" in caught.value.hint
 
 
