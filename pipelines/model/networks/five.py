@@ -139,11 +139,13 @@ class FiveModel(BagModel):
     def pooled(self, bag: TileBag) -> Tensor:
         """Return the mean of the scaled tiles under the attention of each gate, (G, C)."""
         tiles = self._tiles(bag)
-        return self.gates(tiles) @ tiles
+        pooled: Tensor = self.gates(tiles) @ tiles
+        return pooled
 
     def standardized(self, pooled: Tensor) -> Tensor:
         """Return pooled slides (B, G, C), centered and scaled to a mean squared length of about 1 per gate."""
-        return (pooled - self.centre) / self.size[:, None]
+        standardized: Tensor = (pooled - self.centre) / self.size[:, None]
+        return standardized
 
     def answers(self, slides: Tensor) -> Tensor:
         """Return the predicted answers for standardized ``slides`` (B, G, C), along the text directions, (B, Q, R)."""

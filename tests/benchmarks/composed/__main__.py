@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.composed tiles.csv -o composed --bags 100 800 --models five five-fusion
 
-Bags of tiles are composed with known findings, and described. Photographs are disjoint between training and test; 30 % of
+Bags of tiles are composed with known findings, and described. Training and test share no photograph; 30 % of
 the answers are unknown; two of the eight questions have nothing to do with the tissue. The table gives, on test bags:
 
 * answers: AUC of the difference between the two answers, in the training wordings;
