@@ -11,7 +11,7 @@ from pipelines.core.provenance import Provenance
 from pipelines.core.sealed_hdf5 import BLOCK, Hdf5Artifact
 from tests.synthetic_features import write_bag
 
-MAPS = AttentionMaps(np.array([[0.25, 0.75]]), ["growth"], np.array([[0, 0], [448, 0]]), 448)
+MAPS = AttentionMaps(np.array([[0.25, 0.75]]), ["growth"], np.array([[0, 0], [448, 0]]), 448, np.zeros((0, 2)), [])
 
 
 @pytest.fixture

@@ -108,6 +108,9 @@ class BagModel(nn.Module, ABC):
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return how many texts have more tokens than the model reads."""
 
+    def contributions(self, bag: TileBag, classes: Tensor) -> Tensor | None:
+        """Return what each tile adds to the logit of each class, (K, N); None if the logits are no sums over tiles."""
+
     def class_losses(self, bags: Sequence[TileBag], targets: Tensor, classes: Mapping[str, Sequence[str]]) -> Tensor:
         """Return the loss of each bag, (B,): the cross entropy, and what a baseline's paper adds to it.
 
