@@ -131,7 +131,7 @@ class TrainSettings(DataSettings, LearningSettings, ModelSettings):
             hint="add --regime finetune",
         )
         require(
-            self.is_fusion or self.regime != "linear-probe",
+            not self.is_baseline or self.regime != "linear-probe",
             f"model: {self.model} cannot be probed, only five-fusion can",
             hint="use --regime finetune",
         )

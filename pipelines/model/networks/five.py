@@ -58,7 +58,7 @@ class FiveModel(BagModel):
         super().__init__(settings, spec)
         self.text = TextEncoder(replace(settings, tuning="frozen"))
         self.text.requires_grad_(requires_grad=False)
-        self.gates = Gates(settings.gate_directions, spec.feature_dim)
+        self.gates = Gates(min(settings.gate_directions, spec.feature_dim), spec.feature_dim)
         gates, channels, questions = self.gates.count, spec.feature_dim, len(spec.questions)
         self.register_buffer("centre", torch.zeros(gates, channels))
         self.register_buffer("size", torch.ones(gates))

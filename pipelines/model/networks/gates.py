@@ -43,9 +43,14 @@ class Gates(nn.Module):
         return torch.cat([uniform, ends.softmax(dim=0)], dim=1).T
 
     def fit(self, covariance: Tensor) -> None:
-        """Set the directions to the main axes of the ``covariance`` (C, C) of tiles within slides."""
+        """Set the directions to the main axes of the ``covariance`` (C, C) of tiles within slides.
+
+        Where tiles do not vary, a direction is 0, and its gates are uniform.
+        """
         variances, axes = torch.linalg.eigh(covariance.double())
         k = len(self.directions)
-        main, lengths = axes.flip(1)[:, :k].T, variances.flip(0)[:k].clamp(min=1e-12).sqrt()
+        main, variances = axes.flip(1)[:, :k].T, variances.flip(0)[:k]
         strongest = main.gather(1, main.abs().argmax(dim=1, keepdim=True))
-        self.directions.copy_(main * strongest.sign() / lengths[:, None])  # the sign is fixed, to be reproducible
+        scaled = main * strongest.sign() / variances.clamp(min=1e-12).sqrt()[:, None]  # sign fixed, to be reproducible
+        varies = (variances > 1e-12) & (variances > 1e-6 * variances[0])
+        self.directions.copy_(scaled * varies[:, None])

@@ -58,14 +58,19 @@ def fit_answers(
 
 def _targets(model: FiveModel, texts: Sequence[str], wordings: Mapping[str, Sequence[str]]) -> Tensor:
     """Return the mean vector of the wordings of each answer, less the mean over all, (n, W)."""
-    vectors = {text: model.encode_texts(wordings.get(text, [text])).mean(dim=0) for text in dict.fromkeys(texts)}
-    targets = torch.stack([vectors[text] for text in texts]).double()
+    said = {text: wordings.get(text, [text]) for text in dict.fromkeys(texts)}
+    vectors = model.encode_texts([wording for each in said.values() for wording in each]).double()
+    means = [group.mean(dim=0) for group in vectors.split([len(each) for each in said.values()])]
+    row_of = {text: row for row, text in enumerate(said)}
+    targets = torch.stack(means)[[row_of[text] for text in texts]]
     return targets - targets.mean(dim=0)
 
 
 def _fit_question(model: FiveModel, number: int, targets: Tensor, slides: Tensor) -> float:
     """Fit one question; return the share of the variance that it explains of slides left out."""
     _, lengths, directions = torch.linalg.svd(targets, full_matrices=False)
+    if lengths[0] < 1e-6:  # the text model does not distinguish the answers
+        return 0.0
     axes = directions[lengths > 1e-6 * lengths[0]][:AXES]
     along = targets @ axes.T
     regressions = [fit_ridge(slides[:, gate], along) for gate in range(slides.shape[1])]

@@ -37,19 +37,25 @@ def fit_five(
     model.eval()
     progress = Progress(epoch=1, best_epoch=1)
     with torch.no_grad():
-        is_new = not model.gates.directions.any()
+        is_new = not (model.gates.directions.any() or model.spread.any())
         if is_new:
             model.gates.fit(_covariance(model, data.train, data.reader))
         pooled = torch.stack([model.pooled(data.reader.evaluation(slide, max_tiles)) for slide in data.train])
         if is_new:
-            model.centre.copy_(pooled.mean(dim=0))
-            lengths = (pooled - model.centre).square().sum(dim=2).mean(dim=0).sqrt()
-            model.size.copy_(lengths.clamp(min=1e-6))
+            _standardize(model, pooled.double())
         metrics = objective.fit_five(model, data.train, model.standardized(pooled))
     progress.record({"train": metrics})
     progress.best = metrics["loss"]
     on_epoch(progress)
     return progress
+
+
+def _standardize(model: FiveModel, pooled: Tensor) -> None:
+    """Set centre and size to those of ``pooled`` slides (n, G, C); the size is 1 where all slides are equal."""
+    centre = pooled.mean(dim=0)
+    lengths = (pooled - centre).square().sum(dim=2).mean(dim=0).sqrt()
+    model.centre.copy_(centre)
+    model.size.copy_(torch.where(lengths > 1e-6, lengths, torch.ones_like(lengths)))
 
 
 def _covariance(model: FiveModel, slides: Sequence[BagFile], reader: BagReader) -> Tensor:

@@ -54,7 +54,7 @@ class Fitter(Protocol[M]):
     def learns_from(self, data: Data) -> Sequence[BagFile]:
         """Return the slides to whose labels or descriptions weights are fitted.
 
-        Validation slides that only choose an epoch, a strength or the weight of the network are not among them.
+        Validation slides that only choose an epoch or a strength are not among them.
         """
         ...
 

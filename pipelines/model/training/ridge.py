@@ -38,22 +38,34 @@ def fit_ridge(inputs: Tensor, targets: Tensor) -> Regression:
     """
     inputs, targets = inputs.double(), targets.double()
     n, centre, mean = len(inputs), inputs.mean(dim=0), targets.mean(dim=0)
-    left, lengths, right = torch.linalg.svd(inputs - centre, full_matrices=False)
-    squares, along, residual_of_mean = lengths.square(), left.T @ (targets - mean), targets - mean
-    baseline = (residual_of_mean * n / (n - 1)).square().sum().clamp(min=1e-12)
-    best: tuple[float, float, Tensor] | None = None
+    axes, squares = _main_axes(inputs - centre)
+    scores, centered = (inputs - centre) @ axes, targets - mean  # (n, r), (n, R)
+    moments = scores.T @ centered
+    baseline = (centered * n / (n - 1)).square().sum().clamp(min=1e-12)
+    best: tuple[float, Tensor, Tensor] | None = None
     for penalty in PENALTIES:
-        strength = penalty * squares.sum() / n + 1e-12
-        shrunk = squares / (squares + strength)
-        leverage = left.square() @ shrunk + 1 / n
-        residuals = (residual_of_mean - left @ (shrunk[:, None] * along)) / (1 - leverage).clamp(min=1e-3)[:, None]
+        inverse = 1 / (squares + penalty * squares.sum() / n + 1e-12)
+        solution, leverage = inverse[:, None] * moments, scores.square() @ inverse + 1 / n
+        residuals = (centered - scores @ solution) / (1 - leverage).clamp(min=1e-9)[:, None]
         error = float(residuals.square().sum() / baseline)
         if best is None or error < best[0]:
-            best = error, float(strength), residuals
+            best = error, solution, residuals
     assert best is not None
-    error, strength, residuals = best
-    coefficients = right.T @ ((lengths / (squares + strength))[:, None] * along)
-    return Regression(coefficients, mean - centre @ coefficients, residual_of_mean - residuals, error)
+    error, solution, residuals = best
+    coefficients = axes @ solution
+    return Regression(coefficients, mean - centre @ coefficients, centered - residuals, error)
+
+
+def _main_axes(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return orthonormal axes of centered ``inputs`` (n, C), (C, r), and the sum of squares along each, (r,).
+
+    Of the products of the inputs, the smaller one is decomposed; this is faster than a singular value decomposition.
+    """
+    is_tall = len(inputs) > inputs.shape[1]
+    squares, vectors = torch.linalg.eigh(inputs.T @ inputs if is_tall else inputs @ inputs.T)
+    kept = squares > 1e-12 * squares[-1].clamp(min=1e-300)
+    squares, vectors = squares[kept], vectors[:, kept]
+    return vectors if is_tall else inputs.T @ (vectors / squares.sqrt()), squares
 
 
 def mixture_of(regressions: Sequence[Regression], targets: Tensor) -> Tensor:

@@ -166,6 +166,11 @@ def _with_settings_of_init(settings: TrainSettings, init: Path | None) -> TrainS
         raise SettingsError(
             f"{init}: its model has other settings: {changed}", hint="omit these settings, or train without --init"
         )
+    if settings.regime == "linear-probe" and not earlier.is_fusion:
+        raise SettingsError(
+            f"{init}: model {earlier.model} cannot be probed, only five-fusion can",
+            hint="train that run with --model five-fusion, or use --regime finetune",
+        )
     return replace(settings, **earlier.of_model)
 
 
