@@ -170,7 +170,7 @@ def test_a_question_that_cannot_be_fitted_attends_evenly_and_adds_nothing(make, 
 
 
 def test_answers_that_the_slides_do_not_show_are_hardly_explained(make):
-    slides, growth, mucin = tumor_slides(200)
+    slides, growth, _ = tumor_slides(200)
     chance = np.random.default_rng(1).integers(0, 2, 200)
     metrics = fit_to_answers(make(), slides, true_answers(slides, growth, chance))
     assert metrics["train_explained_mucin"] < 0.05
