@@ -129,6 +129,14 @@ def test_training_with_balanced_classes_runs(cohort, settings, tmp_path, balance
     assert train(finetune_inputs(cohort), tmp_path / "run", tuned).counts["done"] == 1
 
 
+def test_five_takes_class_weights_but_refuses_to_sample(cohort, settings, tmp_path):
+    tuned = replace(settings, model="five", regime="finetune")
+    with pytest.raises(SettingsError, match="balance: five is not trained in steps") as caught:
+        train(finetune_inputs(cohort), tmp_path / "run", replace(tuned, balance="sampling"))
+    assert "--balance weights" in caught.value.hint
+    assert train(finetune_inputs(cohort), tmp_path / "run", replace(tuned, balance="weights")).counts["done"] == 1
+
+
 def test_recomputed_activations_give_the_same_weights(cohort, settings, tmp_path):
     for name, twice in (("once", False), ("twice", True)):
         train(pretrain_inputs(cohort), tmp_path / name, replace(settings, checkpoint_activations=twice))

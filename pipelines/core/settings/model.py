@@ -37,8 +37,8 @@ class ModelSettings(Settings):
     ``five-fusion``, the published network, trained by gradient descent; or a baseline that learns from labels only:
     ``mean``, ``max``, ``abmil``, ``clam-sb``, ``transmil`` or ``dsmil``.
 
-    Of the fields below, ``five`` uses ``feature_scaling``, ``gate_directions`` and ``text_model``; baselines use
-    ``width`` and ``feature_scaling``."""
+    Of the fields below, ``five`` uses ``feature_scaling``, ``gate_directions`` and ``text_model``, and of the settings
+    of learning only ``balance``; baselines use ``width`` and ``feature_scaling``."""
     gate_directions: Annotated[int, Limits(min=1)] = 2
     """Number of main directions in which the tiles of a slide differ; each gives ``five`` two gates, one per end."""
     width: Annotated[int, Limits(min=HEAD_WIDTH)] = 512
