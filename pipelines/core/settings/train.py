@@ -96,8 +96,8 @@ class DataSettings(Settings):
     fold: Annotated[int | None, Limits(min=0)] = None
     """Fold held out as the test set, counted from 0; needs ``folds`` or --splits."""
     val_fraction: ProperFraction = 0.15
-    """Fraction of the patients used for validation, which selects the best epoch. ``five`` has no epochs and learns from
-    these patients too."""
+    """Fraction of the patients used for validation, which selects the best epoch. ``five`` has no epochs and
+    learns from these patients too."""
     test_fraction: ProperFraction = 0.25
     """Fraction of the patients held out for testing; not used with ``folds``."""
     keep_sites: bool = True

@@ -26,7 +26,7 @@ from pipelines.core.yaml_file import read_yaml
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
 
-VERSION = 5
+VERSION = 6
 """Format of a run; a run with another version is refused."""
 
 
