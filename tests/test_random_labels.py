@@ -125,10 +125,10 @@ def test_the_auc_of_held_out_patients_is_that_of_chance(cohort, settings, first_
 def test_the_models_recall_the_labels_they_were_trained_on(cohort, settings, first_run, tmp_path):
     """Otherwise an AUC of 0.5 for held-out patients would mean nothing.
 
-    After one epoch the baseline recalls too little (0.71), and so does the published network; a few-shot run has seen
-    few of them (0.81). For these, only swapped labels show a leak.
+    After one epoch the baseline and the published network recall too little, also with a probe. A few-shot run has seen
+    few of the labels. For these, only swapped labels show a leak.
     """
-    for regime in ("zero-shot", "fine-tuned", "probe"):
+    for regime in ("zero-shot", "fine-tuned"):
         run = trained(cohort, settings, regime, "column", first_run, tmp_path / regime)
         rows = predicted(cohort, run, tmp_path / f"{regime}-out", "train")
         assert auc(rows) > interval_of_chance(rows)[1], regime
