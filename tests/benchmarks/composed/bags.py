@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.feature_file import CoordsAttributes, FeatureInfo, feature_writer
+from pipelines.core.feature_file import CoordsAttributes, FeatureInfo
+from pipelines.core.feature_writer import feature_writer
 from pipelines.core.provenance import Provenance
 from pipelines.core.question_files import write_questions
 from pipelines.core.questions import QuestionSet
@@ -129,7 +130,7 @@ def write_cohort(
     names = [f"s{number:05d}" for number in range(len(bags.rows))]
     for name, rows in zip(names, bags.rows, strict=True):
         write_bag(folder / "features", name, tiles.features[rows])
-    rows_ = [{"slide_id": name, "patient_id": name, "status": "ok", "encoder": "composed"} for name in names]
+    rows_ = [{"slide_id": name, "patient_id": name, "status": "ok", "encoder": "composed", "n_tiles": N_TILES} for name in names]
     EMBEDDED_SLIDES.write(folder / "features" / "slides.parquet", rows_, PROVENANCE)
     described = [
         {
