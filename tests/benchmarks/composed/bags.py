@@ -144,7 +144,8 @@ def write_cohort(
         for place, question in enumerate(questions.questions)
         if known[number, place]
     ]
-    ANSWERS.write(folder / "descriptions" / "answers.parquet", described, PROVENANCE)
+    asked = Provenance({"question_set": questions.fingerprint})
+    ANSWERS.write(folder / "descriptions" / "answers.parquet", described, asked)
     write_questions(questions, folder / "descriptions" / "questions.yaml")
     with (folder / "cohort.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
