@@ -130,8 +130,9 @@ def write_cohort(
     names = [f"s{number:05d}" for number in range(len(bags.rows))]
     for name, rows in zip(names, bags.rows, strict=True):
         write_bag(folder / "features", name, tiles.features[rows])
-    rows_ = [{"slide_id": name, "patient_id": name, "status": "ok", "encoder": "composed", "n_tiles": N_TILES} for name in names]
-    EMBEDDED_SLIDES.write(folder / "features" / "slides.parquet", rows_, PROVENANCE)
+    same = {"status": "ok", "encoder": "composed", "n_tiles": N_TILES}
+    listed = [{"slide_id": name, "patient_id": name, **same} for name in names]
+    EMBEDDED_SLIDES.write(folder / "features" / "slides.parquet", listed, PROVENANCE)
     described = [
         {
             "report_id": name,
