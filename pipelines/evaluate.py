@@ -174,8 +174,8 @@ def _refuse_fitted(source: Path, rows: Sequence[Mapping[str, Any]], settings: Ev
         raise CohortError(
             f"{source}: the run was fitted to the labels or descriptions of {len(fitted)} of {len(rows)} "
             f"{settings.level}s in split {settings.split}, for example {fitted[0]!r}; their metrics would be too good",
-            hint="use --split test; or train, and the run of --init too, with --no-closed-form or --model five-linear, "
-            "which fit nothing to validation patients",
+            hint="use --split test; or train, and the run of --init too, with --model five-fusion, which fits nothing "
+            "to validation patients",
         )
 
 

@@ -24,6 +24,7 @@ from pipelines.core.selection import EVERYTHING, Selection
 from pipelines.core.settings import PredictSettings
 from pipelines.findings.heatmap import draw_heatmap
 from pipelines.findings.report import write_report
+from pipelines.findings.shown_maps import distinct_maps
 from pipelines.model.data.bags import BagReader, TileBag
 from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.networks.checkpoint import load_model
@@ -139,7 +140,7 @@ class _SlidePrediction:
             if self.job.settings.attention and self.model.prompt_names:
                 vector, weights = self.model.attend(bag, self.prompts)
                 logits = self._logits(vector)
-                digests |= self._write_attention(slide, bag, weights.float().cpu().numpy())
+                digests |= self._write_attention(slide, self._maps(bag, weights), int(logits.argmax()))
             else:
                 logits = self._logits(self.model.encode_bags([bag], self.prompts))
         probabilities = class_probabilities(logits)
@@ -160,27 +161,43 @@ class _SlidePrediction:
             raise ArtifactError("the features hold NaN or infinite values", hint="embed the slide again")
         return logits
 
-    def _write_attention(self, slide: CohortSlide, bag: TileBag, weights: NDArray[np.float32]) -> dict[str, str]:
+    def _maps(self, bag: TileBag, weights: Tensor) -> AttentionMaps:
+        added = self.model.contributions(bag, self.classes)
+        return AttentionMaps(
+            weights=weights.float().cpu().numpy(),
+            prompts=self.model.prompt_names,
+            coords=bag.corners,
+            tile_size_level0=bag.tile_size_level0,
+            contributions=np.zeros((0, len(bag.corners))) if added is None else added.float().cpu().numpy(),
+            classes=[] if added is None else self.names,
+        )
+
+    def _write_attention(self, slide: CohortSlide, maps: AttentionMaps, predicted: int) -> dict[str, str]:
         """Write the attention file and the heatmap, if it is wanted; return their digests by column."""
-        attention = AttentionMaps(weights, self.model.prompt_names, bag.corners, bag.tile_size_level0)
         written = {"attention": attention_file(self.out, slide.slide_id)}
-        write_attention(written["attention"], attention, self.job.provenance)
+        write_attention(written["attention"], maps, self.job.provenance)
         if self.job.settings.heatmaps:
             written["heatmap"] = heatmap_file(self.out, slide.slide_id)
-            self._draw(attention, slide, written["heatmap"])
+            self._draw(maps, slide, written["heatmap"], predicted)
         return {column: file_digest(path) for column, path in written.items()}
 
-    def _draw(self, attention: AttentionMaps, slide: CohortSlide, path: Path) -> None:
-        """Draw the mean map of the questions, and one map per question; all maps if there are no questions."""
+    def _draw(self, maps: AttentionMaps, slide: CohortSlide, path: Path, predicted: int) -> None:
+        """Draw what speaks for the predicted class, and the attention of each question, or of each other prompt.
+
+        Where the contributions of the tiles are not known, the mean attention of the questions comes first.
+        """
         features = self.job.cohort.bags[slide.slide_id].path
-        n_shown = len(self.model.spec.questions) or len(attention.prompts)
-        shown, names = attention.weights[:n_shown], list(attention.prompts[:n_shown])
-        if n_shown > 1:
-            shown, names = np.vstack([shown.mean(axis=0, keepdims=True), shown]), ["mean of these", *names]
+        n_shown = len(self.model.spec.questions) or len(maps.prompts)
+        shown, names = distinct_maps(maps.weights[:n_shown], maps.prompts[:n_shown])
+        if maps.classes:
+            speaking = maps.contributions[predicted] - maps.contributions.mean(axis=0)
+            shown, names = np.vstack([speaking[None], shown]), [f"speaks for {maps.classes[predicted]}", *names]
+        elif n_shown > 1:
+            shown, names = np.vstack([maps.weights[:n_shown].mean(axis=0)[None], shown]), ["mean of these", *names]
         draw_heatmap(
-            attention.coords,
+            maps.coords,
             shown,
-            attention.tile_size_level0,
+            maps.tile_size_level0,
             slide_dimensions(features),
             path,
             title=slide.slide_id,

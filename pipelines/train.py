@@ -94,14 +94,16 @@ def _train(
     accelerator.wait_for_everyone()  # before any process reads the state of an interrupted run
     events = EventWriter(folder.path / "tensorboard") if tensorboard and writes else None
     results: list[Result] = []
+    fitter = fitter_of(model)
+    epochs = run.settings.epochs if fitter.trained_by_gradient(model) else None
 
     def on_epoch(progress: Progress) -> None:
-        results.append(_epoch_result(progress, run.settings.epochs))
+        results.append(_epoch_result(progress, epochs))
         on_result(results[-1])
         if events:
             events.write(progress.epoch, progress.metrics(progress.epoch))
 
-    progress = fitter_of(model).fit(model, run, folder.resume, accelerator, on_epoch)
+    progress = fitter.fit(model, run, folder.resume, accelerator, on_epoch)
     if writes:
         folder.finish(model, progress)
     accelerator.wait_for_everyone()
@@ -121,14 +123,17 @@ def _remade(found: Found) -> dict[str, str]:
     return {"made_again": ", ".join(found.to_remake)} if found.to_remake else {}
 
 
-def _epoch_result(progress: Progress, total: int) -> Result:
-    """Return the result of the last epoch, with its losses to show beside the progress."""
+def _epoch_result(progress: Progress, total: int | None) -> Result:
+    """Return the result of the last epoch, with its losses to show beside the progress.
+
+    Without gradient descent, the ``total`` number of epochs is None.
+    """
     metrics = progress.metrics(progress.epoch)
     losses = [
         f"{split} loss {metrics[f'{split}_loss']:.3f}" for split in ("train", "val") if f"{split}_loss" in metrics
     ]
     note = ", ".join([*losses, f"best epoch {progress.best_epoch}"])
-    return Result(f"epoch {progress.epoch}", Outcome.DONE, note=note, total=total)
+    return Result(f"epoch {progress.epoch}", Outcome.DONE, note=note, total=total or progress.epoch)
 
 
 def plan(
@@ -176,7 +181,6 @@ def _earlier_run(found: Found) -> dict[str, str]:
 def _summary(run: TrainingRun, model: BagModel, progress: Progress) -> dict[str, Any]:
     best = {name: round(value, 4) for name, value in progress.metrics(progress.best_epoch).items()}
     best.pop("train_logit_scale", None)
-    weight = {} if model.network_weight is None else {"network_weight": round(model.network_weight, 2)}
     waited = {}
     if progress.seconds:
         waited["percent_of_the_time_spent_waiting_for_data"] = round(100 * progress.waited / progress.seconds, 2)
@@ -188,7 +192,6 @@ def _summary(run: TrainingRun, model: BagModel, progress: Progress) -> dict[str,
         **_left_out(run, model),
         "best_epoch": progress.best_epoch,
         **best,
-        **weight,
         **waited,
     }
 

@@ -90,7 +90,13 @@ def _read_features(path: Path) -> Any:
 
 def _attention(path: Path) -> None:
     weights = np.random.default_rng(0).random((3, N_ROWS))
-    write_attention(path, AttentionMaps(weights, ["growth", "margin", "free"], np.ones((N_ROWS, 2), int), 448), MADE)
+    write_attention(
+        path,
+        AttentionMaps(
+            weights, ["growth", "margin", "free"], np.ones((N_ROWS, 2), int), 448, np.ones((2, N_ROWS)), ["A", "B"]
+        ),
+        MADE,
+    )
 
 
 def _read_attention(path: Path) -> Any:

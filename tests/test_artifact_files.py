@@ -132,7 +132,7 @@ def test_datasets_and_attributes_of_hdf5_files_are_those_described(root, folder)
             for dataset in file.hdf5.datasets:
                 assert set(h5[dataset.name].attrs) == {entry.name for entry in dataset.attributes}, path
                 assert_attributes(h5[dataset.name], dataset.attributes)
-                assert dataset.kind.startswith(("(P,)", "(N,)")) == (h5[dataset.name].ndim == 1), path
+                assert dataset.kind.startswith(("(P,)", "(N,)", "(K,)")) == (h5[dataset.name].ndim == 1), path
 
 
 def assert_attributes(node, entries):

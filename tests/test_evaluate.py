@@ -130,7 +130,7 @@ def test_validation_patients_that_weights_were_fitted_to_are_refused_with_a_reme
     with pytest.raises(CohortError, match=rf"fitted to .* of 1 of 2 {level}s in split val, for example 'p1'") as error:
         evaluate(EvaluateInputs([tmp_path]), EvaluateSettings(split="val", level=level))
     assert "--split test" in error.value.hint
-    assert "--no-closed-form" in error.value.hint
+    assert "--model five-fusion" in error.value.hint
 
 
 def test_labels_of_the_cohort_replace_the_recorded_ones(tmp_path):

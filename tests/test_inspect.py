@@ -165,7 +165,9 @@ class TestHdf5:
     def test_attention_is_described_and_its_sums_checked(self, tmp_path):
         weights = np.array([[0.25, 0.75], [0.5, 0.75]])
         write_attention(
-            tmp_path / "a.h5", AttentionMaps(weights, ["growth", "margin"], np.zeros((2, 2), int), 448), WORK
+            tmp_path / "a.h5",
+            AttentionMaps(weights, ["growth", "margin"], np.zeros((2, 2), int), 448, np.zeros((0, 2)), []),
+            WORK,
         )
         contents = inspect(tmp_path / "a.h5")
         assert contents.what == "attention file"

@@ -1,10 +1,8 @@
 import math
-import shutil
 
 import h5py
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -19,10 +17,9 @@ from pipelines.core.settings import PredictSettings, TrainSettings
 from pipelines.model.prediction.class_scores import class_probabilities, patient_rows
 from pipelines.predict import PredictInputs, plan, predict
 from pipelines.train import TrainInputs, train
-from tests.run_manifests import mark_complete
 from tests.synthetic_features import CLASSES, DIM, QUESTIONS, write_bag, write_cohort
 
-SMALL = {"width": 64, "diagnosis_prompts": 4, "prompt_tokens": 4}
+SMALL = {"model": "five-fusion", "width": 64, "diagnosis_prompts": 4, "prompt_tokens": 4}
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +182,7 @@ def test_a_plan_counts_slides_and_tiles_and_writes_nothing(cohort, pretrained, t
     found = plan(inputs, tmp_path / "out", PredictSettings(max_tiles=10))
     assert found["slides"] == found["to_do"] == 6
     assert found["tiles_to_do"] == 60
-    assert (found["model"], found["classes"]) == ("five", "round, spindle")
+    assert (found["model"], found["classes"]) == ("five-fusion", "round, spindle")
     assert not (tmp_path / "out").exists()
 
 
@@ -291,19 +288,3 @@ def test_a_patient_has_the_mean_probability_and_no_label_if_the_slides_disagree(
     (row,) = patient_rows(slides, ["a", "b"])
     assert (row["label"], row["n_slides"], row["predicted"]) == (None, 3, "b")
     assert row["prob_a"] == pytest.approx(0.4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("weight", "said"), [(0.0, "0.00: its attention does not explain these predictions"), (0.5, "0.50<")]
-)
-def test_the_report_says_how_much_the_network_counts(cohort, pretrained, tmp_path, weight, said):
-    run = shutil.copytree(pretrained, tmp_path / "run")
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    config["facts"]["network_weight"] = weight
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
-    mark_complete(run)
-    predict(
-        PredictInputs(cohort.features, run, cohort.table, cohort.classes), tmp_path / "out", PredictSettings("test")
-    )
-    assert said in (tmp_path / "out" / "report.html").read_text()

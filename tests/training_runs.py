@@ -8,7 +8,15 @@ from pipelines.train import TrainInputs
 
 
 def small_settings(tiny_bert, **more):
-    kept = {"width": 64, "diagnosis_prompts": 2, "prompt_tokens": 2, "epochs": 3, "lr": 1e-3, "lr_text": 1e-3}
+    kept = {
+        "model": "five-fusion",
+        "width": 64,
+        "diagnosis_prompts": 2,
+        "prompt_tokens": 2,
+        "epochs": 3,
+        "lr": 1e-3,
+        "lr_text": 1e-3,
+    }
     return TrainSettings(text_model=str(tiny_bert), **{**kept, **more})
 
 

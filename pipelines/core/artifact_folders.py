@@ -161,7 +161,6 @@ RUN_FOLDER = ArtifactFolder(
                 Entry("version", "integer", "version of this file format"),
                 Entry("model", "mapping", "settings of the network"),
                 Entry("data", "mapping", "facts about the data that the network depends on"),
-                Entry("facts", "mapping", "`network_weight`: 0 to 1; null for a network or a closed form alone"),
                 Entry("text_fingerprint", "string", "fingerprint of the frozen text model"),
                 Entry("training", "mapping", "settings of the training"),
             ),

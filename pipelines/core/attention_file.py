@@ -3,6 +3,8 @@
 - ``attention``: (P, N) float16; rows sum to 1
 - ``prompts``: (P,) names
 - ``coords``: (N, 2) int64, top-left corners in level-0 pixels, with the attribute ``tile_size_level0``
+- ``contributions``: (K, N) float32, what each tile adds to the logit of each class; K is 0 for a model that cannot say
+- ``classes``: (K,) names
 
 `sealed_hdf5` explains the digest of the file.
 """
@@ -24,7 +26,7 @@ from pipelines.core.files import replacing
 from pipelines.core.provenance import Provenance
 from pipelines.core.sealed_hdf5 import BLOCK, Hdf5Artifact
 
-ATTENTION = Hdf5Artifact("attention", "five predict", version=2)
+ATTENTION = Hdf5Artifact("attention", "five predict", version=3)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class AttentionMaps:
     """(N, 2) top-left corners (x, y), level-0 pixels."""
     tile_size_level0: int
     """Edge length of a tile, level-0 pixels."""
+    contributions: NDArray[np.floating[Any]]
+    """(K, N) what each tile adds to the logit of each class."""
+    classes: Sequence[str]
+    """(K,) names; empty for a model whose logits are no sums over tiles."""
 
 
 def write_attention(path: Path, attention: AttentionMaps, provenance: Provenance) -> None:
@@ -48,6 +54,8 @@ def write_attention(path: Path, attention: AttentionMaps, provenance: Provenance
         with h5py.File(memory, "w", userblock_size=BLOCK) as h5:
             h5["attention"] = attention.weights.astype(np.float16)
             h5.create_dataset("prompts", data=list(attention.prompts), dtype=h5py.string_dtype())
+            h5["contributions"] = attention.contributions.astype(np.float32)
+            h5.create_dataset("classes", data=list(attention.classes), dtype=h5py.string_dtype())
             h5["coords"] = attention.coords
             h5["coords"].attrs["tile_size_level0"] = attention.tile_size_level0
             h5.attrs.update({"five.schema": ATTENTION.name, "five.schema_version": ATTENTION.version})
@@ -70,6 +78,8 @@ def read_attention(path: Path) -> AttentionMaps:
             prompts=file.h5["prompts"].asstr()[:].tolist(),
             coords=file.h5["coords"][:],
             tile_size_level0=int(file.h5["coords"].attrs["tile_size_level0"]),
+            contributions=file.h5["contributions"][:],
+            classes=file.h5["classes"].asstr()[:].tolist(),
         )
     if maps.weights.shape != (len(maps.prompts), len(maps.coords)) or maps.coords.shape[1:] != (2,):
         raise damaged(path, "`five predict`", "the datasets do not have the shapes of attention")

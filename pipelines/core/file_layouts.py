@@ -76,6 +76,8 @@ ATTENTION = Hdf5Layout(
     datasets=(
         Dataset("attention", "(P, N) float16", "attention of each prompt over the tiles; each row sums to 1"),
         Dataset("prompts", "(P,) string", "names of the prompts: question ids, then the learned prompts"),
+        Dataset("contributions", "(K, N) float32", "what each tile adds to the logit of each class"),
+        Dataset("classes", "(K,) string", "names of the classes; K is 0 if the logits are no sums over tiles"),
         Dataset(
             "coords",
             "(N, 2) int64",

@@ -36,7 +36,7 @@ def encode_random_bag(attention: str, n_tiles: int) -> None:
     from pipelines.model.networks.build import build_model
 
     torch.set_num_threads(1)
-    settings = ModelSettings(attention=attention, tuning="frozen")
+    settings = ModelSettings(model="five-fusion", attention=attention, tuning="frozen")
     model = build_model(settings, ModelSpec(CHANNELS, "random", "", 224, 0.5, {"growth": "growth pattern"})).eval()
     side = math.ceil(math.sqrt(n_tiles))
     corners = np.stack([np.arange(n_tiles) % side, np.arange(n_tiles) // side], axis=1)
@@ -122,7 +122,7 @@ def _side_by_side(files, n_tiles, seed):
 def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, help="run of five train --regime finetune")
+    parser.add_argument("--run", type=Path, help="run of five train --model five-fusion --regime finetune")
     parser.add_argument("--features", type=Path, help="folder of five embed that the run was trained on")
     parser.add_argument("--encode", nargs=2, metavar=("ATTENTION", "TILES"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -6,11 +6,11 @@
 Patients are split into five folds, the same for every method:
 
 * supervised: train on the labels of the other four folds. 15 % of these patients are used for
-  validation, to choose the epoch. Methods without epochs (``five-linear`` and ``mean-lr``) train on all
+  validation, to choose the epoch. Methods without epochs (``five`` and ``mean-lr``) train on all
   of them.
 * few-shot: train on 1, 2, 4, 8 or 16 patients per class, drawn once per fold from the training and
   validation patients. There is no validation: the model of the last epoch is tested.
-* zero-shot: FiVE (``five``) and its closed form (``five-linear``) after pretraining, with class texts.
+* zero-shot: FiVE (``five``) and the published network (``five-fusion``) after pretraining, with class texts.
 
 In all settings, these two are first pretrained on the descriptions of the training patients.
 ``mean-lr`` is logistic regression on mean features. Finished runs are kept, so the same command
@@ -47,9 +47,9 @@ from tests.benchmarks.mean_pool_baseline import mean_features, predict_run
 
 FOLDS = 5
 SHOTS = (1, 2, 4, 8, 16)
-OURS = ("five", "five-linear")
+OURS = ("five", "five-fusion")
 METHODS = (*OURS, *BASELINES, "mean-lr")
-WITHOUT_EPOCHS = ("five-linear", "mean-lr")
+WITHOUT_EPOCHS = ("five", "mean-lr")
 """Methods that do not use validation slides."""
 RESAMPLES = 1000
 """Bootstrap resamples."""

@@ -24,8 +24,8 @@ from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import BagFile, BagReader, TileBag
 from pipelines.model.data.batches import Data
 from pipelines.model.networks.bag_model import ModelSpec
-from pipelines.model.networks.five import SHARPNESS, FiveModel
 from pipelines.model.networks.fusion import TileFusion
+from pipelines.model.networks.fusion_model import SHARPNESS, FusionModel
 from pipelines.model.training.footprint import footprint
 from pipelines.model.training.objectives import DescriptionMatching
 
@@ -138,14 +138,14 @@ def descriptions(number: int) -> list[tuple[str, ...]]:
     return [tuple(" ".join(rng.choice(WORDS, 11)) for _ in QUESTIONS) for _ in range(number)]
 
 
-def make_model(text_model: str, **changes: object) -> FiveModel:
-    """Return a FiVE model in training mode for features of `WIDTH` channels."""
+def make_model(text_model: str, **changes: object) -> FusionModel:
+    """Return the published network in training mode for features of `WIDTH` channels."""
     torch.manual_seed(0)
-    settings = ModelSettings(text_model=text_model, **changes)  # type: ignore[arg-type]
-    return FiveModel(settings, ModelSpec(WIDTH, "bench", "0", 224, 0.5, QUESTIONS)).train()
+    settings = ModelSettings(model="five-fusion", text_model=text_model, **changes)  # type: ignore[arg-type]
+    return FusionModel(settings, ModelSpec(WIDTH, "bench", "0", 224, 0.5, QUESTIONS)).train()
 
 
-def whole_step(model: FiveModel, n_tiles: int, settings: TrainSettings) -> Callable[[], object]:
+def whole_step(model: FusionModel, n_tiles: int, settings: TrainSettings) -> Callable[[], object]:
     """Return a function that runs a training step on `SLIDES` bags with descriptions, including the update."""
     answers = descriptions(60)
     bags = [random_bag(n_tiles, seed=number) for number in range(SLIDES)]

@@ -15,7 +15,7 @@ from tests.chaos.commands import five, import_all, modules_and_operations, retur
 from tests.chaos.values import differences, values
 
 ENCODER = Path(__file__).with_name("tiny_encoder.py")
-STAGES = ("tile", "embed", "describe-reports", "train", "finetune", "predict")
+STAGES = ("tile", "embed", "describe-reports", "train", "finetune", "train-five", "predict")
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Workshop:
         heatmap.PANEL_EDGE, heatmap.DPI = 80, 20
         os.umask(0o022)
         returned(lambda: write_inputs(self.root), self.root / "returned")
-        needed = {"embed": ("tile",), "finetune": ("train",), "predict": ("train", "finetune")}
+        needed = {"embed": ("tile",), "finetune": ("train",), "predict": ("train-five",)}
         for stage in _stages(self):
             if any(stage.name == name or stage.name in needed.get(name, ()) for name in names):
                 self._run_undisturbed(stage)
@@ -92,15 +92,17 @@ class Workshop:
 def _stages(workshop: Workshop) -> list[Stage]:
     root, cohort = workshop.root / "inputs", workshop.root / "inputs" / "cohort"
     features, descriptions = cohort / "features", cohort / "descriptions"
-    tiles, pretrained, finetuned = workshop.output("tile"), workshop.output("train"), workshop.output("finetune")
+    tiles, pretrained, five_run = workshop.output("tile"), workshop.output("train"), workshop.output("train-five")
     table, classes, device = ("--cohort", str(cohort / "cohort.csv")), str(cohort / "classes.yaml"), ("--device", "cpu")
-    network = ("--width", "64", "--diagnosis-prompts", "2", "--prompt-tokens", "2", "--text-model", str(root / "bert"))
+    text_model = ("--text-model", str(root / "bert"))
+    network = ("--model", "five-fusion", "--width", "64", "--diagnosis-prompts", "2", "--prompt-tokens", "2")
     short, other = ("--epochs", "2", "--batch-size", "4", *device), ("--seed", "5")
     learn = ("train", str(features), *table, *short)
-    train = (*learn, "--descriptions", str(descriptions), *network)
+    train_five = (*learn, "--descriptions", str(descriptions), *text_model)
+    train = (*train_five, *network)
     finetune = (*learn, "--regime", "finetune", "--init", str(pretrained), "--classes", classes)
     three = ("--cohort", str(root / "three.csv"))
-    predict = ("predict", str(features), "--run", str(finetuned), *three, "--heatmaps", *device)
+    predict = ("predict", str(features), "--run", str(five_run), "--classes", classes, *three, "--heatmaps", *device)
     embed = ("embed", str(tiles), "--encoder", str(ENCODER), "--save-patches", "jpg", *device)
     describe = ("describe-reports", str(root / "reports.csv"), "--questions", "lung", "--html")
     return [
@@ -109,7 +111,8 @@ def _stages(workshop: Workshop) -> list[Stage]:
         Stage("describe-reports", describe),
         Stage("train", train, inputs=(features, descriptions), shards=False, other=other),
         Stage("finetune", finetune, inputs=(features, pretrained), shards=False, other=other),
-        Stage("predict", predict, inputs=(features, finetuned)),
+        Stage("train-five", train_five, inputs=(features, descriptions), shards=False, other=other),
+        Stage("predict", predict, inputs=(features, five_run)),
     ]
 
 

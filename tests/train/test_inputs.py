@@ -59,8 +59,10 @@ def test_features_of_several_encoders_need_one_folder_to_be_named(cohort, settin
     assert f"{both / 'uni'}, {both / 'virchow'}" in caught.value.hint
 
 
+@pytest.mark.parametrize("model", ["five", "five-fusion"])
 @pytest.mark.parametrize("part", ["train", "val"])
-def test_a_nan_in_one_tile_stops_training_with_an_error_that_names_the_file(cohort, settings, tmp_path, part):
+def test_a_nan_in_one_tile_stops_training_with_an_error_that_names_the_file(cohort, settings, tmp_path, part, model):
+    settings = replace(settings, model=model)
     train(pretrain_inputs(cohort), tmp_path / "first", replace(settings, epochs=1))
     rows = SPLITS.read_rows(tmp_path / "first" / "splits.parquet")
     broken = next(row["slide_id"] for row in rows if row["split"] == part)

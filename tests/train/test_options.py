@@ -24,7 +24,7 @@ def test_shots_are_patients_per_class(cohort, settings, tmp_path):
 
 
 @pytest.mark.parametrize("few", [{"shots": 2}, {"percent": 50.0}])
-@pytest.mark.parametrize("model", ["five", "five-linear", "mean"])
+@pytest.mark.parametrize("model", ["five", "five-fusion", "mean"])
 def test_few_labels_leave_the_validation_slides_unused_and_the_table_says_so(cohort, settings, tmp_path, few, model):
     wanted = replace(settings, regime="finetune", model=model, **few)
     facts = train(finetune_inputs(cohort), tmp_path / "run", wanted).facts
@@ -36,19 +36,18 @@ def test_few_labels_leave_the_validation_slides_unused_and_the_table_says_so(coh
     assert learned == ["train"] * facts["training_slides"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "learned"),
-    [({}, {"train", "val"}), ({"closed_form": False}, {"train"}), ({"model": "five-linear"}, {"train"})],
-)
-def test_the_table_of_splits_says_which_patients_weights_were_fitted_to(cohort, settings, tmp_path, changes, learned):
-    train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, epochs=1, **changes))
+@pytest.mark.parametrize(("model", "learned"), [("five", {"train", "val"}), ("five-fusion", {"train"})])
+def test_the_table_of_splits_says_which_patients_weights_were_fitted_to(cohort, settings, tmp_path, model, learned):
+    train(pretrain_inputs(cohort), tmp_path / "run", replace(settings, epochs=1, model=model))
     rows = SPLITS.read_rows(tmp_path / "run" / "splits.parquet")
     assert {row["split"] for row in rows if row["learned_from"]} == learned
     assert {row["split"] for row in rows if not row["learned_from"]} == {"train", "val", "test"} - learned
 
 
 def test_a_dry_run_counts_patients_steps_and_parameters_without_training(cohort, settings, tmp_path):
-    (tmp_path / "c.yaml").write_text(f"text_model: {settings.text_model}\nwidth: 64\nbatch_size: 2\nepochs: 5\n")
+    (tmp_path / "c.yaml").write_text(
+        f"text_model: {settings.text_model}\nmodel: five-fusion\nwidth: 64\nbatch_size: 2\nepochs: 5\n"
+    )
     flags = ["--cohort", str(cohort.table), "--classes", str(cohort.classes), "--config", str(tmp_path / "c.yaml")]
     flags += ["--regime", "finetune", "--test-fraction", "0.34", "--val-fraction", "0.25", "--dry-run", "--json"]
     result = CliRunner().invoke(app, ["train", str(cohort.features), "-o", str(tmp_path / "run"), *flags])
@@ -130,6 +129,14 @@ def test_training_with_balanced_classes_runs(cohort, settings, tmp_path, balance
     assert train(finetune_inputs(cohort), tmp_path / "run", tuned).counts["done"] == 1
 
 
+def test_five_takes_class_weights_but_refuses_to_sample(cohort, settings, tmp_path):
+    tuned = replace(settings, model="five", regime="finetune")
+    with pytest.raises(SettingsError, match="balance: five is not trained in steps") as caught:
+        train(finetune_inputs(cohort), tmp_path / "run", replace(tuned, balance="sampling"))
+    assert "--balance weights" in caught.value.hint
+    assert train(finetune_inputs(cohort), tmp_path / "run", replace(tuned, balance="weights")).counts["done"] == 1
+
+
 def test_recomputed_activations_give_the_same_weights(cohort, settings, tmp_path):
     for name, twice in (("once", False), ("twice", True)):
         train(pretrain_inputs(cohort), tmp_path / name, replace(settings, checkpoint_activations=twice))
@@ -154,7 +161,7 @@ def test_bfloat16_trains(cohort, settings, tmp_path):
 
 
 def test_the_log_shows_the_losses(cohort, settings, tmp_path):
-    (tmp_path / "c.yaml").write_text(f"text_model: {settings.text_model}\nwidth: 64\nepochs: 1\n")
+    (tmp_path / "c.yaml").write_text(f"text_model: {settings.text_model}\nmodel: five-fusion\nwidth: 64\nepochs: 1\n")
     flags = ["--classes", str(cohort.classes), "--cohort", str(cohort.table), "--config", str(tmp_path / "c.yaml")]
     command = ["train", str(cohort.features), "-o", str(tmp_path / "run"), "--regime", "finetune", *flags]
     result = CliRunner().invoke(app, command)

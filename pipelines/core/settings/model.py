@@ -9,7 +9,7 @@ from pipelines.core.settings.base import Settings, require
 from pipelines.core.settings.fields import Limits, Panel, ProperFraction
 
 Baseline = Literal["mean", "max", "abmil", "clam-sb", "transmil", "dsmil"]
-ModelName = Literal["five", "five-linear", Baseline]
+ModelName = Literal["five", "five-fusion", Baseline]
 FeatureScaling = Literal["standard", "none"]
 Positions = Literal["grid", "sequence", "none"]
 Padding = Literal["masked", "released"]
@@ -33,11 +33,14 @@ class ModelSettings(Settings):
     group: ClassVar[str] = "Model"
 
     model: ModelName = "five"
-    """Model to train: ``five``; ``five-linear``, its closed form, which fits in seconds; or a baseline that learns from
-    labels only: ``mean``, ``max``, ``abmil``, ``clam-sb``, ``transmil`` or ``dsmil``.
+    """Model to train: ``five``, whose questions attend to tiles through gates, fitted in closed form;
+    ``five-fusion``, the published network, trained by gradient descent; or a baseline that learns from labels only:
+    ``mean``, ``max``, ``abmil``, ``clam-sb``, ``transmil`` or ``dsmil``.
 
-    Of the fields below, baselines use ``width`` and ``feature_scaling``; ``five-linear`` uses ``feature_scaling`` and
-    the text model without adapters."""
+    Of the fields below, ``five`` uses ``feature_scaling``, ``gate_directions`` and ``text_model``, and of the settings
+    of learning only ``balance``; baselines use ``width`` and ``feature_scaling``."""
+    gate_directions: Annotated[int, Limits(min=1)] = 2
+    """Number of main directions in which the tiles of a slide differ; each gives ``five`` two gates, one per end."""
     width: Annotated[int, Limits(min=HEAD_WIDTH)] = 512
     """Number of channels of the slide, text and prompt embeddings; a multiple of 64."""
     feature_scaling: FeatureScaling = "standard"
@@ -63,12 +66,6 @@ class ModelSettings(Settings):
     tile_pooling: TilePooling = "log-mean-exp"
     """Pooling over all tiles, besides the pooling by prompts: ``log-mean-exp`` lies between mean and maximum, so that a
     few tumor tiles still count; ``mean`` is that of the released code."""
-    closed_form: bool = True
-    """Add the logits of the closed form (``five-linear``) to those of the network; this makes predictions more
-    reliable with few labels.
-
-    The closed form carries what descriptions and few labels support, the network what many labels support.
-    The released code has the network alone."""
     class_texts: ClassTexts = "centred"
     """Class text vectors: ``centred`` subtracts their mean and scales them to unit RMS distance, so that logits depend
     on how classes differ; ``plain`` (released code) uses them unchanged."""
@@ -122,9 +119,9 @@ class ModelSettings(Settings):
         return self.model in BASELINES
 
     @property
-    def has_network(self) -> bool:
-        """Whether the model has FiVE's network, with or without the closed form."""
-        return self.model == "five"
+    def is_fusion(self) -> bool:
+        """Whether the model is the published network."""
+        return self.model == "five-fusion"
 
     @property
     def of_model(self) -> dict[str, Any]:

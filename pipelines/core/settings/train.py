@@ -96,7 +96,8 @@ class DataSettings(Settings):
     fold: Annotated[int | None, Limits(min=0)] = None
     """Fold held out as the test set, counted from 0; needs ``folds`` or --splits."""
     val_fraction: ProperFraction = 0.15
-    """Fraction of the patients used for validation, which selects the best epoch."""
+    """Fraction of the patients used for validation, which selects the best epoch. ``five`` has no epochs and
+    learns from these patients too."""
     test_fraction: ProperFraction = 0.25
     """Fraction of the patients held out for testing; not used with ``folds``."""
     keep_sites: bool = True
@@ -108,7 +109,7 @@ class DataSettings(Settings):
     max_tiles: Annotated[int, Limits(min=1)] = 1024
     """Maximum number of tiles per slide in a training step."""
     max_tiles_eval: Annotated[int, Limits(min=1)] = 8192
-    """Maximum number of tiles per slide in validation; slides with more are sampled evenly."""
+    """Maximum number of tiles per slide in validation, and for fitting ``five``; larger slides are sampled evenly."""
     seed: int = 0
     """Random seed of splits, slide order, tile sampling and initial weights."""
 
@@ -131,8 +132,8 @@ class TrainSettings(DataSettings, LearningSettings, ModelSettings):
             hint="add --regime finetune",
         )
         require(
-            self.model == "five" or self.regime != "linear-probe",
-            f"model: {self.model} cannot be probed, only five can",
+            not self.is_baseline or self.regime != "linear-probe",
+            f"model: {self.model} cannot be probed, only five-fusion can",
             hint="use --regime finetune",
         )
         require(self.shots is None or self.percent is None, "shots and percent: give only one of the two")

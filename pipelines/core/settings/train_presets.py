@@ -10,12 +10,12 @@ Preset = Literal["five", "released"]
 TRAIN_PRESETS: Mapping[Preset, Mapping[str, Any]] = {
     "five": {},
     "released": {
+        "model": "five-fusion",
         "feature_scaling": "none",
         "positions": "sequence",
         "padding": "released",
         "attention": "exact",
         "tile_pooling": "mean",
-        "closed_form": False,
         "class_texts": "plain",
         "cross_residual": False,
         "text_model": "emilyalsentzer/Bio_ClinicalBERT",

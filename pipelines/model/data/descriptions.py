@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.core.patient_answers import answers_by_patient
+from pipelines.core.questions import QuestionSet
 
 Answers = tuple[str | None, ...]
 """One answer per question; None if unknown."""
@@ -30,6 +31,11 @@ def patient_answers(rows: Iterable[Mapping[str, Any]], questions: Sequence[str])
         for patient, answers in answers_by_patient(rows).items()
     }
     return {patient: answers for patient, answers in descriptions.items() if any(answers)}
+
+
+def wordings_of(questions: QuestionSet) -> dict[str, Sequence[str]]:
+    """Return training phrase -> the texts that say it, for the answers that the questions allow."""
+    return {value.phrase: value.texts for question in questions.questions for value in question.values.values()}
 
 
 def kept_questions(n_questions: int, max_dropped: int, rng: np.random.Generator) -> list[int]:

@@ -1,1 +1,1 @@
-"""Networks on tensors: FiVE, its closed form and the baselines, and how they are built and saved."""
+"""Networks on tensors: FiVE, the published network and the baselines, and how they are built and saved."""

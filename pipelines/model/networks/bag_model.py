@@ -34,7 +34,7 @@ class ModelSpec:
     classes: list[str] = field(default_factory=list)
     """Classes of a baseline or a probe, in output order; empty for FiVE, which reads class texts."""
     labels: list[str] = field(default_factory=list)
-    """Classes that FiVE was fine-tuned on; its closed form has weights for them in addition to their texts."""
+    """Classes that FiVE was fine-tuned on; it has weights for them in addition to their texts."""
 
     @property
     def feature_kind(self) -> FeatureKind:
@@ -56,9 +56,6 @@ class BagModel(nn.Module, ABC):
 
     label_smoothing = 0.0
     """Share of the target that `class_losses` spreads over all classes."""
-
-    network_weight: float | None = None
-    """Factor of the network's logits beside the closed form's, 0 to 1; None for a model that does not have both."""
 
     def __init__(self, settings: ModelSettings, spec: ModelSpec) -> None:
         super().__init__()
@@ -111,6 +108,9 @@ class BagModel(nn.Module, ABC):
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return how many texts have more tokens than the model reads."""
 
+    def contributions(self, bag: TileBag, classes: Tensor) -> Tensor | None:
+        """Return what each tile adds to the logit of each class, (K, N); None if the logits are no sums over tiles."""
+
     def class_losses(self, bags: Sequence[TileBag], targets: Tensor, classes: Mapping[str, Sequence[str]]) -> Tensor:
         """Return the loss of each bag, (B,): the cross entropy, and what a baseline's paper adds to it.
 
@@ -159,10 +159,6 @@ class BagModel(nn.Module, ABC):
         return {
             name: tensor.detach().cpu().clone() for name, tensor in self.state_dict().items() if name not in pretrained
         }
-
-    def network_state(self) -> dict[str, Tensor]:
-        """Return the weights that a linear probe of this model takes over."""
-        return self.state_dict()
 
     def state_for_new_labels(self) -> dict[str, Tensor]:
         """Return the weights that a model of the same kind with other labels takes over."""

@@ -8,19 +8,17 @@ from typing import Literal
 from pipelines.core.settings.model import ModelSettings
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.baselines.model import BaselineModel
-from pipelines.model.networks.closed_form import LinearFive
 from pipelines.model.networks.five import FiveModel
-from pipelines.model.networks.joint import JointFive
+from pipelines.model.networks.fusion_model import FusionModel
 from pipelines.model.networks.linear_probe import LinearProbe
 
-ModelKind = Literal["baseline", "closed-form", "joint", "network", "probe"]
+ModelKind = Literal["baseline", "five", "fusion", "probe"]
 """Kinds of model: each has one class here and one fitter in `pipelines.model.training.fitters`."""
 
 MODELS: Mapping[ModelKind, type[BagModel]] = {
     "baseline": BaselineModel,
-    "closed-form": LinearFive,
-    "joint": JointFive,
-    "network": FiveModel,
+    "five": FiveModel,
+    "fusion": FusionModel,
     "probe": LinearProbe,
 }
 
@@ -29,11 +27,9 @@ def model_kind(settings: ModelSettings, spec: ModelSpec) -> ModelKind:
     """Return the kind of model that ``settings`` and ``spec`` describe."""
     if settings.is_baseline:
         return "baseline"
-    if not settings.has_network:
-        return "closed-form"
-    if spec.classes:
-        return "probe"
-    return "joint" if settings.closed_form else "network"
+    if not settings.is_fusion:
+        return "five"
+    return "probe" if spec.classes else "fusion"
 
 
 def build_model(settings: ModelSettings, spec: ModelSpec) -> BagModel:

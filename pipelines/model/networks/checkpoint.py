@@ -26,7 +26,7 @@ from pipelines.core.yaml_file import read_yaml
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
 
-VERSION = 5
+VERSION = 6
 """Format of a run; a run with another version is refused."""
 
 
@@ -37,8 +37,6 @@ class RunConfig:
     settings: ModelSettings
     spec: ModelSpec
     text_fingerprint: str
-    network_weight: float | None
-    """See `BagModel.network_weight`."""
 
 
 def load_learned(model: BagModel, state: Mapping[str, Tensor], source: object) -> None:
@@ -78,7 +76,6 @@ def save_model(model: BagModel, folder: Path, *, settings: Mapping[str, Any]) ->
         "version": VERSION,
         "model": model.settings.of_model,
         "data": asdict(model.spec),
-        "facts": {"network_weight": model.network_weight},
         "text_fingerprint": model.text_fingerprint,
         "training": {name: value for name, value in settings.items() if name not in model.settings.of_model},
     }
@@ -113,7 +110,6 @@ def read_config(folder: Path, manifest: RunManifest | None = None) -> RunConfig:
             settings=load_settings(ModelSettings, config["model"], source=str(path)),
             spec=ModelSpec(**config["data"]),
             text_fingerprint=str(config["text_fingerprint"]),
-            network_weight=config["facts"]["network_weight"],
         )
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{path}: not written by `five train`", hint="train the run again") from error
@@ -149,5 +145,4 @@ def load_model(folder: Path, device: str = "cpu", manifest: RunManifest | None =
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path}: not a readable safetensors file", hint="train again") from error
     load_learned(model, state, path)
-    model.network_weight = config.network_weight
     return model.to(torch.device(device)).eval()

@@ -1,173 +1,203 @@
-"""The FiVE model (CVPR 2024, arXiv 2402.19326): embed bags of tiles and texts in one space."""
+"""FiVE: each question attends to the tiles that answer it, and the answers are compared with texts.
+
+A slide is pooled by a few gates (`gates.py`). Each question has a mixture of the gates, which is its
+attention over the tiles, and a linear map from the pooled tiles to the texts of its answers. All of it is fitted in
+closed form (`training/fit_five.py`): first to descriptions of reports, answer by answer, then to labels. The prediction
+is a sum over tiles, so the contribution of each tile to a class is known exactly.
+
+The idea is that of FiVE (CVPR 2024, arXiv 2402.19326): questions attend to tiles, and descriptions supervise
+them. The published network, which is trained by gradient descent, is `fusion_model.py`.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
-from pipelines.model.networks.fusion import Pads, TileFusion, in_blocks
-from pipelines.model.networks.positions import grid_encoding, sequence_encoding
-from pipelines.model.networks.prompts import Prompts
+from pipelines.model.networks.gates import Gates
 from pipelines.model.networks.text_encoder import TextEncoder
 
-MAX_LOGIT_SCALE = 100.0
-"""Upper bound of a learned logit scale, as in CLIP."""
-INITIAL_GRID_WEIGHT = 0.1
-"""Initial weight of the grid encoding; small, so that tissue counts more than position at first."""
-SHARPNESS = 4.0
-"""Sharpness of the log-mean-exp over tiles; at initialization their channels have a standard deviation of about 0.6."""
-EXACT_UP_TO: Mapping[str, int | None] = {"exact": None, "linear": 0, "auto": 8192}
-"""Setting -> largest bag (tiles) with exact self-attention; None for any size."""
+AXES = 16
+"""Maximum number of text directions per question; a choice among A answers needs A - 1."""
 
 
 class FiveModel(BagModel):
-    """FiVE: an instance aggregator guided by prompts, and a text encoder.
+    """FiVE with gates.
 
-    B bags, N tiles per bag, S tiles in all bags, P prompts, M texts, K classes, C channels of the image encoder,
-    D channels of the model.
+    B bags, N tiles, G gates, Q questions, R text directions per question, K classes, C channels of the image encoder,
+    W channels of the text model.
     """
+
+    centre: Tensor
+    """(G, C) mean of the pooled training slides."""
+    size: Tensor
+    """(G,) root mean square length of the centered training slides."""
+    mixture: Tensor
+    """(Q, G) share of each gate in a question's attention; rows sum to 1, or are 0 for a question without answers."""
+    axes: Tensor
+    """(Q, R, W) orthonormal text directions in which the answers to a question differ; unused rows are 0."""
+    maps: Tensor
+    """(Q, R, G, C) map from the standardized pooled slide to the text directions."""
+    spread: Tensor
+    """(Q R, Q R) second moments of the predicted answers of the training slides."""
+    class_mixture: Tensor
+    """(G,) share of each gate in what the labels add; only after training on labels."""
+    weights: Tensor
+    """(K, G, C) weights of the classes; only after training on labels."""
+    biases: Tensor
+    """(K,) biases of the classes; only after training on labels."""
 
     def __init__(self, settings: ModelSettings, spec: ModelSpec) -> None:
         super().__init__(settings, spec)
-        self.text = TextEncoder(settings)
-        self.prompts = Prompts(tuple(spec.questions.values()), settings, self.text)
-        same_width = spec.feature_dim == settings.width
-        self.input: nn.Module = nn.Identity() if same_width else nn.Linear(spec.feature_dim, settings.width)
-        released = settings.padding == "released"
-        self.fusion = TileFusion(
-            settings.width,
-            cross_residual=settings.cross_residual,
-            pad_key=released,
-            exact_up_to=EXACT_UP_TO[settings.attention],
-            sharpness=SHARPNESS if settings.tile_pooling == "log-mean-exp" else None,
-        )
-        log_scale = torch.tensor(math.log(settings.logit_scale))
-        self.log_scale = nn.Parameter(log_scale, requires_grad=settings.learn_scale)
-        self.grid_weight = nn.Parameter(torch.tensor(INITIAL_GRID_WEIGHT)) if settings.positions == "grid" else None
+        self.text = TextEncoder(replace(settings, tuning="frozen"))
+        self.text.requires_grad_(requires_grad=False)
+        self.gates = Gates(min(settings.gate_directions, spec.feature_dim), spec.feature_dim)
+        gates, channels, questions = self.gates.count, spec.feature_dim, len(spec.questions)
+        self.register_buffer("centre", torch.zeros(gates, channels))
+        self.register_buffer("size", torch.ones(gates))
+        self.register_buffer("mixture", torch.zeros(questions, gates))
+        self.register_buffer("axes", torch.zeros(questions, AXES, self.text.width))
+        self.register_buffer("maps", torch.zeros(questions, AXES, gates, channels))
+        self.register_buffer("spread", torch.zeros(questions * AXES, questions * AXES))
+        if spec.labels:
+            self.register_buffer("class_mixture", torch.zeros(gates))
+            self.register_buffer("weights", torch.zeros(len(spec.labels), gates, channels))
+            self.register_buffer("biases", torch.zeros(len(spec.labels)))
 
     @property
     def prompt_names(self) -> tuple[str, ...]:
-        """Ids of the questions, then names of the learnable prompts."""
-        return (*self.spec.questions, *self.prompts.names)
+        """Ids of the questions."""
+        return tuple(self.spec.questions)
 
     @property
     def vector_width(self) -> int:
-        """D, channels of the model."""
-        return self.settings.width
+        """Text directions of all questions, pooled channels of all gates, and one channel for the bias."""
+        return len(self.spread) + self.centre.numel() + 1
 
     @property
     def text_fingerprint(self) -> str:
-        """Fingerprint of the weights of the text model."""
+        """Fingerprint of the text model's weights."""
         return self.text.fingerprint
 
+    @property
+    def scale(self) -> Tensor:
+        """One."""
+        return torch.ones((), device=self.device)
+
     def count_truncated(self, texts: Sequence[str]) -> int:
-        """Return how many texts are longer than the text model's token limit."""
+        """Return how many texts have more tokens than the text model reads."""
         return self.text.count_truncated(texts)
-
-    def encode_prompts(self, kept: Sequence[int] | None = None) -> Tensor:
-        """Return the prompts of the kept questions (default all) and the learnable ones, (P, D), L2-normalized."""
-        prompts: Tensor = self.prompts(self.text, range(len(self.spec.questions)) if kept is None else kept)
-        return prompts
-
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Return one vector per text, (M, D), L2-normalized."""
-        return functional.normalize(self.text(texts), dim=-1)
-
-    def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
-        """Return one vector per class, (K, D): the normalized mean of the vectors of its texts.
-
-        Unless ``class_texts`` is plain, the vectors are then centered and scaled by `center_classes`.
-        """
-        vectors = self.encode_texts([text for texts in classes.values() for text in texts])
-        groups = vectors.split([len(texts) for texts in classes.values()])
-        directions = functional.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=-1)
-        return directions if self.settings.class_texts == "plain" else center_classes(directions)
-
-    def checkpoint_activations(self) -> None:
-        """Recompute the activations of each bag and text-model layer in the backward pass, to save memory."""
-        super().checkpoint_activations()
-        text = self.text.model  # before version 5, transformers has only the second name
-        enable = getattr(text, "activation_checkpointing_enable", None) or text.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
-
-    def text_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that learn at ``lr_text``: those of the text encoder and of the prompts."""
-        return [*self.text.parameters(), *self.prompts.parameters()]
 
     def pretrained_names(self) -> set[str]:
         """Return the names of the weights that training never changes."""
         return {f"text.{name}" for name in self.text.pretrained_names}
 
-    def freeze_text(self) -> None:
-        """Freeze the text encoder and the prompts; each text is then encoded only once."""
-        self.text.freeze()
-        self.prompts.requires_grad_(requires_grad=False)
+    def state_for_new_labels(self) -> dict[str, Tensor]:
+        """Return everything but what was fitted to labels."""
+        fitted = ("class_mixture", "weights", "biases")
+        return {name: tensor for name, tensor in self.state_dict().items() if name not in fitted}
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return one unit vector per text, (M, W)."""
+        return functional.normalize(self.text.pooled(texts), dim=-1)
+
+    def encode_prompts(self, kept: Sequence[int] | None = None) -> Tensor:
+        """Return an empty tensor: the attention of a question is fitted to its answers, not to its text."""
+        return self.maps.new_empty(0, self.text.width)
+
+    def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
+        """Return the text directions, weights and bias of each class, (K, vector width).
+
+        For classes other than the labels of the run, only the texts count.
+        """
+        texts = self.class_texts(classes)
+        if set(classes) != set(self.spec.labels):
+            return functional.pad(texts, (0, self.vector_width - texts.shape[1]))
+        indices = [self.spec.labels.index(name) for name in classes]
+        return torch.cat([texts, self.weights[indices].flatten(1), self.biases[indices, None]], dim=1)
+
+    def class_texts(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
+        """Return how the texts of the classes differ along the text directions of the questions, (K, Q R).
+
+        They are scaled so that over the training slides of the questions the logits of two classes differ by 1 in the
+        root mean square.
+        """
+        means = torch.stack([self.encode_texts(texts).mean(dim=0) for texts in classes.values()])
+        directions = functional.normalize(means, dim=-1)
+        along = torch.einsum("kw,qrw->kqr", directions - directions.mean(dim=0), self.axes).flatten(1)
+        between = (along[:, None] - along).flatten(0, 1)  # (K * K, Q R)
+        square = torch.einsum("iv,vw,iw->", between, self.spread, between) / max(1, len(along) * (len(along) - 1))
+        return along / square.sqrt() if square > 0 else torch.zeros_like(along)
+
+    def pooled(self, bag: TileBag) -> Tensor:
+        """Return the mean of the scaled tiles under the attention of each gate, (G, C)."""
+        tiles = self._tiles(bag)
+        pooled: Tensor = self.gates(tiles) @ tiles
+        return pooled
+
+    def standardized(self, pooled: Tensor) -> Tensor:
+        """Return pooled slides (B, G, C), centered and scaled to a mean squared length of about 1 per gate."""
+        standardized: Tensor = (pooled - self.centre) / self.size[:, None]
+        return standardized
+
+    def answers(self, slides: Tensor) -> Tensor:
+        """Return the predicted answers for standardized ``slides`` (B, G, C), along the text directions, (B, Q, R)."""
+        predicted: Tensor = torch.einsum("bgc,qrgc,qg->bqr", slides, self.maps, self.mixture)
+        return predicted
+
+    def bag_vectors(self, slides: Tensor) -> Tensor:
+        """Return the vectors of standardized ``slides`` (B, G, C), (B, vector width)."""
+        seen = slides * self.class_mixture.sqrt()[:, None] if self.spec.labels else torch.zeros_like(slides)
+        return torch.cat([self.answers(slides).flatten(1), seen.flatten(1), torch.ones_like(slides[:, 0, :1])], dim=1)
 
     def encode_bags(self, bags: Sequence[TileBag], prompts: Tensor) -> Tensor:
-        """Return one vector per bag, (B, D), L2-normalized."""
-        if self.checkpointing and self.training and len(bags) > 1:
-            return torch.cat([checkpoint(self._encode, [bag], prompts, use_reentrant=False) for bag in bags])
-        return self._encode(bags, prompts)
-
-    def _encode(self, bags: Sequence[TileBag], prompts: Tensor) -> Tensor:
-        tiles, positions, pads = self._inputs(bags)
-        return functional.normalize(
-            self.fusion(tiles, positions, [len(bag.features) for bag in bags], prompts, pads), dim=-1
-        )
+        """Return one vector per bag, (B, vector width); see `bag_vectors`."""
+        return self.bag_vectors(self.standardized(torch.stack([self.pooled(bag) for bag in bags])))
 
     def attend(self, bag: TileBag, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the vector of one bag, (1, D), and the attention of the prompts, (P, N); rows sum to 1."""
-        tiles, positions, pads = self._inputs([bag])
-        lengths = [len(tiles)]
-        mixed = self.fusion.mix(tiles, positions, lengths, pads)
-        vector = functional.normalize(self.fusion.pool(mixed, positions, lengths, prompts), dim=-1)
-        return vector, self.fusion.attention(mixed, positions, prompts)
+        """Return the vector of one bag, (1, vector width), and the attention of each question, (Q, N); rows sum to 1.
 
-    @property
-    def scale(self) -> Tensor:
-        """Factor applied to the cosine similarities, a scalar."""
-        if self.settings.learn_scale:
-            return self.log_scale.exp().clamp(max=MAX_LOGIT_SCALE)
-        return self.log_scale.exp()
+        The share of the uniform gate is divided among the tiles by how much each contributes to the answer.
+        """
+        tiles = self._tiles(bag)
+        gates = self.gates(tiles)
+        slide = self.standardized((gates @ tiles)[None])
+        predicted = self.answers(slide)[0]  # (Q, R)
+        towards = torch.einsum("qr,qrc->qc", predicted, self.maps[:, :, 0])
+        contributions = (((tiles - self.centre[0]) @ towards.T).abs() + 1e-12).T  # (Q, N)
+        even = contributions / contributions.sum(dim=1, keepdim=True)
+        attention = self.mixture[:, 1:] @ gates[1:] + self.mixture[:, :1] * even
+        unfitted = self.mixture.sum(dim=1, keepdim=True) == 0
+        return self.bag_vectors(slide), torch.where(unfitted, gates[:1].expand_as(attention), attention)
 
-    def _inputs(self, bags: Sequence[TileBag]) -> tuple[Tensor, Tensor, Pads | None]:
-        with torch.autocast(self.device.type, enabled=False):  # bfloat16 autocast fails on float16 features
-            features = torch.cat([bag.features.to(self.device) for bag in bags])
-        tiles = in_blocks(lambda block: self.input(self.scaled(block)), features)  # (S, D)
-        pads = self._pads(bags) if self.settings.padding == "released" else None
-        return tiles, self._positions(bags, tiles), pads
+    def contributions(self, bag: TileBag, classes: Tensor) -> Tensor:
+        """Return what each tile adds to the logit of each class, (K, N); a row and the bias sum to the logit.
 
-    def _positions(self, bags: Sequence[TileBag], tiles: Tensor) -> Tensor:
-        if self.grid_weight is not None:
-            grid_position = torch.cat([bag.grid_position for bag in bags]).to(self.device)
-            return self.grid_weight * grid_encoding(grid_position, self.settings.width)
-        if self.settings.positions == "sequence":
-            file_position = torch.cat([bag.file_position for bag in bags]).to(self.device)
-            return sequence_encoding(file_position, self.settings.width)
-        return torch.zeros_like(tiles)
+        Parameters
+        ----------
+        classes
+            (K, vector width) vectors of `encode_classes`.
+        """
+        tiles = self._tiles(bag)
+        gates = self.gates(tiles)
+        n_texts, n_seen = len(self.spread), self.centre.numel()
+        texts = classes[:, :n_texts].unflatten(1, self.axes.shape[:2])  # (K, Q, R)
+        weights = torch.einsum("kqr,qrgc,qg->kgc", texts, self.maps, self.mixture)
+        if self.spec.labels:
+            seen = classes[:, n_texts : n_texts + n_seen].unflatten(1, self.centre.shape)
+            weights = weights + seen * self.class_mixture.sqrt()[:, None]
+        weights = weights / self.size[:, None]
+        offset = (weights * self.centre).sum(dim=2)  # (K, G)
+        per_gate = torch.einsum("nc,kgc->kgn", tiles, weights) - offset[:, :, None]
+        added: Tensor = torch.einsum("gn,kgn->kn", gates, per_gate)
+        return added
 
-    def _pads(self, bags: Sequence[TileBag]) -> Pads:
-        pad_position = torch.tensor([bag.pad_position for bag in bags], device=self.device)
-        encoding = sequence_encoding(pad_position, self.settings.width)
-        if self.settings.positions != "sequence":
-            encoding = torch.zeros_like(encoding)
-        counts = [max(0, self.settings.padded_length - len(bag.features)) for bag in bags]
-        return Pads(encoding, counts)
-
-
-def center_classes(vectors: Tensor) -> Tensor:
-    """Subtract the mean from class vectors (K, D) and scale them to a unit root-mean-square distance.
-
-    The distance is taken over all pairs of classes. Equal vectors become zero.
-    """
-    centered = vectors - vectors.mean(dim=0)
-    mean_square_distance = 2 * centered.square().sum() / max(1, len(vectors) - 1)
-    return centered / mean_square_distance.sqrt().clamp(min=1e-6)
+    def _tiles(self, bag: TileBag) -> Tensor:
+        return self.scaled(bag.features.to(self.device))

@@ -11,10 +11,10 @@ from torch.nn import functional
 from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
-from pipelines.model.networks.five import FiveModel
+from pipelines.model.networks.fusion_model import FusionModel
 
 
-class LinearProbe(FiveModel):
+class LinearProbe(FusionModel):
     """A FiVE network that predicts classes with a linear layer instead of class texts.
 
     The vector of a bag is its embedding with a 1 appended. The vector of a class holds its weights and its bias.
@@ -36,7 +36,7 @@ class LinearProbe(FiveModel):
 
     def start_from(self, earlier: BagModel) -> None:
         """Load the network of ``earlier``; the linear layer stays untrained."""
-        self.load_state_dict(earlier.network_state(), strict=False)
+        self.load_state_dict(earlier.state_dict(), strict=False)
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return 0: the probe does not read class texts."""

@@ -119,12 +119,8 @@ class PredictionJob:
         """Return the facts about the predictions that the HTML report shows."""
         config = read_config(self.inputs.run, self.manifest)
         facts = {"run": str(self.inputs.run), "model": self.model, "image encoder": config.spec.encoder}
-        if config.settings.has_network:
+        if not config.settings.is_baseline:
             facts["text model"] = config.settings.text_model
-        weight = config.network_weight
-        if weight is not None:
-            note = "" if weight else ": its attention does not explain these predictions"
-            facts["weight of the network"] = f"{weight:.2f}{note}"
         if config.spec.classes:  # such a model reads no class texts
             return facts | {"classes": ", ".join(self.texts)}
         return facts | {f"texts of {name}": "; ".join(sentences) for name, sentences in self.texts.items()}

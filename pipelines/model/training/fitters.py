@@ -1,4 +1,4 @@
-"""How each kind of model is fitted: by gradient descent, in closed form, or both."""
+"""How each kind of model is fitted: by gradient descent or in closed form."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import numpy as np
-
 from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import BagFile
 from pipelines.model.data.batches import Data
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import ModelKind, model_kind
-from pipelines.model.networks.closed_form import LinearFive
-from pipelines.model.networks.joint import JointFive
+from pipelines.model.networks.five import FiveModel
 from pipelines.model.networks.linear_probe import LinearProbe
-from pipelines.model.training.fit_closed_form import fit_closed_form
+from pipelines.model.training.fit_five import fit_five
 from pipelines.model.training.fit_probe import fit_probe
 from pipelines.model.training.loop import fit
 from pipelines.model.training.progress import Progress
@@ -57,7 +54,7 @@ class Fitter(Protocol[M]):
     def learns_from(self, data: Data) -> Sequence[BagFile]:
         """Return the slides to whose labels or descriptions weights are fitted.
 
-        Validation slides that only choose an epoch, a strength or the weight of the network are not among them.
+        Validation slides that only choose an epoch or a strength are not among them.
         """
         ...
 
@@ -84,20 +81,6 @@ class GradientFitter(_LearnsFromTraining):
         return model
 
 
-class ClosedFormFitter(_LearnsFromTraining):
-    """The closed form; takes seconds."""
-
-    def fit(
-        self, model: LinearFive, run: TrainingRun, resume: ResumeFile, accelerator: Accelerator, on_epoch: OnEpoch
-    ) -> Progress:
-        """Solve for the weights of ``model`` in one step."""
-        max_tiles = run.settings.max_tiles_eval
-        return fit_closed_form(model, run.task.objective, run.data, max_tiles=max_tiles, on_epoch=on_epoch)
-
-    def trained_by_gradient(self, model: LinearFive) -> None:
-        """Return None."""
-
-
 class ProbeFitter(_LearnsFromTraining):
     """A logistic regression on a frozen network."""
 
@@ -111,24 +94,18 @@ class ProbeFitter(_LearnsFromTraining):
         """Return None."""
 
 
-class JointFitter:
-    """Gradient descent for the network, then the closed form, then the weight of the network."""
+class FiveFitter:
+    """The closed form of FiVE; takes seconds to minutes."""
 
     def fit(
-        self, model: JointFive, run: TrainingRun, resume: ResumeFile, accelerator: Accelerator, on_epoch: OnEpoch
+        self, model: FiveModel, run: TrainingRun, resume: ResumeFile, accelerator: Accelerator, on_epoch: OnEpoch
     ) -> Progress:
-        """Fit both parts of ``model``. The closed form also learns from the validation slides."""
-        objective, data, max_tiles = run.task.objective, run.data, run.settings.max_tiles_eval
-        progress = GradientFitter().fit(model.network, run, resume, accelerator, on_epoch)
-        everything = replace(data, train=self.learns_from(data), val=[])
-        fit_closed_form(model.linear, objective, everything, max_tiles=max_tiles)
-        weight = objective.network_weight(model.network, data, max_tiles=max_tiles)
-        model.network_weight = float(np.float32(weight))  # single precision, as all weights of the model
-        return progress
+        """Fit ``model``. Nothing is chosen by validation, so it also learns from the validation slides."""
+        everything = replace(run.data, train=self.learns_from(run.data), val=[])
+        return fit_five(model, run.task.objective, everything, max_tiles=run.settings.max_tiles_eval, on_epoch=on_epoch)
 
-    def trained_by_gradient(self, model: JointFive) -> BagModel:
-        """Return the network."""
-        return model.network
+    def trained_by_gradient(self, model: FiveModel) -> None:
+        """Return None."""
 
     def learns_from(self, data: Data) -> Sequence[BagFile]:
         """Return the training and validation slides; few-shot runs have no validation slides."""
@@ -137,9 +114,8 @@ class JointFitter:
 
 FITTERS: Mapping[ModelKind, Fitter[Any]] = {
     "baseline": GradientFitter(),
-    "closed-form": ClosedFormFitter(),
-    "joint": JointFitter(),
-    "network": GradientFitter(),
+    "five": FiveFitter(),
+    "fusion": GradientFitter(),
     "probe": ProbeFitter(),
 }
 

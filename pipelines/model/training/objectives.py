@@ -14,20 +14,20 @@ from torch.nn import functional
 
 from pipelines.core.metrics.classification import measure, one_vs_rest_scores
 from pipelines.core.settings.train import TrainSettings
-from pipelines.model.data.bags import TileBag
-from pipelines.model.data.batches import Data
+from pipelines.model.data.bags import BagFile, TileBag
 from pipelines.model.data.descriptions import Answers, full_text, kept_questions, merge_equal, rebuilt_texts
 from pipelines.model.networks.bag_model import BagModel
-from pipelines.model.networks.closed_form import LinearFive
 from pipelines.model.networks.five import FiveModel
-from pipelines.model.training.closed_form_solvers import SlideVectors, fit_class_weights, fit_text_map
+from pipelines.model.networks.fusion_model import FusionModel
+from pipelines.model.training.fit_answers import fit_answers
+from pipelines.model.training.fit_labels import fit_labels
 from pipelines.model.training.losses import contrastive_loss, matching_loss
-from pipelines.model.training.network_weight import matches_slides_to_descriptions
 
 MAX_CANDIDATES = 256
 """Maximum number of training descriptions with which a validation slide is compared."""
-SLIDES_FOR_HALF_WEIGHT = 16
-"""Number of labeled slides at which the network's weight is 0.5; with fewer it generalizes poorly."""
+
+SlideVectors = Mapping[str, tuple[Sequence[BagFile], Tensor]]
+"""Split -> its slides and their vectors, (n, vector width)."""
 
 
 class Objective(Protocol):
@@ -44,12 +44,8 @@ class Objective(Protocol):
         """
         ...
 
-    def fit_closed_form(self, model: LinearFive, slides: SlideVectors) -> dict[str, dict[str, float]]:
-        """Fit ``model`` in place to the training slides; return the metrics of each split that has slides."""
-        ...
-
-    def network_weight(self, network: FiveModel, data: Data, *, max_tiles: int) -> float:
-        """Return the weight of a trained network beside the closed form, 0 to 1."""
+    def fit_five(self, model: FiveModel, members: Sequence[BagFile], slides: Tensor) -> dict[str, float]:
+        """Fit ``model`` in place to standardized ``slides`` (n, G, C), and return the metrics."""
         ...
 
 
@@ -71,8 +67,10 @@ class DescriptionMatching:
     others: Sequence[Answers]
     """Descriptions of the training patients, from which wrong descriptions are drawn."""
     settings: TrainSettings
+    wordings: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Answer -> the texts that say it; an answer that is not listed is its own text."""
 
-    def loss(self, model: FiveModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
+    def loss(self, model: FusionModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
         """Return the contrastive loss of the bags, with their own and other patients' descriptions as candidates."""
         drawn = rng.permutation(len(self.others))[: self.settings.extra_texts]
         patients = [self.answers[bag.slide_id] for bag in bags] + [self.others[index] for index in drawn]
@@ -104,7 +102,7 @@ class DescriptionMatching:
         kept = kept_questions(n_questions, settings.max_dropped, np.random.default_rng(variant))
         return kept, [rebuilt_texts([answers], kept, np.random.default_rng(variant))[0] for answers in patients]
 
-    def validate(self, model: FiveModel, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
+    def validate(self, model: FusionModel, slide_ids: Sequence[str], vectors: Tensor) -> dict[str, float]:
         """Return ``loss`` and ``retrieval``; the candidates are full descriptions of validation and training patients.
 
         ``retrieval`` is the share of the other descriptions that score lower than the slide's own; ties count half.
@@ -120,13 +118,9 @@ class DescriptionMatching:
         share = wins / max(1, len(texts) - 1)
         return {"loss": float(loss), "retrieval": float(share.mean()) if len(texts) > 1 else 0.5}
 
-    def fit_closed_form(self, model: LinearFive, slides: SlideVectors) -> dict[str, dict[str, float]]:
-        """Fit the map from slides to texts; return its metrics by split."""
-        return fit_text_map(model, self.answers, slides)
-
-    def network_weight(self, network: FiveModel, data: Data, *, max_tiles: int) -> float:
-        """Return 1 if the network matches validation slides to their descriptions, else 0."""
-        return float(matches_slides_to_descriptions(network, self.answers, data, max_tiles=max_tiles))
+    def fit_five(self, model: FiveModel, members: Sequence[BagFile], slides: Tensor) -> dict[str, float]:
+        """Fit each question to its answers."""
+        return fit_answers(model, self.answers, self.wordings, members, slides)
 
 
 @dataclass(frozen=True)
@@ -164,16 +158,10 @@ class ClassMatching:
         values = {m.name: m.value for m in metrics if m.name in ("accuracy", "auc") and m.value is not None}
         return {"loss": loss, **values}
 
-    def fit_closed_form(self, model: LinearFive, slides: SlideVectors) -> dict[str, dict[str, float]]:
-        """Fit the class weights and biases; return the metrics by split."""
-        fit_class_weights(model, self.classes, self.labels, self.weights, slides)
-        return metrics_by_split(
-            self, model, {split: (members, model.bag_vectors(vectors)) for split, (members, vectors) in slides.items()}
-        )
-
-    def network_weight(self, network: FiveModel, data: Data, *, max_tiles: int) -> float:
-        """Return a weight that grows from 0 to 1 with the number of training slides."""
-        return len(data.train) / (len(data.train) + SLIDES_FOR_HALF_WEIGHT)
+    def fit_five(self, model: FiveModel, members: Sequence[BagFile], slides: Tensor) -> dict[str, float]:
+        """Fit what the labels add to the class texts."""
+        fit_labels(model, self.classes, self.labels, self.weights, members, slides)
+        return self.validate(model, [slide.slide_id for slide in members], model.bag_vectors(slides))
 
     def _targets(self, slide_ids: Sequence[str]) -> Tensor:
         names = list(self.classes)

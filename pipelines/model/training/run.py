@@ -106,9 +106,9 @@ class TrainingRun:
     def _spec(self) -> ModelSpec:
         task, settings, kind = self.task, self.settings, self.cohort.kind
         prompts = {question.id: question.prompt for question in task.questions.questions} if task.questions else {}
-        reads_classes = settings.regime == "pretrain" or (settings.has_network and settings.regime == "finetune")
+        reads_classes = not settings.is_baseline and settings.regime != "linear-probe"
         classes = [] if reads_classes else list(task.classes or ())
-        labels = list(task.classes or ()) if reads_classes and settings.closed_form else []
+        labels = list(task.classes or ()) if settings.model == "five" else []
         return ModelSpec(
             kind.dim, kind.encoder, kind.encoder_fingerprint, kind.tile_size, kind.target_mpp, prompts, classes, labels
         )
@@ -147,6 +147,7 @@ def prepare_run(inputs: TrainInputs, settings: TrainSettings) -> TrainingRun:
         An input is missing or does not fit the others.
     """
     settings = _with_settings_of_init(settings, inputs.init)
+    _refuse_unsuitable(settings, inputs.init)
     cohort = read_feature_cohort(inputs.features, inputs.cohort)
     splits = run_splits(cohort.slides, settings, given=inputs.splits, init=inputs.init)
     task = _task(splits, inputs, settings)
@@ -167,6 +168,19 @@ def _with_settings_of_init(settings: TrainSettings, init: Path | None) -> TrainS
             f"{init}: its model has other settings: {changed}", hint="omit these settings, or train without --init"
         )
     return replace(settings, **earlier.of_model)
+
+
+def _refuse_unsuitable(settings: TrainSettings, init: Path | None) -> None:
+    """Raise a `SettingsError` if the model cannot be trained as the settings demand."""
+    if init is not None and settings.regime == "linear-probe" and not settings.is_fusion:
+        raise SettingsError(
+            f"{init}: model {settings.model} cannot be probed, only five-fusion can",
+            hint="train that run with --model five-fusion, or use --regime finetune",
+        )
+    if settings.model == "five" and settings.balance == "sampling":
+        raise SettingsError(
+            "balance: five is not trained in steps, so sampling has no effect on it", hint="use --balance weights"
+        )
 
 
 def _task(splits: Sequence[Mapping[str, Any]], inputs: TrainInputs, settings: TrainSettings) -> Task:

@@ -12,7 +12,7 @@ import numpy as np
 from pipelines.core.errors import CohortError
 from pipelines.core.questions import QuestionSet
 from pipelines.core.settings.train import TrainSettings
-from pipelines.model.data.descriptions import Answers, full_text
+from pipelines.model.data.descriptions import Answers, full_text, wordings_of
 from pipelines.model.training.objectives import ClassMatching, DescriptionMatching, Objective
 
 SplitRows = Sequence[Mapping[str, Any]]
@@ -69,7 +69,8 @@ def description_task(
         "slides_without_description": sum(row["slide_id"] not in answers for row in used),
         "described_patients_without_slides": len(patients.keys() - {row["patient_id"] for row in splits}),
     }
-    objective = DescriptionMatching(answers, [patients[patient] for patient in sorted(trained)], settings)
+    others = [patients[patient] for patient in sorted(trained)]
+    objective = DescriptionMatching(answers, others, settings, wordings_of(questions))
     texts = sorted({full_text(answer) for answer in answers.values()})
     return Task(objective, frozenset(answers), questions, texts, left_out, answers=answers)
 

@@ -4,7 +4,6 @@ import torch
 from torch.nn import functional
 
 from pipelines.core.settings import TrainSettings
-from pipelines.model.data.batches import Data
 from pipelines.model.training.objectives import ClassMatching, DescriptionMatching
 
 PATIENTS = [tuple(f"p{patient} answers {question}" for question in range(6)) for patient in range(5)]
@@ -61,9 +60,3 @@ def test_class_weights_scale_the_losses_of_their_slides():
     loss = objective.loss(_Model(logits), [_Bag("s0"), _Bag("s1"), _Bag("s2")], np.random.default_rng(0))
     losses = [np.log1p(np.exp(-2.0)), np.log1p(np.exp(-1.0)), np.log1p(np.exp(0.5))]
     assert float(loss) == pytest.approx((1.5 * losses[0] + 0.75 * losses[1] + 0.75 * losses[2]) / 3)
-
-
-def test_the_network_weight_after_training_on_labels_grows_with_their_number():
-    objective = ClassMatching({}, {})
-    weights = [objective.network_weight(None, Data([None] * n, [], None), max_tiles=5) for n in (0, 16, 48)]
-    assert weights == [0.0, 0.5, 0.75]

@@ -1,0 +1,68 @@
+"""Fit FiVE in closed form: the gates to the tiles, then the rest to descriptions or labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from pipelines.model.data.bags import BagFile, BagReader
+from pipelines.model.data.batches import Data
+from pipelines.model.networks.five import FiveModel
+from pipelines.model.training.objectives import Objective
+from pipelines.model.training.progress import Progress
+
+TILES_FOR_GATES = 256
+"""Maximum number of tiles per slide from which the directions of the gates are computed, evenly spaced."""
+
+
+def fit_five(
+    model: FiveModel,
+    objective: Objective,
+    data: Data,
+    *,
+    max_tiles: int,
+    on_epoch: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Fit ``model`` in place to what ``objective`` supervises it with; this counts as one epoch.
+
+    A model that was fitted before keeps its gates, and the scale of the slides.
+
+    Parameters
+    ----------
+    max_tiles
+        Maximum number of tiles per slide, evenly spaced.
+    """
+    model.eval()
+    progress = Progress(epoch=1, best_epoch=1)
+    with torch.no_grad():
+        is_new = not (model.gates.directions.any() or model.spread.any())
+        if is_new:
+            model.gates.fit(_covariance(model, data.train, data.reader))
+        pooled = torch.stack([model.pooled(data.reader.evaluation(slide, max_tiles)) for slide in data.train])
+        if is_new:
+            _standardize(model, pooled.double())
+        metrics = objective.fit_five(model, data.train, model.standardized(pooled))
+    progress.record({"train": metrics})
+    progress.best = metrics["loss"]
+    on_epoch(progress)
+    return progress
+
+
+def _standardize(model: FiveModel, pooled: Tensor) -> None:
+    """Set centre and size to those of ``pooled`` slides (n, G, C); the size is 1 where all slides are equal."""
+    centre = pooled.mean(dim=0)
+    lengths = (pooled - centre).square().sum(dim=2).mean(dim=0).sqrt()
+    model.centre.copy_(centre)
+    model.size.copy_(torch.where(lengths > 1e-6, lengths, torch.ones_like(lengths)))
+
+
+def _covariance(model: FiveModel, slides: Sequence[BagFile], reader: BagReader) -> Tensor:
+    """Return the covariance of scaled tiles around the mean of their slide, (C, C); all slides have the same weight."""
+    total = model.feature_mean.new_zeros(len(model.feature_mean), len(model.feature_mean))
+    for slide in slides:
+        tiles = model.scaled(reader.evaluation(slide, TILES_FOR_GATES).features.to(model.device))
+        around = tiles - tiles.mean(dim=0)
+        total += around.T @ around / len(tiles)
+    return total / len(slides)
