@@ -158,9 +158,14 @@ def _folder_slides(folder: Path) -> list[CohortSlide]:
 
 def _without_suffix(files: Sequence[Path]) -> list[str]:
     """Return one id per file: its path without suffix, or with suffix if the paths are otherwise equal."""
-    stems = [file.with_suffix("").as_posix() for file in files]
+    stems = [_stem(file) for file in files]
     counts = Counter(stems)
     return [file.as_posix() if counts[stem] > 1 else stem for file, stem in zip(files, stems, strict=True)]
+
+
+def _stem(path: Path) -> str:
+    """Return a path without its suffix; `Path.with_suffix` raises for ``.`` and ``/``, which have no name."""
+    return path.with_suffix("").as_posix() if path.name else path.as_posix()
 
 
 def _named_by_file(slides: Sequence[CohortSlide], source: Path) -> list[CohortSlide]:
@@ -199,7 +204,7 @@ def _slide(row: Mapping[str, Any], names: Mapping[str, str], source: Path, line:
         return cell_text(cell)
 
     path = Path(value("path") or "") if value("path") else None
-    slide_id = value("slide_id") or (path.with_suffix("").as_posix() if path else None)
+    slide_id = value("slide_id") or (_stem(path) if path else None)
     if slide_id is None:
         raise CohortError(f"{source}: line {line} has no slide_id")
     return CohortSlide(

@@ -332,6 +332,15 @@ def test_any_bytes_as_csv_give_slides_or_an_error(tmp_path_factory, data):
     reads_or_refuses(path)
 
 
+@pytest.mark.parametrize("path", [".", "/", ".."])
+def test_a_path_without_a_file_name_is_a_problem_of_its_own_slide(tmp_path, path):
+    table = tmp_path / "c.csv"
+    table.write_text(f"path\n{path}\na.svs\n")
+    bad, good = read_cohort(table)
+    assert "the name" in bad.problem
+    assert (good.slide_id, good.problem) == ("a", None)
+
+
 @given(
     header=st.lists(st.sampled_from(["slide_id", "path", "Patient ID", "mpp", "label", "site", "x", ""]), max_size=6),
     data=st.binary(max_size=200) | st.text(alphabet=',"\n\r\0 ab1./\u2028', max_size=60).map(str.encode),
