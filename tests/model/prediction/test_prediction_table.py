@@ -16,7 +16,7 @@ from pipelines.model.prediction.prediction_table import FILES, PredictionTable
 
 @dataclass
 class Job:
-    """Stands in for a PredictionJob: the same slides for all shards, and features that a test may change."""
+    """A simple PredictionJob: the same slides for all shards, and features that a test may change."""
 
     n: int = 6
     provenance: Provenance = field(default_factory=lambda: Provenance({"split": "all"}, "weights"))
@@ -190,7 +190,7 @@ def test_a_damaged_table_is_made_again_with_a_warning(tmp_path, damage, caplog):
 
 
 def test_a_table_of_an_older_version_is_made_again(tmp_path):
-    PATIENT_PREDICTIONS.write(tmp_path / PREDICTED, [], Job().provenance)  # stands for another layout
+    PATIENT_PREDICTIONS.write(tmp_path / PREDICTED, [], Job().provenance)  # a table with other columns
     predict(tmp_path, Job(), range(6))
     assert_complete(tmp_path)
 
