@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any
 
 from pipelines.core.damage import cannot_read
 from pipelines.core.errors import ArtifactError, ChangedSettingsError
-from pipelines.core.files import make_private_folder, remove_leftovers, replacing
+from pipelines.core.files import make_private_folder, remove_leftovers
 from pipelines.core.item_names import printable
 from pipelines.core.json_text import is_unicode
 from pipelines.core.locks import LEASE_SECONDS, item_lock, remove_dead_locks
 from pipelines.core.provenance import Provenance
-from pipelines.core.sealed_json import open_sealed, seal
+from pipelines.core.sealed_json import open_sealed, write_sealed
 from pipelines.core.tables import TableArtifact
 
 CLAIM = "five.json"
@@ -44,19 +43,17 @@ def claim_folder(
         The folder is not writable, or its record is damaged.
     """
     refuse_other_settings(folder, made_by, provenance, overwrite=overwrite)
-    claim = folder / CLAIM
     remove_leftovers(folder)
     remove_dead_locks(folder / ".locks")
     if private:
         make_private_folder(folder)
-    with replacing(claim, private=private) as part:
-        record = {
-            "made_by": made_by,
-            "five_version": provenance.five_version,
-            "settings": provenance.settings,
-            "input_fingerprint": provenance.input_fingerprint,
-        }
-        part.write_text(json.dumps(seal(record), indent=2) + "\n", encoding="utf-8")
+    record = {
+        "made_by": made_by,
+        "five_version": provenance.five_version,
+        "settings": provenance.settings,
+        "input_fingerprint": provenance.input_fingerprint,
+    }
+    write_sealed(folder / CLAIM, record, private=private)
 
 
 def refuse_other_settings(folder: Path, made_by: str, provenance: Provenance, *, overwrite: bool = False) -> None:
@@ -79,12 +76,18 @@ def refuse_other_settings(folder: Path, made_by: str, provenance: Provenance, *,
             raise ChangedSettingsError(
                 f"{folder}: this folder contains the output of `{earlier['made_by']}`", hint="choose another -o folder"
             )
-        changed = difference(earlier["settings"], provenance.settings)
-        if changed and not overwrite:
-            raise ChangedSettingsError(
-                f"{folder}: made with other settings: {changed}",
-                hint="choose another -o folder, or pass --overwrite to redo the work",
-            )
+        if not overwrite:
+            refuse_difference(folder, earlier["settings"], provenance.settings)
+
+
+def refuse_difference(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise a `ChangedSettingsError` that lists the differences if the settings of ``folder`` differ from ``now``."""
+    changed = difference(earlier, now)
+    if changed:
+        raise ChangedSettingsError(
+            f"{folder}: made with other settings: {changed}",
+            hint="choose another -o folder, or pass --overwrite to redo the work",
+        )
 
 
 def read_claim(folder: Path) -> dict[str, Any]:
@@ -136,7 +139,7 @@ def update_table(
     provenance: Provenance,
     *,
     keep: Callable[[Mapping[str, Any]], bool] = lambda _: True,
-) -> list[Mapping[str, Any]]:
+) -> None:
     """Write ``rows`` to ``path``, and keep rows of earlier and concurrent runs with other values of ``key``.
 
     Rows are sorted by ``key``, so that the table does not depend on the order in which items end.
@@ -150,11 +153,6 @@ def update_table(
     keep
         Whether a row that is in the table already stays there.
 
-    Returns
-    -------
-    list
-        All rows of the table as written.
-
     Raises
     ------
     ArtifactError
@@ -165,6 +163,4 @@ def update_table(
         if path.exists():
             merged = {row[key]: row for row in artifact.read_rows(path) if keep(row)}
         merged.update({row[key]: row for row in rows if row})
-        merged = dict(sorted(merged.items()))
-        artifact.write(path, merged.values(), provenance)
-        return list(merged.values())
+        artifact.write(path, [merged[name] for name in sorted(merged)], provenance)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Any
 
 from pipelines import __version__
 from pipelines.core.errors import ArtifactError
-from pipelines.core.files import file_digest, fingerprint, replacing
-from pipelines.core.sealed_json import open_sealed, seal
+from pipelines.core.files import file_digest, fingerprint
+from pipelines.core.sealed_json import open_sealed, write_sealed
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -83,8 +82,7 @@ class RunManifest:
             "best_epoch": self.best_epoch,
             "files": self.files,
         }
-        with replacing(self.folder / MANIFEST) as part:
-            part.write_text(json.dumps(seal(record), indent=2) + "\n", encoding="utf-8")
+        write_sealed(self.folder / MANIFEST, record)
 
     @property
     def run_id(self) -> str:

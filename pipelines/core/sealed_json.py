@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from pipelines.core.files import fingerprint
+from pipelines.core.files import fingerprint, replacing
 from pipelines.core.json_text import parse_json
 
 DIGEST = "digest"
@@ -15,6 +17,18 @@ DIGEST = "digest"
 def seal(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``record`` (plain JSON data) with its digest as the last key."""
     return {**record, DIGEST: fingerprint(record)}
+
+
+def write_sealed(path: Path, record: Mapping[str, Any], *, private: bool = False) -> None:
+    """Write ``record`` with its digest to ``path``, completely or not at all.
+
+    Parameters
+    ----------
+    private
+        Only the owner may read the file.
+    """
+    with replacing(path, private=private) as part:
+        part.write_text(json.dumps(seal(record), indent=2) + "\n", encoding="utf-8")
 
 
 def open_sealed(text: str) -> dict[str, Any]:

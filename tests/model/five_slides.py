@@ -21,6 +21,7 @@ QUESTIONS = {"growth": "growth of cells", "mucin": "mucin is present"}
 GROWTH = ("rings of round cells", "bundles of spindle cells")
 MUCIN = ("mucin is present", "mucin is absent")
 TEXTS = {name: [text] for name, text in CLASSES.items()}
+NAMES = tuple(TEXTS)
 
 
 def make_five(text_model, *, labels=(), channels=CHANNELS, questions=QUESTIONS, directions=2):

@@ -138,8 +138,8 @@ class FiveModel(BagModel):
 
     def pooled(self, bag: TileBag) -> Tensor:
         """Return the mean of the scaled tiles under the attention of each gate, (G, C)."""
-        tiles = self._tiles(bag)
-        pooled: Tensor = self.gates(tiles) @ tiles
+        tiles, gates = self._tiles_and_gates(bag)
+        pooled: Tensor = gates @ tiles
         return pooled
 
     def standardized(self, pooled: Tensor) -> Tensor:
@@ -166,8 +166,7 @@ class FiveModel(BagModel):
 
         The share of the uniform gate is divided among the tiles by how much each contributes to the answer.
         """
-        tiles = self._tiles(bag)
-        gates = self.gates(tiles)
+        tiles, gates = self._tiles_and_gates(bag)
         slide = self.standardized((gates @ tiles)[None])
         predicted = self.answers(slide)[0]  # (Q, R)
         towards = torch.einsum("qr,qrc->qc", predicted, self.maps[:, :, 0])
@@ -185,8 +184,7 @@ class FiveModel(BagModel):
         classes
             (K, vector width) vectors of `encode_classes`.
         """
-        tiles = self._tiles(bag)
-        gates = self.gates(tiles)
+        tiles, gates = self._tiles_and_gates(bag)
         n_texts, n_seen = len(self.spread), self.centre.numel()
         texts = classes[:, :n_texts].unflatten(1, self.axes.shape[:2])  # (K, Q, R)
         weights = torch.einsum("kqr,qrgc,qg->kgc", texts, self.maps, self.mixture)
@@ -199,5 +197,7 @@ class FiveModel(BagModel):
         added: Tensor = torch.einsum("gn,kgn->kn", gates, per_gate)
         return added
 
-    def _tiles(self, bag: TileBag) -> Tensor:
-        return self.scaled(bag.features.to(self.device))
+    def _tiles_and_gates(self, bag: TileBag) -> tuple[Tensor, Tensor]:
+        """Return the scaled tiles, (N, C), and the attention of each gate over them, (G, N)."""
+        tiles = self.scaled(bag.features.to(self.device))
+        return tiles, self.gates(tiles)

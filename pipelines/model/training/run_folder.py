@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pipelines.core.classes import write_classes
-from pipelines.core.errors import ArtifactError, ChangedSettingsError, FiveError
+from pipelines.core.errors import ArtifactError, FiveError
 from pipelines.core.files import file_digest, fingerprint
-from pipelines.core.folder import CLAIM, claim_folder, difference, refuse_other_settings
+from pipelines.core.folder import CLAIM, claim_folder, difference, refuse_difference, refuse_other_settings
 from pipelines.core.locks import GLANCE_SECONDS, LEASE_SECONDS, item_lock
 from pipelines.core.provenance import Provenance
 from pipelines.core.question_files import write_questions
@@ -117,12 +117,7 @@ class RunFolder:
             earlier = RunManifest.read(self.path)
         except ArtifactError:
             return
-        changed = difference(earlier.settings, self.settings)
-        if changed:
-            raise ChangedSettingsError(
-                f"{self.path}: made with other settings: {changed}",
-                hint="choose another -o folder, or pass --overwrite to redo the work",
-            )
+        refuse_difference(self.path, earlier.settings, self.settings)
 
     def find(self) -> Found:
         """Return what the folder contains of this run."""

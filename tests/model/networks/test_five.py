@@ -5,6 +5,7 @@ from pipelines.core.settings.model import ModelSettings
 from pipelines.model.networks.build import build_model
 from pipelines.model.networks.checkpoint import load_model, save_model
 from tests.model.five_slides import (
+    NAMES,
     TEXTS,
     Slides,
     bag,
@@ -17,7 +18,6 @@ from tests.model.five_slides import (
 )
 from tests.run_manifests import mark_complete
 
-NAMES = tuple(TEXTS)
 OTHER_TEXTS = {"a": ["rings of cells"], "b": ["spindle cells", "bundles of cells"], "c": ["mucin is absent"]}
 
 

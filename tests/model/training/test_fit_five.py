@@ -11,6 +11,7 @@ from tests.model.five_slides import (
     CHANNELS,
     GROWTH,
     MUCIN,
+    NAMES,
     QUESTIONS,
     TEXTS,
     Slides,
@@ -24,7 +25,6 @@ from tests.model.five_slides import (
     tumor_slides,
 )
 
-NAMES = tuple(TEXTS)
 WORDS = [
     "round",
     "cells",

@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from pipelines.model.training.fit_labels import BIAS_PENALTY, CLASS_PENALTY
 from tests.model.five_slides import (
+    NAMES,
     TEXTS,
     Slides,
     fit_to_answers,
@@ -14,8 +15,6 @@ from tests.model.five_slides import (
     true_answers,
     tumor_slides,
 )
-
-NAMES = tuple(TEXTS)
 
 
 @pytest.fixture
