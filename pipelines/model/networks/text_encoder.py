@@ -156,8 +156,8 @@ def _refuse_unsuitable(name: str, model: Any, tokenizer: Any) -> None:
     if model.main_input_name != "input_ids" or not all(hasattr(model.config, attribute) for attribute in needed):
         raise EncoderError(
             f"text model {name!r}: it is a {type(model).__name__}, not a BERT-like text model",
-            hint=f"use {PACKAGED} or another BERT-like model; a model of images and texts, such as CLIP, is an encoder of "
-            "`five embed` (--encoder hf:NAME)",
+            hint=f"use {PACKAGED} or another BERT-like model; a model of images and texts, such as CLIP, is an encoder "
+            "of `five embed` (--encoder hf:NAME)",
         )
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise EncoderError(

@@ -45,5 +45,5 @@ def test_a_model_of_another_kind_is_refused(tmp_path, kind):
 
 def test_a_text_model_without_a_vocabulary_is_refused(tmp_path):
     BertModel(BertConfig(**TEXT, max_position_embeddings=16)).save_pretrained(tmp_path)
-    with pytest.raises(EncoderError, match="its tokenizer knows no words|cannot be loaded"):
+    with pytest.raises(EncoderError, match=r"its tokenizer knows no words|cannot be loaded"):
         TextEncoder(ModelSettings(text_model=str(tmp_path)))
