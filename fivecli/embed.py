@@ -30,7 +30,8 @@ def _list_encoders(*, wanted: bool) -> None:
         for known in ENCODER_PRESETS.values()
     ]
     header = ("name", "width", "tile px", "mpp", "license", "weights")
-    show_table("Image encoders; also timm:NAME, hf:REPOSITORY, torchscript:FILE and your own file.py", header, rows)
+    others = "timm:NAME, hf:REPOSITORY, open_clip:NAME, torchscript:FILE and your own file.py"
+    show_table(f"Image encoders; also {others}", header, rows)
     raise typer.Exit
 
 

@@ -112,7 +112,7 @@ def load_text_tower(preset: Preset, *, weights: Path | None = None, device: str 
         known = ", ".join(name for name, each in ENCODER_PRESETS.items() if each.text)
         raise EncoderError(
             f"{preset.name} has no text tower",
-            hint=f"these have one: {known}, hf:REPOSITORY of a CLIP or SigLIP model, "
+            hint=f"these have one: {known}, hf:REPOSITORY of a CLIP or SigLIP model, open_clip:NAME, "
             "and a file.py with a class TextEncoder",
         )
     model: TextModel
