@@ -5,6 +5,7 @@ the weights of `published_layouts`: https://github.com/mahmoodlab/CONCH and lila
 KEEP and PLIP are models of transformers, as in the authors' code.
 """
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -131,6 +132,14 @@ def test_ids_of_musk_are_those_of_xlm_roberta(tmp_path):
     ids = tower._model.tokenizer.ids(["lung x"])[0]
     assert ids == [0, *(3 if piece == 0 else piece + 1 for piece in pieces), 2]
     assert tower.n_tokens(["lung x"]) == [len(pieces) + 2]
+
+
+def test_a_missing_package_for_the_tokenizer_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)  # importing it fails
+    (tmp_path / "tokenizer.spm").write_bytes(b"")
+    with pytest.raises(EncoderError, match="musk-joint: its tokenizer needs the packages sentencepiece") as caught:
+        load_text_tower(ENCODER_PRESETS["musk-joint"], weights=saved(tmp_path, LOGIT_SCALE))
+    assert "five-wsi[sentencepiece]" in caught.value.hint
 
 
 @pytest.mark.parametrize("tokenizer", ["vocab.txt", "tokenizer.json"])
