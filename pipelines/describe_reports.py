@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,12 +92,14 @@ def describe_reports(
                 for task in ask_backend(todo, backend, run.questions, settings):
                     run.claim(stack, overwrite=selection.overwrite)
                     run.record(task)
+                run.backend_facts = backend.facts
             run.claim(stack, overwrite=selection.overwrite)
         finally:
             if run.claimed:
                 run.write_tables(every)
     asked = [record for name, record in run.records.items() if run.outcomes[name] in (Outcome.DONE, Outcome.FAILED)]
-    facts = {**patients_fact(chosen), **run_totals(run.records.values(), run.questions.ids, asked)}
+    totals = run_totals(run.records.values(), run.questions.ids, asked)
+    facts = {**patients_fact(chosen), **run.backend_facts, **totals}
     if html or (out / FIRST_PAGE).exists():
         texts = {report.report_id: report.text for report in every}
         facts["page"] = str(write_descriptions_report(out, texts, run.questions)[0])
@@ -161,6 +163,7 @@ class _ReportRun:
         self.total = 0
         self.records: dict[str, Record] = {}
         self.outcomes: dict[str, Outcome] = {}
+        self.backend_facts: Mapping[str, str] = {}
         self.claimed = False
         self._locked = False
         self._last = time.perf_counter()
