@@ -43,7 +43,7 @@ class DescribeReportsInputs:
     """Inputs of `describe_reports`."""
 
     reports: Path
-    """Table with ``report_id``, ``patient_id`` and ``text`` (CSV, Parquet, JSONL), or a folder of text files."""
+    """Table with ``report_id``, ``patient_id`` and ``text``, a document, or a folder of both; see `read_reports`."""
 
 
 def describe_reports(
@@ -133,6 +133,7 @@ def plan(
             **patients_fact(chosen),
             "empty_reports": outcomes.count(Outcome.EMPTY),
             "kept_reports": outcomes.count(Outcome.KEPT),
+            "reports_that_cannot_be_read": outcomes.count(Outcome.FAILED),
             "reports_to_ask_about": len(todo),
             "characters_of_the_longest_report": max((len(report.text) for report in todo), default=0),
             **estimate(todo, settings, prompt, run.journal.records, prices or Prices()),
@@ -169,9 +170,12 @@ class _ReportRun:
         self._last = time.perf_counter()
 
     def settle_without_asking(self, reports: Sequence[Report]) -> list[Report]:
-        """Record the reports that are kept or empty; return the others."""
+        """Record the reports that are kept, empty or cannot be read; return the others."""
         todo = []
         for report in reports:
+            if report.problem:
+                self._settle(self.recorder.unreadable(report), Outcome.FAILED)
+                continue
             record = self.journal.current(report.report_id, self.recorder.work_fingerprint(report))
             if report.is_empty:
                 self._settle(record or self.recorder.empty(report), Outcome.EMPTY)

@@ -16,7 +16,8 @@ from pipelines.core.patient_answers import answers_by_patient
 from pipelines.core.questions import UNKNOWN, Question
 from pipelines.core.settings import EvaluateDescriptionsSettings
 from pipelines.core.user_tables import canonical_columns, cell_text, warn_of_unused
-from pipelines.reports.report_table import COLUMNS, read_table
+from pipelines.reports.report_table import COLUMNS
+from pipelines.reports.table_rows import read_table
 
 __all__ = ["EvaluateDescriptionsInputs", "EvaluateDescriptionsSettings", "evaluate_descriptions", "write_metrics"]
 
