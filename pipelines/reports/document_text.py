@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import logging
 import re
-import zipfile
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import CohortError, ReportError
-from pipelines.reports.source_bytes import MAX_BYTES, decode, kind_of, read_file
+from pipelines.reports.source_bytes import check_archive, decode, kind_of, read_file
 from pipelines.reports.table_rows import EXTRA
 
 OTHER_DOCUMENTS = {
@@ -76,9 +75,7 @@ def _pdf_text(data: bytes, path: Path) -> str:
 
 def _word_text(data: bytes, path: Path) -> str:
     mammoth = _package("mammoth", path)
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-            raise ReportError(f"larger than {MAX_BYTES / 1024**3:.0f} GiB when unpacked")
+    check_archive(data)
     no_images = mammoth.images.img_element(lambda _: {})
     html = mammoth.convert_to_html(io.BytesIO(data), convert_image=no_images).value
     reader = _HtmlText()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -40,8 +42,21 @@ def read_file(path: Path) -> bytes:
         what = "gzip file" if is_packed(path) else "file"
         raise ReportError(f"not a readable {what} ({type(error).__name__})") from None
     if len(data) > MAX_BYTES:
-        raise ReportError(f"larger than {MAX_BYTES / 1024**3:.0f} GiB when unpacked")
+        raise _too_large()
     return data
+
+
+def check_archive(data: bytes) -> None:
+    """Raise `ReportError` if an Office file, which is a ZIP archive, would fill the memory when unpacked."""
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+            raise _too_large()
+
+
+def _too_large() -> ReportError:
+    return ReportError(f"larger than {MAX_BYTES / 1024**3:.0f} GiB when unpacked")
 
 
 def decode(data: bytes) -> str:

@@ -6,13 +6,14 @@ import csv
 import io
 import re
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import CohortError, ReportError
 from pipelines.core.json_text import parse_json
 from pipelines.core.user_tables import read_rows, refuse_repeated_columns
-from pipelines.reports.source_bytes import decode, is_packed, kind_of, read_file
+from pipelines.reports.source_bytes import check_archive, decode, is_packed, kind_of, read_file
 
 Rows = list[dict[str, Any]]
 
@@ -140,9 +141,13 @@ def _sheet_rows(source: Path) -> Rows:
     except ImportError as error:
         raise CohortError(f"{source}: the package python-calamine is not installed", hint=EXTRA) from error
     try:
-        with python_calamine.CalamineWorkbook.from_path(str(source)) as book:
+        data = read_file(source)
+        check_archive(data)
+        with python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data)) as book:
             sheets = [book.get_sheet_by_name(name).to_python() for name in book.sheet_names]
-    except (python_calamine.CalamineError, OSError, ValueError) as error:
+    except ReportError as error:
+        raise CohortError(f"{source}: {error.message}") from None
+    except (python_calamine.CalamineError, zipfile.BadZipFile, OSError, ValueError) as error:
         raise CohortError(f"{source}: not a readable spreadsheet ({type(error).__name__})") from None
     filled = [rows for rows in sheets if rows]
     if len(filled) > 1:

@@ -226,8 +226,16 @@ def test_a_pdf_with_a_password_fails_alone(tmp_path):
 
 def test_a_word_file_is_not_unpacked_without_end(tmp_path, monkeypatch):
     needs(".docx")
-    monkeypatch.setattr("pipelines.reports.document_text.MAX_BYTES", 1000)
+    monkeypatch.setattr("pipelines.reports.source_bytes.MAX_BYTES", 1000)
     assert "when unpacked" in problem_of(tmp_path / "a.docx", docx(paragraph("x" * 1000)))
+
+
+def test_a_spreadsheet_is_not_unpacked_without_end(tmp_path, monkeypatch):
+    needs(".xlsx")
+    monkeypatch.setattr("pipelines.reports.source_bytes.MAX_BYTES", 1000)
+    (tmp_path / "r.xlsx").write_bytes(xlsx([["report_id", "text"], ["1", "x" * 1000]]))
+    with pytest.raises(CohortError, match=r"r\.xlsx: larger than .* when unpacked"):
+        read_reports(tmp_path / "r.xlsx")
 
 
 @pytest.mark.parametrize("suffix", PACKAGES)
