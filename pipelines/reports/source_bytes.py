@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,6 +14,8 @@ from pipelines.core.errors import ReportError
 
 MAX_BYTES = 2 * 1024**3
 """Maximum size of an unpacked file; a small file can be packed so that it fills the memory."""
+_DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError, struct.error)
+"""What zipfile raises for damaged archives."""
 
 
 def kind_of(path: Path) -> str:
@@ -47,12 +50,16 @@ def read_file(path: Path) -> bytes:
 
 
 def check_archive(data: bytes) -> None:
-    """Raise `ReportError` if an Office file, which is a ZIP archive, would fill the memory when unpacked."""
+    """Raise `ReportError` if an Office file, which is a ZIP archive, is damaged or too large when unpacked."""
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-            raise _too_large()
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except _DAMAGED_ZIP as error:
+        raise ReportError(f"a damaged file ({type(error).__name__})") from None
+    if size > MAX_BYTES:
+        raise _too_large()
 
 
 def _too_large() -> ReportError:

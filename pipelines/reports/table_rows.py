@@ -6,7 +6,6 @@ import csv
 import io
 import re
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +146,7 @@ def _sheet_rows(source: Path) -> Rows:
             sheets = [book.get_sheet_by_name(name).to_python() for name in book.sheet_names]
     except ReportError as error:
         raise CohortError(f"{source}: {error.message}") from None
-    except (python_calamine.CalamineError, zipfile.BadZipFile, OSError, ValueError) as error:
+    except (python_calamine.CalamineError, OSError, ValueError) as error:
         raise CohortError(f"{source}: not a readable spreadsheet ({type(error).__name__})") from None
     filled = [rows for rows in sheets if rows]
     if len(filled) > 1:

@@ -192,6 +192,12 @@ def test_text_that_a_spreadsheet_may_have_cut_off_fails(tmp_path):
     assert ["cut off" in report.problem for report in read_reports(path)] == [True, False]
 
 
+def of_zip_version(version, archive):
+    """Return an archive that needs a version of ZIP that does not exist, in its first entry."""
+    place = archive.index(b"PK\x01\x02") + 6
+    return archive[:place] + bytes([version]) + archive[place + 1 :]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
@@ -202,6 +208,7 @@ def test_text_that_a_spreadsheet_may_have_cut_off_fails(tmp_path):
         ("a.docx", b"Margins are free.", "not a readable .docx file"),
         ("a.docx", packed({"x": "Margins"}), "not a readable .docx file"),
         ("a.docx", docx(paragraph(LINE))[:-30], "not a readable .docx file"),
+        ("a.docx", of_zip_version(64, docx(paragraph(LINE))), "a damaged file"),
         ("a.rtf", b"Margins are free.", "not an RTF file"),
         ("a.txt.gz", b"Margins are free.", "not a readable gzip file"),
         ("a.txt.gz", gzip.compress(b"Margins are free.")[:-9], "not a readable gzip file"),
