@@ -41,6 +41,10 @@ def test_an_answer_is_marked_if_its_quote_is_not_in_the_report():
     assert answer.evidence_start is None
 
 
+def test_an_answer_without_a_quote_is_not_grounded():
+    assert not ground(MARGINS, BackendAnswer("clear", ""), "Margins are clear.").grounded
+
+
 def test_unknown_needs_no_quote():
     answer = ground(PLEURA, BackendAnswer("unknown", "made up"), "The pleura is free.")
     assert answer.grounded
