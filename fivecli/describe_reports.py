@@ -21,8 +21,8 @@ def command(
         Path,
         typer.Argument(
             exists=True,
-            help="Table of reports (CSV, Parquet, JSONL) with columns report_id, patient_id and text, or a folder of "
-            ".txt files.",
+            help="Table of reports (CSV, Parquet, JSON, .xlsx) with columns report_id, patient_id and text, a document "
+            "(.txt, .pdf, .docx, .rtf), or a folder of both.",
         ),
     ],
     *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +43,7 @@ class DescribeReportsInputs:
     """Inputs of `describe_reports`."""
 
     reports: Path
-    """Table with ``report_id``, ``patient_id`` and ``text`` (CSV, Parquet, JSONL), or a folder of text files."""
+    """Table with ``report_id``, ``patient_id`` and ``text``, a document, or a folder of both; see `read_reports`."""
 
 
 def describe_reports(
@@ -92,12 +92,14 @@ def describe_reports(
                 for task in ask_backend(todo, backend, run.questions, settings):
                     run.claim(stack, overwrite=selection.overwrite)
                     run.record(task)
+                run.backend_facts = backend.facts
             run.claim(stack, overwrite=selection.overwrite)
         finally:
             if run.claimed:
                 run.write_tables(every)
     asked = [record for name, record in run.records.items() if run.outcomes[name] in (Outcome.DONE, Outcome.FAILED)]
-    facts = {**patients_fact(chosen), **run_totals(run.records.values(), run.questions.ids, asked)}
+    totals = run_totals(run.records.values(), run.questions.ids, asked)
+    facts = {**patients_fact(chosen), **run.backend_facts, **totals}
     if html or (out / FIRST_PAGE).exists():
         texts = {report.report_id: report.text for report in every}
         facts["page"] = str(write_descriptions_report(out, texts, run.questions)[0])
@@ -131,6 +133,7 @@ def plan(
             **patients_fact(chosen),
             "empty_reports": outcomes.count(Outcome.EMPTY),
             "kept_reports": outcomes.count(Outcome.KEPT),
+            "reports_that_cannot_be_read": outcomes.count(Outcome.FAILED),
             "reports_to_ask_about": len(todo),
             "characters_of_the_longest_report": max((len(report.text) for report in todo), default=0),
             **estimate(todo, settings, prompt, run.journal.records, prices or Prices()),
@@ -161,14 +164,18 @@ class _ReportRun:
         self.total = 0
         self.records: dict[str, Record] = {}
         self.outcomes: dict[str, Outcome] = {}
+        self.backend_facts: Mapping[str, str] = {}
         self.claimed = False
         self._locked = False
         self._last = time.perf_counter()
 
     def settle_without_asking(self, reports: Sequence[Report]) -> list[Report]:
-        """Record the reports that are kept or empty; return the others."""
+        """Record the reports that are kept, empty or cannot be read; return the others."""
         todo = []
         for report in reports:
+            if report.problem:
+                self._settle(self.recorder.unreadable(report), Outcome.FAILED)
+                continue
             record = self.journal.current(report.report_id, self.recorder.work_fingerprint(report))
             if report.is_empty:
                 self._settle(record or self.recorder.empty(report), Outcome.EMPTY)

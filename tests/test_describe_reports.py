@@ -199,7 +199,7 @@ def test_a_failed_report_does_not_stop_the_others_and_is_retried_by_the_next_run
             resources=DescribeReportsResources(base_url=server.url),
         )
         assert outcomes(first) == {"r1": "done", "r2": "failed", "r3": "empty", "r4": "done"}
-        assert first.failures[0].error == "r2: the reply is not JSON"
+        assert first.failures[0].error == "r2: the reply has no JSON object with the answers"
         assert {row["status"] for (name, _), row in answers(tmp_path / "out").items() if name == "r2"} == {"failed"}
         broken = False
         again = describe_reports(

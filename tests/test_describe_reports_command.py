@@ -89,7 +89,7 @@ def test_failed_reports_give_exit_code_3_and_no_report_text_is_shown(table, tmp_
     with chat_server(lambda _: (200, completion(f"{SECRET}"))) as server:
         result = run(table, "-o", tmp_path / "out", "--backend", "openai", "--model", "m", "--base-url", server.url)
     assert result.exit_code == 3
-    assert "r1: the reply is not JSON" in result.stderr
+    assert "r1: the reply has no JSON object with the answers" in result.stderr
     assert "margins" not in result.stdout  # no rates if nothing was described
     assert SECRET not in result.output
 

@@ -113,6 +113,72 @@ def test_a_folder_without_descriptions_is_distinguished_from_a_missing_question_
     assert "five describe-reports" in caught.value.hint
 
 
+def test_precision_and_recall_are_given_per_answer(descriptions, tmp_path):
+    table = gold(tmp_path, "report_id,margins\nr1,clear\nr2,involved\nr3,involved\nr4,unknown\n")
+    (margins,) = evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, table), NO_INTERVALS).questions
+    found = {
+        one.answer: (one.n_reference, one.n_given, one.precision.value, one.recall.value) for one in margins.answers
+    }
+    assert found == {"clear": (1, 2, 0.5, 1.0), "unknown": (1, 1, 1.0, 1.0), "involved": (2, 1, 1.0, 0.5)}
+    assert list(found)[-1] == "involved"
+
+
+def describe(folder, texts, questions="lung-histology", **settings):
+    folder.mkdir()
+    with (folder / "reports.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("report_id", "text"), *texts.items()])
+    settings = DescribeReportsSettings(questions=questions, **settings)
+    describe_reports(DescribeReportsInputs(folder / "reports.csv"), folder / "out", settings)
+    return folder / "out"
+
+
+def test_two_folders_are_compared_by_report(descriptions, tmp_path):
+    other = describe(tmp_path / "other", {"r1": "Margins are free of tumor.", "r2": "Margins are free.", "r9": "R1"})
+    inputs = EvaluateDescriptionsInputs(descriptions, other=other)
+    found = evaluate_descriptions(inputs, NO_INTERVALS)
+    margins = by_question(found)["margins"]
+    assert (found.key, margins.n, found.not_described) == ("report_id", 2, 1)
+    assert margins.categories == ("clear", "involved")
+    assert margins.confusion == [[1, 1], [0, 0]]
+    assert by_question(found)["growth_pattern"].n == 2
+    assert found.not_judged == ()
+
+
+def test_a_folder_agrees_with_itself(descriptions):
+    found = evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, other=descriptions), NO_INTERVALS)
+    assert {one.accuracy.value for one in found.questions} == {1.0}
+    assert len(found.questions) == len(by_question(found)) == 8
+
+
+def test_only_questions_with_the_same_answers_are_compared(descriptions, tmp_path):
+    questions = tmp_path / "q.yaml"
+    questions.write_text(
+        "name: mine\ntitle: Mine\nextends: lung-paper\nquestions:\n- {id: extent, question: How far, prompt: extent, "
+        "kind: phrase}\n"
+    )
+    other = describe(tmp_path / "other", {"r1": "Margins are free of tumor."}, str(questions))
+    found = evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, other=other), NO_INTERVALS)
+    assert set(found.not_judged) == {"histologic_type", "growth_pattern"}
+
+
+def test_reports_that_failed_in_the_other_folder_are_not_judged(descriptions, tmp_path):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "reports.jsonl").write_text('{"report_id": "r1", "text": "R0"}\n{"report_id": "r2", "body text": "R1"}\n')
+    settings = DescribeReportsSettings(questions="lung-histology")
+    describe_reports(DescribeReportsInputs(folder / "reports.jsonl"), folder / "out", settings)
+    found = evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, other=folder / "out"), NO_INTERVALS)
+    assert by_question(found)["margins"].n == 1
+
+
+@pytest.mark.parametrize("sources", [{}, {"gold": "g.csv", "other": "d"}])
+def test_there_is_one_source_of_reference_answers(descriptions, sources):
+    with pytest.raises(SettingsError, match="one source") as caught:
+        evaluate_descriptions(EvaluateDescriptionsInputs(descriptions, **sources), NO_INTERVALS)
+    assert "--gold" in caught.value.hint
+    assert "--other" in caught.value.hint
+
+
 def run(*arguments):
     return CliRunner().invoke(app, ["evaluate-descriptions", *map(str, arguments)])
 
@@ -122,6 +188,13 @@ def test_the_command_shows_figures_and_confusion(descriptions, tmp_path):
     assert result.exit_code == 0, result.output
     assert "0.500" in result.stdout
     assert "reference / given" in result.stdout
+    assert "Answers, rare ones first" in result.stdout
+
+
+def test_the_command_compares_two_folders(descriptions):
+    result = run(descriptions, "--other", descriptions)
+    assert result.exit_code == 0, result.output
+    assert "Agreement with the other folder" in result.stdout
 
 
 def test_the_command_prints_json_and_writes_tables(descriptions, tmp_path):
@@ -130,6 +203,14 @@ def test_the_command_prints_json_and_writes_tables(descriptions, tmp_path):
     assert json.loads(result.stdout)["questions"][0]["accuracy"]["value"] == 0.5
     (row,) = csv.DictReader((tmp_path / "metrics.csv").open())
     assert (row["question"], row["accuracy"], row["n"]) == ("margins", "0.5", "2")
+    first, second = csv.DictReader((tmp_path / "metrics.answers.csv").open())
+    assert (first["question"], first["answer"], first["n_given"], first["precision"]) == (
+        "margins",
+        "involved",
+        "1",
+        "0",
+    )
+    assert (second["answer"], second["recall"]) == ("clear", "0.5")
     assert run(descriptions, "--gold", table, "-o", tmp_path / "figures.parquet").exit_code == 0
     assert pq.read_table(tmp_path / "figures.parquet").to_pylist()[0]["accuracy"] == 0.5
     result = run(descriptions, "--gold", table, "-o", tmp_path / "figures.xlsx")

@@ -76,6 +76,10 @@ class DescribeReportsResources(Resources):
     """Number of concurrent requests."""
     base_url: str | None = None
     """Server address for --backend openai, for example http://127.0.0.1:8000/v1."""
+    timeout: Annotated[float, Limits(above=0)] = 300.0
+    """Seconds to wait for a server that sends nothing; only for --backend openai. Raise it for slow models."""
+    retries: Annotated[int, Limits(min=0)] = 4
+    """Number of retries after a lost connection or a busy server; only for --backend openai."""
     gpus: Annotated[int, AtLeastOne] = 1
     """Number of GPUs that share the model; only for --backend vllm."""
     gpu_memory: Annotated[float, Limits(min=0.05, max=1)] = 0.9

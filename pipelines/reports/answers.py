@@ -1,27 +1,14 @@
-"""Validate the reply of a backend, locate its quotes in the report, and turn it into rows of the answers table."""
+"""Locate the quotes of a backend's answers in the report, and turn the answers into rows of the answers table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, StrictStr, ValidationError
-
-from pipelines.core.errors import ReportError
-from pipelines.core.json_text import is_unicode, parse_json
-from pipelines.core.questions import UNKNOWN, UNKNOWN_PHRASE, Question, QuestionSet
+from pipelines.core.questions import UNKNOWN, UNKNOWN_PHRASE, Question
 from pipelines.reports.grounding import locate
 from pipelines.reports.injection import addresses_a_model
-
-
-class BackendAnswer(BaseModel):
-    """One answer as the backend returned it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    answer: StrictStr
-    evidence: StrictStr
+from pipelines.reports.reply_reader import BackendAnswer
 
 
 @dataclass(frozen=True)
@@ -53,43 +40,6 @@ class Answer:
     def as_row(self) -> dict[str, Any]:
         """Return the columns of the answers table that this answer fills."""
         return asdict(self)
-
-
-def parse_reply(text: str, questions: QuestionSet) -> dict[str, BackendAnswer]:
-    """Return question id -> answer from ``text``, which must be one JSON object.
-
-    Raises
-    ------
-    ReportError
-        The reply is not valid. The message names the question and never repeats the reply,
-        because replies quote the report.
-    """
-    try:
-        data = parse_json(text)
-    except ValueError:
-        raise ReportError("the reply is not JSON") from None
-    if not isinstance(data, dict):
-        raise ReportError("the reply is not a JSON object")
-    unexpected = len(data.keys() - set(questions.ids))
-    if unexpected:
-        raise ReportError(f"the reply has {unexpected} entries that were not asked for")
-    return {question.id: _parse_entry(data, question) for question in questions.questions}
-
-
-def _parse_entry(data: Mapping[str, Any], question: Question) -> BackendAnswer:
-    if question.id not in data:
-        raise ReportError(f"the reply has no entry for {question.id}")
-    try:
-        given = BackendAnswer.model_validate(data[question.id])
-    except ValidationError:
-        raise ReportError(f"the entry for {question.id} is not an answer with evidence") from None
-    if not is_unicode(given.answer + given.evidence):
-        raise ReportError(f"the entry for {question.id} is not valid Unicode (half a surrogate pair)")
-    if question.answers and given.answer not in question.answers:
-        raise ReportError(f"the answer to {question.id} is not one of {', '.join(question.answers)}")
-    if question.kind == "phrase" and given.answer.strip().lower() in ("", UNKNOWN):
-        return BackendAnswer(answer=UNKNOWN, evidence="")
-    return given
 
 
 def ground(

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from pipelines.core.errors import ReportError
 from pipelines.core.questions import QuestionSet
-from pipelines.reports.answers import Answer, ground, parse_reply
+from pipelines.reports.answers import Answer, ground
 from pipelines.reports.backends.base import Reply, Request, Sampling
 from pipelines.reports.instructions import Messages, correction, messages
+from pipelines.reports.reply_reader import parse_reply
 
 MAX_ATTEMPTS = 2
 """Maximum number of requests per conversation: a second one if the first reply has a problem."""

@@ -42,11 +42,16 @@ class Recorder:
     def work_fingerprint(self, report: Report) -> str:
         """Return the fingerprint of everything the answers depend on: settings, questions, prompt, patient, text."""
         text = hashlib.sha256(report.text.encode("utf-8", "replace")).hexdigest()
-        return fingerprint([self.settings, self.prompt, report.patient_id, text])
+        problem = [report.problem] if report.problem else []
+        return fingerprint([self.settings, self.prompt, report.patient_id, text, *problem])
 
     def empty(self, report: Report) -> Record:
         """Return the record of a report without words."""
         return self._record(report, "empty", [unknown_answer(question) for question in self.questions.questions])
+
+    def unreadable(self, report: Report) -> Record:
+        """Return the record of a report whose file or row cannot be read."""
+        return self._failure(report, f"{report.report_id}: {report.problem}")
 
     def described(self, task: ReportTask, answers: Sequence[Answer], wall_seconds: float) -> Record:
         """Return the record of a report that was described."""
@@ -54,9 +59,11 @@ class Recorder:
 
     def failed(self, task: ReportTask, error: ReportError, wall_seconds: float) -> Record:
         """Return the record of a report that could not be described."""
+        return self._failure(task.report, error.message, **_costs(task, wall_seconds))
+
+    def _failure(self, report: Report, error: str, **costs: Any) -> Record:
         answers = [failed_answer(question) for question in self.questions.questions]
-        reason = {"error_type": type(error).__name__, "error": error.message}
-        return self._record(task.report, "failed", answers, **_costs(task, wall_seconds), **reason)
+        return self._record(report, "failed", answers, **costs, error_type=ReportError.__name__, error=error)
 
     def _record(self, report: Report, status: str, answers: Sequence[Answer], **more: Any) -> Record:
         return {

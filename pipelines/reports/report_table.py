@@ -1,28 +1,28 @@
-"""Read pathology reports from a table or from a folder of text files."""
+"""Read pathology reports from a table, a document, or a folder of both."""
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
+import logging
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.errors import CohortError
-from pipelines.core.json_text import parse_json
+from pipelines.core.errors import CohortError, ReportError
+from pipelines.core.folder import CLAIM
 from pipelines.core.user_tables import (
     PATIENT_NAMES,
     Names,
     canonical_columns,
     cell_text,
-    read_rows,
-    refuse_repeated_columns,
+    is_missing,
+    nearest_names,
     warn_of_unused,
 )
+from pipelines.reports.document_text import DOCUMENTS, OTHER_DOCUMENTS, read_document
+from pipelines.reports.source_bytes import decode, is_packed, kind_of, read_file
+from pipelines.reports.table_rows import EXTRA, SPREADSHEETS, TABLES, csv_header, read_table
 
 COLUMNS: Names = {
     "report_id": ("report_id", "id", "report_name", "accession_number", "filename", "patient_filename"),
@@ -30,10 +30,16 @@ COLUMNS: Names = {
     "text": ("text", "report", "report_text", "body"),
 }
 """Columns of a table of reports."""
+LONGEST_CELL = 32_767
+"""Characters that a cell of a spreadsheet holds; spreadsheet programs cut longer text off without a word."""
+MAX_FILES_SHOWN = 10
+"""Maximum number of files named in a warning."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a surrogate pair, which JSON can hold but UTF-8 cannot."""
-_WORD = re.compile(r"[^\W\d_]{2,}")
+"""Half of a surrogate pair, which JSON and file names can hold but UTF-8 cannot."""
+_TOKEN = re.compile(r"[^\W_]{2,}")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Report:
     text: str
     has_patient: bool = field(default=True, compare=False)
     """Whether the source names the patient; otherwise the report counts as one patient."""
+    problem: str = ""
+    """Why there is no text to describe, without words of the report; the report fails."""
 
     def __repr__(self) -> str:
         """Leave out the text, which is confidential."""
@@ -52,41 +60,43 @@ class Report:
 
     @property
     def is_empty(self) -> bool:
-        """True if the text has fewer than three words, for example only redaction bars."""
-        words = (match for match in _WORD.findall(self.text) if match.upper() != "REDACTED")
-        return sum(1 for _ in words) < 3
+        """True if the text says nothing: no word, grade or stage, only numbers, redaction bars or ``NA``."""
+        if self.problem:
+            return False
+        if is_missing(self.text):
+            return True
+        tokens = (token for token in _TOKEN.findall(self.text) if token.upper() != "REDACTED")
+        return not any(character.isalpha() for token in tokens for character in token)
 
 
 def read_reports(source: Path) -> list[Report]:
-    """Read reports from CSV, Parquet or JSON Lines (``report_id``, ``patient_id``, ``text``) or a folder of ``.txt``.
+    """Read reports from a table (``report_id``, ``patient_id``, ``text``), a document, or a folder of both.
 
-    Without a column ``patient_id``, each report counts as one patient. Columns that are not read are
-    named in a warning of the log. Text is decoded as UTF-16 if it has a byte order mark, else as UTF-8,
-    else as Windows-1252 (undefined bytes become U+FFFD).
+    Tables are CSV, Parquet, JSON, JSON Lines or spreadsheets; documents are text, PDF, Word or RTF files, one
+    report each. Text files may be packed with gzip. Without a column ``patient_id``, each report counts as one
+    patient. Columns and files that are not read are named in a warning of the log. Text is decoded as UTF-16 if it
+    has a byte order mark, else as UTF-8, else as Windows-1252 (undefined bytes become U+FFFD). A row or file that
+    cannot be read is a report with a `Report.problem`.
 
     Raises
     ------
     CohortError
-        The source is missing or unreadable, has no text or id column, or an id appears twice.
+        The source is missing or unreadable, has no text or id column, or an id appears twice; or the package that
+        reads a file is not installed.
     """
+    kind = kind_of(source)
     if source.is_dir():
-        visible = source.rglob("[!.]*")  # macOS writes hidden files such as ._report.txt
-        reports = [_file_report(path, source) for path in sorted(visible) if path.suffix.lower() == ".txt"]
+        reports = _folder_reports(source)
+    elif kind in OTHER_DOCUMENTS and source.is_file():
+        raise CohortError(f"{source}: files of type {kind} are not read", hint=OTHER_DOCUMENTS[kind])
+    elif kind in DOCUMENTS and source.is_file() and not _is_table(source):
+        reports = [_document_report(source, source.parent)]
     else:
-        rows = read_table(source)
-        if not rows:
-            raise CohortError(f"{source}: no reports found", hint="give a .csv, .parquet or .jsonl table with rows")
-        columns = list(dict.fromkeys(column for row in rows for column in row))
-        names = canonical_columns(columns, COLUMNS, source)
-        if "text" not in names or not names.keys() & {"report_id", "patient_id"}:
-            raise CohortError(  # column names are not shown: the first line may be a report
-                f"{source}: no column with the report text, or none with its id, among {len(columns)} columns",
-                hint="start the table with the header report_id,patient_id,text",
-            )
-        warn_of_unused(columns, names, COLUMNS, source)
-        reports = [_row_report(row, names, source, number) for number, row in enumerate(rows, start=1)]
+        reports = _table_reports(source)
     if not reports:
-        raise CohortError(f"{source}: no reports found", hint="give a table, or a folder with .txt files")
+        raise CohortError(
+            f"{source}: no reports found", hint="give a table, or a folder with .txt, .pdf or .docx files"
+        )
     _refuse_duplicates(reports, source)
     return reports
 
@@ -101,96 +111,121 @@ def patients_fact(reports: Sequence[Report]) -> dict[str, str]:
     return {"patients": f"{without} of {len(reports)} reports have no patient; each of them counts as one patient"}
 
 
-def read_table(source: Path) -> list[dict[str, Any]]:
-    """Return the rows of a CSV, Parquet or JSON Lines table as mappings; CSV values stay text.
-
-    Raises
-    ------
-    CohortError
-        The file is missing, or it is not a valid table of its type.
-    """
-    if source.suffix == ".parquet" or not source.is_file():
-        return read_rows(source)
-    text = decode(source.read_bytes())
-    if source.suffix.lower() in (".jsonl", ".ndjson"):
-        return _json_lines(text, source)
-    return _csv_rows(text, source)
-
-
-def _csv_rows(text: str, source: Path) -> list[dict[str, Any]]:
-    """Return the rows of CSV text; the separator is the most frequent of ``,``, ``;`` and tab in the header.
-
-    A row with more or fewer fields than the header is an error: otherwise text could be lost or read as an id.
-    """
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a 200-page report exceeds the default of 128 KiB
-    first_line = text.partition("\n")[0]
-    separator = max(",;\t", key=first_line.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows: list[dict[str, Any]] = []
-    plural = {",": "commas", ";": "semicolons", "\t": "tabs"}[separator]
-    hint = f"put text with {plural}, quotes or line ends between quotes, and double the quotes inside"
-    try:
-        header = next(reader, [])
-        refuse_repeated_columns(header, source)
-        for fields in reader:
-            if not fields:
-                continue
-            if len(fields) != len(header):
-                raise CohortError(
-                    f"{source}: line {reader.line_num}: {len(fields)} fields, but the header has {len(header)}",
-                    hint=hint,
-                )
-            rows.append(dict(zip(header, fields, strict=True)))
-    except csv.Error as error:
-        raise CohortError(f"{source}: line {reader.line_num}: not CSV ({error})", hint=hint) from None
-    return rows
-
-
-def decode(data: bytes) -> str:
-    """Decode UTF-8, UTF-16 with a byte order mark, or else Windows-1252; NUL characters are removed."""
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    return text.replace("\0", "")
-
-
-def _json_lines(text: str, source: Path) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
+def _folder_reports(folder: Path) -> list[Report]:
+    reports: list[Report] = []
+    unread: list[str] = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder)
+        if any(part.startswith(".") for part in name.parts):  # macOS writes hidden files such as ._report.txt
             continue
-        try:
-            row = parse_json(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise CohortError(f"{source}: line {number} is not a JSON object", hint="write one JSON object per line")
-        rows.append(row)
-    return rows
+        if any((parent / CLAIM).exists() for parent in path.parents if parent.is_relative_to(folder)):
+            continue  # a folder of results
+        kind = kind_of(path)
+        if kind in DOCUMENTS:
+            reports.append(_document_report(path, folder))
+        elif kind in TABLES:
+            reports += _reports_of_a_table_in_a_folder(path, folder)
+        elif kind in OTHER_DOCUMENTS:
+            reports.append(_unreadable(path, folder, f"files of type {kind} are not read; {OTHER_DOCUMENTS[kind]}"))
+        else:
+            unread.append(name.as_posix())
+    if unread:
+        more = f" and {len(unread) - MAX_FILES_SHOWN} more" if len(unread) > MAX_FILES_SHOWN else ""
+        logger.warning("%s: files that are not read: %s%s", folder, ", ".join(unread[:MAX_FILES_SHOWN]), more)
+    return reports
 
 
-def _file_report(path: Path, folder: Path) -> Report:
-    name = path.relative_to(folder).with_suffix("").as_posix()
-    return Report(name, name, decode(path.read_bytes()), has_patient=False)
+def _document_report(path: Path, folder: Path) -> Report:
+    name = path.relative_to(folder)
+    name = name.with_suffix("").with_suffix("") if is_packed(path) else name.with_suffix("")
+    report_id = _SURROGATE.sub("\ufffd", name.as_posix())
+    try:
+        return Report(report_id, report_id, read_document(path), has_patient=False)
+    except ReportError as error:
+        return Report(report_id, report_id, "", has_patient=False, problem=error.message)
 
 
-def _row_report(row: Mapping[str, Any], names: Mapping[str, str], source: Path, number: int) -> Report:
-    def cell(name: str) -> Any:
-        found = row.get(names[name]) if name in names else None
-        if isinstance(found, (list, dict)):
-            raise CohortError(f"{source}: report {number}: column {names[name]} is not text", hint="write one string")
-        return _SURROGATE.sub("\ufffd", found) if isinstance(found, str) else found
+def _reports_of_a_table_in_a_folder(path: Path, folder: Path) -> list[Report]:
+    try:
+        return _table_reports(path)
+    except CohortError as error:
+        if error.hint == EXTRA:
+            raise
+        return [_unreadable(path, folder, error.message)]
 
-    patient_id = cell_text(cell("patient_id"))
-    report_id = cell_text(cell("report_id")) or patient_id
-    if not report_id:
-        raise CohortError(f"{source}: report {number} has no id", hint="fill in the column report_id")
-    text = cell("text")
+
+def _unreadable(path: Path, folder: Path, problem: str) -> Report:
+    """Return the report of a whole file that cannot be read; it keeps its suffix, because others may share its name."""
+    report_id = _SURROGATE.sub("\ufffd", path.relative_to(folder).as_posix())
+    return Report(report_id, report_id, "", has_patient=False, problem=problem)
+
+
+def _is_table(path: Path) -> bool:
+    """Return whether a text file starts with the header of a table of reports."""
+    if kind_of(path) != ".txt":
+        return False
+    try:
+        names = canonical_columns(csv_header(decode(read_file(path))), COLUMNS, path)
+    except (ReportError, CohortError):
+        return False
+    return _has_columns(names)
+
+
+def _has_columns(names: Mapping[str, str]) -> bool:
+    return "text" in names and bool(names.keys() & {"report_id", "patient_id"})
+
+
+def _table_reports(source: Path) -> list[Report]:
+    rows = read_table(source)
+    if not rows:
+        raise CohortError(f"{source}: no reports found", hint="give a .csv, .parquet or .jsonl table with rows")
+    layouts = {keys: canonical_columns(keys, COLUMNS, source) for keys in dict.fromkeys(map(tuple, rows))}
+    columns = list(dict.fromkeys(column for keys in layouts for column in keys))
+    if not any(_has_columns(names) for names in layouts.values()):
+        raise CohortError(  # column names are not shown: the first line may be a report
+            f"{source}: no column with the report text, or none with its id, among {len(columns)} columns",
+            hint="start the table with the header report_id,patient_id,text",
+        )
+    found = {ours: name for names in layouts.values() for ours, name in names.items()}
+    also_read = {name for names in layouts.values() for name in names.values()} - set(found.values())
+    warn_of_unused([column for column in columns if column not in also_read], found, COLUMNS, source)
+    return [_row_report(row, layouts[tuple(row)], found, source, number) for number, row in enumerate(rows, start=1)]
+
+
+def _row_report(
+    row: Mapping[str, Any], names: Mapping[str, str], found: Mapping[str, str], source: Path, number: int
+) -> Report:
+    """Return the report in a row, whose columns are ``names``; ``found`` are the columns of all rows."""
+    cells = {ours: row[name] for ours, name in names.items()}
+    patient_id, report_id = cell_text(cells.get("patient_id")), cell_text(cells.get("report_id"))
+    name = report_id or patient_id or f"row {number} of {source.name}"
+    text = cells.get("text")
+    problem = _misspelt(row, names, found)
+    if isinstance(text, (list, dict)):
+        problem = f"column {names['text']} is not text; write one string"
+    elif not (report_id or patient_id):
+        problem = problem or "no id; fill in the column report_id"
+    elif kind_of(source) in SPREADSHEETS and len(str(text)) == LONGEST_CELL:
+        problem = (
+            f"the text has {LONGEST_CELL:,} characters, as many as a cell holds, and may be cut off; give a CSV table"
+        )
     return Report(
-        report_id, patient_id or report_id, "" if text is None else str(text), has_patient=patient_id is not None
+        _SURROGATE.sub("\ufffd", name),
+        _SURROGATE.sub("\ufffd", patient_id or name),
+        "" if text is None or problem else _SURROGATE.sub("\ufffd", str(text)),
+        has_patient=patient_id is not None,
+        problem=problem,
     )
+
+
+def _misspelt(row: Mapping[str, Any], names: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """Return what is wrong with the keys of a row: no text, or a key that is close to one that other rows have."""
+    unread = [key for key in row if key not in names.values()]
+    for ours in found.keys() - names.keys():
+        near = nearest_names(unread, {ours: COLUMNS[ours]}).removesuffix("; ")
+        if near or ours == "text":
+            return f"no {ours}: {near or 'the row has no such key'}"
+    return ""
 
 
 def _refuse_duplicates(reports: Iterable[Report], source: Path) -> None:

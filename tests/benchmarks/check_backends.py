@@ -30,10 +30,10 @@ from pipelines.core.question_files import load_questions, write_questions
 from pipelines.core.questions import QuestionSet
 from pipelines.core.schemas import ANSWERS, DESCRIBED_REPORTS
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.answers import parse_reply
 from pipelines.reports.backends import Request, open_backend
 from pipelines.reports.backends.smollm2 import packaged_folder
 from pipelines.reports.instructions import messages
+from pipelines.reports.reply_reader import parse_reply
 from tests.benchmarks.vllm_server import NAME, environment, throughput_ratios, vllm_server
 
 NOT_INSTALLED = 77

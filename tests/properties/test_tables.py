@@ -1,5 +1,6 @@
 """Tables that users write: cohorts, reports, reference answers and splits, as CSV, Parquet, JSON and text."""
 
+import gzip
 import io
 import json
 
@@ -20,6 +21,8 @@ from pipelines.model.data.splits.split_files import n_folds, read_splits
 from pipelines.reports.report_table import read_reports
 from tests.properties.damage import damaged, json_values, odd_numbers, odd_text
 from tests.properties.readers import examples, reads_or_refuses
+from tests.reports.document_files import docx, paragraph, pdf, rtf, xlsx
+from tests.reports.document_files import table as word_table
 
 SLIDES = [CohortSlide(f"s{number}", patient_id=f"p{number // 2}", label="ab"[number % 2]) for number in range(12)]
 
@@ -63,15 +66,32 @@ VALID = {
     "reports.csv": (reports, csv(REPORTS)),
     "reports.jsonl": (reports, "\n".join(map(json.dumps, REPORTS)).encode()),
     "reports.parquet": (reports, parquet(REPORTS)),
+    "reports.json": (reports, json.dumps(REPORTS).encode()),
+    "reports.csv.gz": (reports, gzip.compress(csv(REPORTS), mtime=0)),
+    "reports.xlsx": (reports, xlsx([list(REPORTS[0]), *(list(row.values()) for row in REPORTS)])),
+    "report.pdf": (reports, pdf("No pleural invasion.", "R0")),
+    "report.docx": (reports, docx(paragraph("No pleural invasion."), word_table(["Margins", "R0"]))),
+    "report.rtf": (reports, rtf("No pleural invasion.\n{\\b R0}\\u-10179?\\u-8704?")),
     "splits_0.csv": (splits, CLAM),
     "splits.json": (splits, STAMP),
     "folds.json": (folds, STAMP),
 }
+PACKAGES = {".pdf": "pypdf", ".docx": "mammoth", ".rtf": "striprtf", ".xlsx": "python_calamine"}
+
+
+def needs(name):
+    """Skip a test whose reader needs an extra that is not installed."""
+    suffix = "." + name.rpartition(".")[2]
+    if suffix in PACKAGES:
+        pytest.importorskip(PACKAGES[suffix])
+
+
 cases = pytest.mark.parametrize(("name", "reader"), [(name, read) for name, (read, _) in VALID.items()], ids=VALID)
 
 
 @cases
 def test_a_valid_file_is_read(tmp_path, name, reader):
+    needs(name)
     (tmp_path / name).write_bytes(VALID[name][1])
     reader(tmp_path / name)
 
@@ -80,6 +100,7 @@ def test_a_valid_file_is_read(tmp_path, name, reader):
 @given(data=st.data())
 @examples(80)
 def test_any_bytes_and_any_damage_give_rows_or_one_error(tmp_path, name, reader, data):
+    needs(name)
     path = tmp_path / name
     path.write_bytes(data.draw(st.binary(max_size=300) | damaged(VALID[name][1], head=200)))
     reads_or_refuses(reader, path)

@@ -15,7 +15,10 @@ NO_PAUSE = {"retry-after-ms": "1"}
 PROMPT_TOKENS = 2000
 """Token count returned for every request: about the length of the questions of the lung set."""
 
-Answer = Callable[[dict[str, Any]], tuple[int, Any]]
+BREAK = None
+"""Status with which a test breaks the connection in place of a reply."""
+
+Answer = Callable[[dict[str, Any]], tuple[int | None, Any]]
 
 
 def completion(text: str, **choice: Any) -> dict[str, Any]:
@@ -66,6 +69,9 @@ def chat_server(answer: Answer):
             self.reply(state.get_status, listed if self.path.endswith("/models") else {})
 
         def reply(self, status, reply):
+            if status is BREAK:
+                self.close_connection = True
+                return
             data = reply.encode() if isinstance(reply, str) else json.dumps(reply).encode()
             self.send_response(status)
             for name, value in {

@@ -1,7 +1,6 @@
 """Any reply of a server or a language model: the report is described or fails, and the run continues."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,11 +10,12 @@ from pipelines.core.errors import FiveError
 from pipelines.core.provenance import Provenance
 from pipelines.core.question_files import load_questions
 from pipelines.describe_reports import DescribeReportsInputs, DescribeReportsResources, describe_reports
-from pipelines.reports.answers import parse_reply
 from pipelines.reports.backends.base import Reply
-from pipelines.reports.backends.openai import OpenAIBackend, _reply
+from pipelines.reports.backends.chat_completion import read_completion
+from pipelines.reports.backends.openai import OpenAIBackend
 from pipelines.reports.conversation import Conversation
 from pipelines.reports.journal import Journal
+from pipelines.reports.reply_reader import parse_reply
 from pipelines.reports.report_records import Recorder, write_tables
 from pipelines.reports.report_table import Report
 from pipelines.reports.report_task import ReportTask
@@ -83,14 +83,17 @@ def test_any_two_replies_give_a_record_that_can_be_written(tmp_path_factory, fir
     assert recorded(task, tmp_path_factory.mktemp("out"))["status"] in ("ok", "failed")
 
 
-def namespaces(value):
-    """Return ``value`` with objects in place of mappings, as the client builds them without checking types."""
-    if isinstance(value, dict):
-        return SimpleNamespace(**{str(key): namespaces(each) for key, each in value.items()})
-    return [namespaces(each) for each in value] if isinstance(value, list) else value
-
-
-fields = ("choices", "usage", "message", "content", "finish_reason", "refusal", "prompt_tokens", "completion_tokens")
+fields = (
+    "choices",
+    "usage",
+    "message",
+    "content",
+    "finish_reason",
+    "refusal",
+    "reasoning",
+    "prompt_tokens",
+    "completion_tokens",
+)
 any_completion = st.recursive(
     any_json, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(fields), inner), max_leaves=8
 )
@@ -99,7 +102,7 @@ any_completion = st.recursive(
 @given(any_completion, any_completion, any_completion)
 def test_any_completion_gives_a_reply_with_text_or_an_error(choice, usage, whole):
     for body in (whole, {"choices": [{"message": choice}], "usage": usage}, {"choices": [choice], "usage": usage}):
-        reply = _reply(namespaces(body), 0.0)
+        reply = read_completion(body, 0.0)
         assert isinstance(reply.text, str)
         Conversation(LUNG, REPORT.text, 0, len(REPORT.text)).receive(reply)
 
@@ -138,7 +141,7 @@ def test_one_bad_reply_of_a_server_does_not_end_the_run(tmp_path, body):
 def test_a_list_of_models_that_is_none_leaves_the_context_unknown(models):
     with chat_server(lambda _: (200, {})) as server:
         server.models = models
-        assert OpenAIBackend(LUNG, SERVER, base_url=server.url).context is None
+        assert OpenAIBackend(LUNG, SERVER, DescribeReportsResources(base_url=server.url)).context is None
 
 
 def test_deep_nesting_in_a_journal_is_a_damaged_line(tmp_path):

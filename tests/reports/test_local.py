@@ -10,11 +10,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from pipelines.core.errors import BackendError
 from pipelines.core.question_files import load_questions
 from pipelines.core.settings import DescribeReportsSettings
-from pipelines.reports.answers import parse_reply
 from pipelines.reports.backends import smollm2
 from pipelines.reports.backends.base import Request, Sampling
 from pipelines.reports.backends.local import LocalBackend
 from pipelines.reports.instructions import messages
+from pipelines.reports.reply_reader import parse_reply
 from tests.hostile_models import model_with_code
 
 TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"

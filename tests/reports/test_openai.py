@@ -9,32 +9,21 @@ import pytest
 
 from pipelines.core.errors import BackendError
 from pipelines.core.question_files import load_questions
+from pipelines.core.resources import DescribeReportsResources
 from pipelines.core.settings import DescribeReportsSettings
 from pipelines.reports.backends.base import Request, Sampling
-from pipelines.reports.backends.openai import OpenAIBackend, _is_this_machine
+from pipelines.reports.backends.openai import OpenAIBackend
 from pipelines.reports.instructions import messages
 from tests.reports.chat_server import chat_server, completion
 
 LUNG = load_questions("lung")
 SECRET = "Mrs Example has a tumor"
 REQUEST = Request(SECRET, messages(LUNG, SECRET))
-LOCAL_HOSTS = [
-    "127.0.0.1",
-    "127.8.9.1",
-    "127.1",
-    "0.0.0.0",
-    "0",
-    "::",
-    "::1",
-    "::ffff:127.0.0.1",
-    "localhost",
-    "localhost.",
-]
 
 
 def backend(server_url, **options):
     settings = DescribeReportsSettings(backend="openai", model="fake", max_tokens=77)
-    return OpenAIBackend(LUNG, settings, base_url=server_url, **options)
+    return OpenAIBackend(LUNG, settings, DescribeReportsResources(base_url=server_url, **options))
 
 
 def ask(answer, **options):
@@ -71,13 +60,6 @@ def test_a_password_in_the_url_is_not_shown(monkeypatch):
     assert "127.0.0.1" in caught.value.message
 
 
-@pytest.mark.parametrize("url", ["localhost:8000/v1", "http://[bad", "http://", "ftp://host/v1", "/v1"])
-def test_an_invalid_url_is_an_error_before_anything_is_sent(url):
-    with pytest.raises(BackendError, match="not the URL of a server") as caught:
-        backend(url)
-    assert "http://127.0.0.1:8000/v1" in caught.value.hint
-
-
 def test_reports_for_a_local_server_do_not_go_through_a_proxy(monkeypatch):
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -87,18 +69,6 @@ def test_reports_for_a_local_server_do_not_go_through_a_proxy(monkeypatch):
         reply, _ = ask(lambda _: (200, completion("{}")))
     assert reply.text == "{}"
     assert proxy.bodies == []
-
-
-@pytest.mark.parametrize("host", LOCAL_HOSTS)
-def test_every_spelling_of_this_machine_is_recognised(host):
-    assert _is_this_machine(host)
-
-
-@pytest.mark.parametrize(
-    "host", ["192.168.0.1", "10.1", "8.8.8.8", "fe80::1", "localhost.example.org", "127.0.0.1.example.org", "ünï.org"]
-)
-def test_other_machines_are_not_this_machine(host):
-    assert not _is_this_machine(host)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -152,7 +122,7 @@ def test_a_temporary_failure_is_retried(status):
 
 
 @pytest.mark.parametrize(
-    ("status", "expected"), [(429, "too busy"), (500, "HTTP 500"), (400, "longer than the model accepts")]
+    ("status", "expected"), [(429, "too busy"), (500, "HTTP 500"), (400, "rejected"), (413, "long")]
 )
 def test_a_permanent_failure_becomes_an_error_without_the_message_of_the_server(status, expected):
     reply, _ = ask(lambda _: (status, {"error": {"message": SECRET}}))
@@ -162,50 +132,11 @@ def test_a_permanent_failure_becomes_an_error_without_the_message_of_the_server(
 def test_the_error_of_a_rejected_request_has_the_code_and_parameter_of_the_server():
     error = {"message": SECRET, "code": "unsupported_value", "param": "temperature"}
     assert ask(lambda _: (400, {"error": error}))[0].error.endswith("(HTTP 400): unsupported_value temperature")
-    assert "longer" in ask(lambda _: (400, {"error": {"message": SECRET, "code": SECRET}}))[0].error
-
-
-def test_the_other_name_of_the_token_limit_is_used_if_the_server_requires_it():
-    error = {"message": "Use 'max_completion_tokens'.", "code": "unsupported_parameter", "param": "max_tokens"}
-    together = threading.Barrier(4)
-
-    def answer(body):
-        if "max_tokens" in body:
-            together.wait(timeout=10)  # until all four have been sent with the old name
-            return 400, {"error": error}
-        return 200, completion("{}")
-
-    with chat_server(answer) as server:
-        replies = dict(backend(server.url, workers=4).complete([REQUEST] * 5))
-    assert {reply.text for reply in replies.values()} == {"{}"}
-    assert server.bodies[-1]["max_completion_tokens"] == 77
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (completion('{"differ', finish_reason="length"), "cut off"),
-        (completion("", finish_reason="content_filter"), "refused"),
-        (completion("", message={"refusal": SECRET}), "refused"),
-        ({**completion(""), "choices": []}, "no choices"),
-    ],
-    ids=["truncated", "filtered", "refused", "empty"],
-)
-def test_a_reply_without_an_answer_becomes_an_error(body, expected):
-    reply, _ = ask(lambda _: (200, body))
-    assert expected in reply.error
-    assert reply.text == ""
-
-
-def test_a_server_that_does_not_count_tokens_is_accepted():
-    body = completion("{}")
-    del body["usage"]
-    reply, _ = ask(lambda _: (200, body))
-    assert reply.prompt_tokens is None
+    assert ask(lambda _: (400, {"error": {"message": SECRET, "code": SECRET}}))[0].error.endswith("(HTTP 400)")
 
 
 def test_a_body_that_is_not_json_becomes_an_error():
-    reply, _ = ask(lambda _: (200, f"<html>{SECRET}"))
+    reply, _ = ask(lambda _: (200, f"{{ {SECRET}"))
     assert reply.error
 
 
@@ -217,7 +148,7 @@ def test_a_server_that_does_not_answer_in_time_becomes_an_error():
         return 200, completion("{}")
 
     with chat_server(never) as server:
-        ((_, reply),) = backend(server.url, timeout=0.05, max_retries=0).complete([REQUEST])
+        ((_, reply),) = backend(server.url, timeout=0.05, retries=0).complete([REQUEST])
         released.set()
     assert "in time" in reply.error
 
@@ -242,7 +173,7 @@ def test_an_unreachable_server_stops_the_run():
     with chat_server(lambda _: (200, {})) as server:
         gone = server.url
     with pytest.raises(BackendError, match="no connection"):
-        list(backend(gone, max_retries=0).complete([REQUEST]))
+        list(backend(gone, retries=0).complete([REQUEST]))
 
 
 def test_requests_are_sent_concurrently():
@@ -269,22 +200,7 @@ def test_requests_are_not_logged_even_in_debug_mode(caplog):
 )
 def test_server_and_model_must_be_named(url, model, expected):
     with pytest.raises(BackendError) as caught:
-        OpenAIBackend(LUNG, DescribeReportsSettings(backend="openai", model=model), base_url=url)
+        OpenAIBackend(
+            LUNG, DescribeReportsSettings(backend="openai", model=model), DescribeReportsResources(base_url=url)
+        )
     assert expected in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"error": {"message": "This model's maximum context length is 4096 tokens. However, you requested 9000."}},
-        {"error": {"message": "request exceeds the available context size", "type": "exceed_context_size_error"}},
-        {"error": {"message": "Input is bad", "code": "context_length_exceeded"}},
-        {"error": {"message": "prompt is too long: 9000 tokens"}},
-    ],
-    ids=["vLLM", "llama.cpp", "code", "other"],
-)
-def test_a_conversation_too_long_for_the_model_is_distinguished_from_other_errors(body):
-    reply, _ = ask(lambda _: (400, body))
-    assert reply.too_long
-    reply, _ = ask(lambda _: (400, {"error": {"message": "response_format is not supported"}}))
-    assert not reply.too_long

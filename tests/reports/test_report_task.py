@@ -62,7 +62,7 @@ def test_an_ungrounded_answer_is_kept_or_becomes_unknown_or_fails_the_report():
 
 
 def test_a_report_without_any_usable_reply_fails_with_the_reason():
-    with pytest.raises(ReportError, match="r1: the reply is not JSON"):
+    with pytest.raises(ReportError, match="r1: the reply has no JSON object with the answers"):
         after(Reply("nonsense"), Reply("nonsense")).final_answers("keep")
 
 

@@ -18,6 +18,21 @@ from pipelines.core.metrics.metric import Metric
 
 
 @dataclass(frozen=True)
+class AnswerAgreement:
+    """How often one answer is right when it is given, and given when it is right."""
+
+    answer: str
+    n_reference: int
+    """Number of times the reference has this answer."""
+    n_given: int
+    """Number of times this answer was given."""
+    precision: Metric
+    """Share of the given answers that the reference has too; undefined if it was never given."""
+    recall: Metric
+    """Share of the reference answers that were given too; undefined if the reference never has it."""
+
+
+@dataclass(frozen=True)
 class Agreement:
     """Agreement between the answers to one question and the reference."""
 
@@ -42,6 +57,8 @@ class Agreement:
     categories: tuple[str, ...]
     confusion: list[list[int]]
     """Rows are reference answers, columns given answers, in the order of ``categories``."""
+    answers: tuple[AnswerAgreement, ...]
+    """Precision and recall of each answer, the one that is rarest in the reference first."""
 
 
 def compare(
@@ -52,6 +69,7 @@ def compare(
     *,
     order: Sequence[str] = (),
     unknown: str = "unknown",
+    no_answer: str = "",
     resamples: int = 1000,
     seed: int = 0,
 ) -> Agreement:
@@ -61,6 +79,8 @@ def compare(
     ----------
     order
         Order of the categories in the confusion table; others follow alphabetically.
+    no_answer
+        Category that is not an answer, such as a failed report; it has no precision or recall.
     """
     occurring = {*reference, *given}
     categories = tuple(dict.fromkeys([*(c for c in order if c in occurring), *sorted(occurring)]))
@@ -85,7 +105,39 @@ def compare(
         unknown_given=sum(answer == unknown for answer in given) / len(given),
         categories=categories,
         confusion=tables[0].astype(int).tolist(),
+        answers=_by_answer([c for c in categories if c != no_answer], reference, given),
     )
+
+
+def _by_answer(answers: Sequence[str], reference: Sequence[str], given: Sequence[str]) -> tuple[AnswerAgreement, ...]:
+    """Return precision and recall of each answer, rare ones first."""
+    both = Counter(one for one, other in zip(reference, given, strict=True) if one == other)
+    in_reference, in_given = Counter(reference), Counter(given)
+    rare_first = sorted(answers, key=lambda answer: in_reference[answer])
+    return tuple(
+        AnswerAgreement(
+            answer,
+            in_reference[answer],
+            in_given[answer],
+            precision=_share("precision", both[answer], in_given[answer]),
+            recall=_share("recall", both[answer], in_reference[answer]),
+        )
+        for answer in rare_first
+    )
+
+
+def _share(name: str, count: int, total: int) -> Metric:
+    """Return ``count`` / ``total`` with its Wilson interval.
+
+    Resamples of three right answers are always right, so that a bootstrap interval would have no width. Wilson's takes
+    answers as independent; it is too narrow if patients have many reports.
+    """
+    if not total:
+        return Metric(name, None)
+    from scipy.stats import binomtest
+
+    ends = binomtest(count, total).proportion_ci(method="wilson")
+    return Metric(name, count / total, float(ends.low), float(ends.high))
 
 
 def _kappa(tables: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,8 +13,8 @@ class Metric:
     value: float | None
     """None if the metric is undefined."""
     low: float | None = None
-    """2.5th percentile over the resamples; None without an interval."""
+    """Lower end, for example the 2.5th percentile over the resamples; None without an interval."""
     high: float | None = None
-    """97.5th percentile over the resamples; None without an interval."""
+    """Upper end; None without an interval."""
     note: str = ""
     """Why the value or its interval is missing, or which classes the value leaves out."""

@@ -32,7 +32,7 @@ def open_backend(
     if settings.backend == "openai":
         from pipelines.reports.backends.openai import OpenAIBackend
 
-        return OpenAIBackend(questions, settings, base_url=resources.base_url, workers=resources.workers)
+        return OpenAIBackend(questions, settings, resources)
     if settings.backend == "vllm":
         from pipelines.reports.backends.vllm import VLLMBackend
 

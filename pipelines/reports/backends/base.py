@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from pipelines.reports.instructions import Messages
 
-CUT_OFF = "the reply was cut off at the token limit; raise --max-tokens"
+CUT_OFF = "the reply was cut off at the token limit; raise --max-tokens (reasoning models need several thousand)"
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ class Backend(Protocol):
     """True if the same text always gets the same answers, so that a second request is useless."""
     batch_size: int
     """Number of reports per batch."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What the summary of a run tells about the backend: name -> text; known after the replies."""
+        ...
 
     @property
     def context(self) -> int | None:

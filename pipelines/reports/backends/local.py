@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipelines.core.devices import pick_device
@@ -31,6 +32,7 @@ class LocalBackend:
 
     deterministic = False
     batch_size = 1
+    facts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, questions: QuestionSet, settings: DescribeReportsSettings, *, device: str = "auto") -> None:
         guidance = _llguidance()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from pipelines.core.errors import ReportError
 from pipelines.reports.backends.base import Reply, Request
@@ -17,6 +18,7 @@ class ReportReader(ABC):
     deterministic = True
     batch_size = 64
     context = None
+    facts: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def answer(self, report_text: str) -> dict[str, dict[str, str]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from pipelines.core.errors import BackendError
@@ -21,6 +22,7 @@ class VLLMBackend:
 
     deterministic = False
     batch_size = 256
+    facts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self, questions: QuestionSet, settings: DescribeReportsSettings, resources: DescribeReportsResources

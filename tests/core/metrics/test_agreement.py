@@ -1,6 +1,12 @@
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix, f1_score
+from sklearn.metrics import (
+    accuracy_score,
+    cohen_kappa_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+)
 
 from pipelines.core.metrics.agreement import compare
 
@@ -59,3 +65,34 @@ def test_kappa_is_undefined_if_chance_alone_gives_full_agreement():
 def test_no_resamples_give_no_interval():
     reference, given, patients = random_answers()
     assert compare("q", reference, given, patients, resamples=0).accuracy.low is None
+
+
+def test_precision_and_recall_of_each_answer_equal_those_of_scikit_learn():
+    reference, given, patients = random_answers()
+    agreement = compare("margins", reference, given, patients, no_answer="failed", resamples=0)
+    by_name = {answer.answer: answer for answer in agreement.answers}
+    precision, recall, _, counts = precision_recall_fscore_support(reference, given, labels=CATEGORIES)
+    assert by_name.keys() == set(CATEGORIES)  # a failed report gives no answer
+    assert [by_name[name].precision.value for name in CATEGORIES] == pytest.approx(precision)
+    assert [by_name[name].recall.value for name in CATEGORIES] == pytest.approx(recall)
+    assert [by_name[name].n_reference for name in CATEGORIES] == list(counts)
+    assert [by_name[name].n_given for name in CATEGORIES] == [given.count(name) for name in CATEGORIES]
+
+
+def test_the_rarest_answer_of_the_reference_comes_first():
+    agreement = compare("q", ["a"] * 3 + ["b"] + ["c"] * 2, ["a"] * 5 + ["d"], list("123456"))
+    assert [answer.answer for answer in agreement.answers] == ["d", "b", "c", "a"]
+
+
+def test_three_right_answers_of_three_do_not_prove_that_all_are_right():
+    """Wilson's interval for n of n is n / (n + z^2) to 1, with z = 1.96."""
+    (answer,) = compare("q", ["a"] * 3, ["a"] * 3, list("123")).answers
+    assert (answer.recall.value, answer.recall.high) == (1, pytest.approx(1))
+    assert answer.recall.low == pytest.approx(3 / (3 + 1.959964**2), abs=1e-6)
+
+
+def test_precision_and_recall_are_undefined_where_nothing_is_counted():
+    only_given, only_reference = compare("q", ["a"], ["b"], ["1"]).answers
+    assert (only_given.answer, only_given.precision.value, only_given.recall.value) == ("b", 0, None)
+    assert (only_reference.answer, only_reference.precision.value, only_reference.recall.value) == ("a", None, 0)
+    assert only_given.recall.low is None
