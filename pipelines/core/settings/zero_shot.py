@@ -1,0 +1,32 @@
+"""Settings of a prediction without a trained model, from texts alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pipelines.core.settings.base import Settings
+from pipelines.core.settings.fields import Limits
+
+ZeroShotPooling = Literal["topk", "mean", "attention"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotSettings(Settings):
+    """How the similarities of tiles and texts become probabilities of a slide."""
+
+    group: ClassVar[str] = "Without --run"
+
+    pooling: ZeroShotPooling = "topk"
+    """Score of a slide for a class: mean over the most similar tiles (``topk``), over all tiles (``mean``), or weighted
+    by a softmax over the tiles (``attention``)."""
+    top_share: Annotated[float, Limits(above=0, max=1)] = 0.02
+    """Only used with ``pooling=topk``: fraction of the tiles that count."""
+    top_min: Annotated[int, Limits(min=1)] = 3
+    """Only used with ``pooling=topk``: minimum number of tiles that count."""
+    temperature: Annotated[float | None, Limits(above=0)] = None
+    """Similarities are divided by it before a softmax. If not set, the one that the encoder was trained with."""
+    text_weights: Path | None = None
+    """Weights file of the encoder (safetensors or PyTorch state dict), from which its text tower is loaded; as
+    --weights of `five embed`."""
