@@ -51,6 +51,7 @@ def _features(path: Path) -> Contents:
         "slide_id": info.slide_id,
         "encoder": info.encoder,
         "encoder_fingerprint": info.encoder_fingerprint,
+        "space": info.space or None,
         "precision": attributes.get("precision"),
         "mismatch": attributes.get("mismatch") or None,
         "mpp_x": info.mpp_x,

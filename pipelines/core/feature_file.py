@@ -59,6 +59,8 @@ class FeatureInfo:
     mpp_x: float
     mpp_y: float
     target_mpp: float
+    space: str = ""
+    """Name of the space that the features share with texts, such as ``keep 1a2b3c4d``; empty if there is none."""
 
 
 @dataclass(frozen=True)

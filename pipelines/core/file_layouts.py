@@ -65,6 +65,7 @@ FEATURES = Hdf5Layout(
         Entry("mpp_x", "float64", "microns per pixel at level 0, horizontal"),
         Entry("mpp_y", "float64", "microns per pixel at level 0, vertical"),
         Entry("target_mpp", "float64", "microns per pixel of the tiles"),
+        Entry("space", "string", "name of the space that the features share with texts; empty if there is none"),
         Entry("precision", "string", "floating-point precision of the encoder: fp32, bf16 or fp16"),
         Entry("mismatch", "string", "how the tiles differ from those the encoder was trained on; empty if they do not"),
         Entry("slide_path", "string", "path of the slide file when it was embedded"),

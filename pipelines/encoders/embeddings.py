@@ -52,6 +52,7 @@ EMBEDDINGS: Mapping[str, Callable[[Any, Tensor], Tensor]] = {
     "cls+mean": _class_token_and_mean,
     "cls+quarters": _class_token_and_quarters,
     "map": _mean_of_map,
+    "projected": _pooled,
 }
 """Embedding rules by name.
 
@@ -60,4 +61,5 @@ EMBEDDINGS: Mapping[str, Callable[[Any, Tensor], Tensor]] = {
 - ``cls+mean``: the class token and the mean patch token
 - ``cls+quarters``: the class token and the mean class token of the tile's quarters (MUSK's multiscale features)
 - ``map``: the mean of the last feature map
+- ``projected``: the network's own projection into the space shared with text (``hf:``)
 """

@@ -76,7 +76,8 @@ class FeatureFolder:
 
         preset, provenance = find_preset(settings.encoder), Provenance.of(settings)
         weights = encoder_fingerprint(preset, settings.weights)
-        provenance = replace(provenance, settings={**provenance.settings, "weights": weights})
+        space = {"space": preset.space(weights)} if preset.text else {}
+        provenance = replace(provenance, settings={**provenance.settings, "weights": weights, **space})
         return cls(folder, settings, preset, provenance, compile)
 
     def refuse_other_settings(self) -> None:
@@ -161,6 +162,7 @@ class FeatureOutput:
             mpp_x=row["mpp_x"],
             mpp_y=row["mpp_y"],
             target_mpp=row["target_mpp"],
+            space=encoder.preset.space(encoder.fingerprint),
         )
         with feature_writer(
             self.folder.path(slide),

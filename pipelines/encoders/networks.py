@@ -11,17 +11,26 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.core.errors import EncoderError
+from pipelines.encoders.joint_models import (
+    PROJECTED,
+    JointImageTower,
+    load_joint_model,
+    model_from_state,
+    raise_misfit,
+)
 from pipelines.encoders.own_encoder import build_own
 from pipelines.encoders.preset import Preset
 from pipelines.encoders.towers import (
     AttentionPool,
+    ConchJointTower,
     ConchTower,
     ConvStem,
     KeepTower,
+    MuskJointTower,
     PlainAttentionPool,
     TransformersTower,
 )
-from pipelines.encoders.weights import State, find_weights, fit_weights, misfit_error, read_weights, rename_weights
+from pipelines.encoders.weights import State, find_weights, fit_weights, read_weights, rename_weights
 
 OWN_LAYERS = {"ConvStem": ConvStem}
 """Layers that presets name and timm lacks."""
@@ -54,6 +63,8 @@ def load_network(preset: Preset, weights: Path | None) -> nn.Module:
         return _load_torchscript(preset)
     path = find_weights(preset, weights)
     state = rename_weights(read_weights(path), preset)
+    if preset.embedding == PROJECTED:
+        return JointImageTower(load_joint_model(preset, state, path, "image"))
     if preset.builder in ("transformers", "hf"):
         return _load_transformers(preset, state, path)
     with torch.device("meta"):  # skips random initialization, which takes half a minute for a billion weights
@@ -85,8 +96,8 @@ def _conch(pool: type[nn.Module]) -> Callable[[Preset], nn.Module]:
     return lambda preset: ConchTower(_timm(preset), preset.dim, pool)
 
 
-def _keep(preset: Preset) -> nn.Module:
-    return KeepTower(_timm(preset), preset.dim)
+def _with_head(tower: Callable[[Any, int], nn.Module]) -> Callable[[Preset], nn.Module]:
+    return lambda preset: tower(_timm(preset), preset.dim)
 
 
 def _transformers(preset: Preset) -> nn.Module:
@@ -99,7 +110,9 @@ BUILDERS: Mapping[str, Callable[[Preset], nn.Module]] = {
     "transformers": _transformers,
     "conch": _conch(AttentionPool),
     "conch-1.5": _conch(PlainAttentionPool),
-    "keep": _keep,
+    "conch-joint": _with_head(ConchJointTower),
+    "musk-joint": _with_head(MuskJointTower),
+    "keep": _with_head(KeepTower),
 }
 """`Preset.builder` -> function that builds the untrained network.
 
@@ -131,40 +144,20 @@ def _pooler_arguments(preset: Preset) -> dict[str, bool]:
 
 
 def _load_transformers(preset: Preset, state: State, path: Path) -> nn.Module:
-    """Load the weights with transformers, which recognizes the weight names of its older versions."""
-    from transformers.utils import logging
-
     model_class, config = _class_and_config(preset)
     positions = state.get("embeddings.position_embeddings")
     if preset.builder == "transformers" and positions is not None:
         # The network resizes position embeddings from the image size of the published weights.
         config.image_size = config.patch_size * round((positions.shape[1] - 1) ** 0.5)
-    logging.set_verbosity_error()  # misfits are reported once, below
-    logging.disable_progress_bar()
-    try:
-        model, info = model_class.from_pretrained(
-            None,
-            config=config,
-            state_dict=state,
-            output_loading_info=True,
-            trust_remote_code=False,
-            **_pooler_arguments(preset),
-        )
-    except (RuntimeError, ValueError) as error:
-        raise misfit_error(preset, path, str(error).splitlines()[0]) from error
+    model, info = model_from_state(model_class, config, state, preset, path, **_pooler_arguments(preset))
     missing = {name for name in info["missing_keys"] if "mask_token" not in name}
     unexpected = set(info["unexpected_keys"])
     no_pooler = False
     if preset.builder == "hf":  # unused heads are fine; without pooler weights, use the class token
         pooler = {name for name in missing if name.startswith("pooler.")}
         missing, unexpected, no_pooler = missing - pooler, set(), bool(pooler)
-    for names, problem in (
-        (missing, "missing"),
-        (info["mismatched_keys"], "of another shape"),
-        (unexpected, "left over"),
-    ):
-        if names:
-            raise misfit_error(preset, path, f"{len(names)} weights {problem}, first {min(map(str, names))}")
+    problems = {"missing": missing, "of another shape": info["mismatched_keys"], "left over": unexpected}
+    raise_misfit(preset, path, problems)
     return TransformersTower(model.float(), class_token=no_pooler)
 
 

@@ -85,11 +85,16 @@ def _transformers(name: str) -> Preset:
             f"{name}: its preprocessor_config.json lacks size or image_mean",
             hint="describe the encoder in your own file: --encoder file.py (docs/encoders.md)",
         )
+    from pipelines.encoders.joint_models import PROJECTED, joint_text_preset  # imports torch, which is slow
+
+    text = joint_text_preset(config)
     return Preset(
         name=name,
         architecture=source,
         dim=0,
         builder="hf",
+        embedding=PROJECTED if text else "pooled",
+        text=text,
         options=config,
         resize=resize,
         input_size=crop if crop and preprocessing.get("do_center_crop") else resize,

@@ -1,4 +1,4 @@
-"""Encoders that users define in a Python file, as a class ``TileEncoder``. See docs/encoders.md.
+"""Encoders that users define in a Python file, as classes ``TileEncoder`` and ``TextEncoder``. See docs/encoders.md.
 
 Users choose to run this file. Weights, in contrast, are data and are never executed.
 """
@@ -11,35 +11,42 @@ import sys
 import traceback
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 
 from pipelines.core.errors import EncoderError
 from pipelines.core.files import file_fingerprint
-from pipelines.encoders.preset import IMAGENET_MEAN, IMAGENET_STD, Preset
+from pipelines.encoders.preset import IMAGENET_MEAN, IMAGENET_STD, Preset, TextPreset
 
-CLASS_NAME = "TileEncoder"
+CLASS_NAME, TEXT_CLASS_NAME = "TileEncoder", "TextEncoder"
+TEXT_MEMBERS = ("context_length", "logit_scale", "n_tokens", "encode")
+"""What a ``TextEncoder`` must have."""
 DOCS = "see the example in docs/encoders.md"
 
 
 def own_preset(path: Path) -> Preset:
     """Return the preset that the class ``TileEncoder`` in ``path`` describes.
 
-    The fingerprint of the file becomes part of the encoder's fingerprint.
+    The fingerprint of the file becomes part of the encoder's fingerprint. A class ``TextEncoder`` in the same file
+    is the text tower of the encoder.
 
     Raises
     ------
     EncoderError
         The file cannot be run, has no such class, or the class lacks an attribute.
     """
-    encoder_class = _own_class(path.resolve())
+    encoder_class, text_class = _own_class(path.resolve()), _own_text_class(path.resolve())
     for attribute in ("width", "tile_size", "mpp"):
         if not hasattr(encoder_class, attribute):
             raise EncoderError(
                 f"{path}: {CLASS_NAME} has no `{attribute}`",
                 hint=f"set it; tile_size and mpp may be None for any tiles; {DOCS}",
             )
+    for attribute in TEXT_MEMBERS if text_class else ():
+        if not hasattr(text_class, attribute):
+            raise EncoderError(f"{path}: {TEXT_CLASS_NAME} has no `{attribute}`", hint=f"add it; {DOCS}")
     input_size = getattr(encoder_class, "input_size", None) or encoder_class.tile_size or 224
     return Preset(
         name=path.name,
@@ -55,6 +62,7 @@ def own_preset(path: Path) -> Preset:
         tile_sizes=_as_tuple(encoder_class.tile_size),
         mpps=_as_tuple(encoder_class.mpp),
         card=str(path),
+        text=TextPreset("python", int(text_class.context_length)) if text_class else None,
     )
 
 
@@ -74,6 +82,58 @@ def build_own(preset: Preset, weights: Path | None) -> nn.Module:
         raise _error_in_file(path, error) from error
 
 
+def build_own_text(preset: Preset, weights: Path | None, device: str) -> OwnText:
+    """Return a ``TextEncoder``, made with the path of its weights or None.
+
+    Raises
+    ------
+    EncoderError
+        The constructor failed; the message gives the line and the reason.
+    """
+    path = Path(preset.architecture).resolve()
+    text_class = _own_text_class(path)
+    try:
+        encoder = text_class(weights)
+        return OwnText(encoder.eval().to(device) if isinstance(encoder, nn.Module) else encoder, path)
+    except Exception as error:
+        raise _error_in_file(path, error) from error
+
+
+class OwnText:
+    """Wraps a user's ``TextEncoder``, so that its errors name the file and the line."""
+
+    def __init__(self, encoder: Any, path: Path) -> None:
+        self.context_length = int(encoder.context_length)
+        self.logit_scale = float(encoder.logit_scale)
+        self._encoder, self._path = encoder, path
+
+    def n_tokens(self, texts: list[str]) -> list[int]:
+        """Return the number of tokens of each text."""
+        return list(self._checked(self._encoder.n_tokens, texts))
+
+    def encode(self, texts: list[str]) -> Tensor:
+        """Return the vectors (M, D) of ``texts``."""
+        vectors = self._checked(self._encoder.encode, texts)
+        if not isinstance(vectors, Tensor) or vectors.ndim != 2:
+            raise EncoderError(
+                f"{self._path}: {TEXT_CLASS_NAME}.encode must return a tensor (texts, width)",
+                hint=f"correct it; {DOCS}",
+            )
+        return vectors
+
+    def _checked(self, method: Any, texts: list[str]) -> Any:
+        try:
+            values = method(texts)
+        except Exception as error:
+            raise _error_in_file(self._path, error) from error
+        if len(values) != len(texts):
+            raise EncoderError(
+                f"{self._path}: {TEXT_CLASS_NAME}.{method.__name__} gave {len(values)} values for {len(texts)} texts",
+                hint=f"return one per text; {DOCS}",
+            )
+        return values
+
+
 class _OwnNetwork(nn.Module):
     """Wraps a user's encoder so that calling it with pixels returns features."""
 
@@ -86,8 +146,25 @@ class _OwnNetwork(nn.Module):
         return features
 
 
-@cache
 def _own_class(path: Path) -> Any:
+    encoder_class = getattr(_own_module(path), CLASS_NAME, None)
+    if not (
+        inspect.isclass(encoder_class) and issubclass(encoder_class, nn.Module) and hasattr(encoder_class, "encode")
+    ):
+        raise EncoderError(
+            f"{path}: no class {CLASS_NAME} that extends torch.nn.Module and has a method encode", hint=DOCS
+        )
+    return encoder_class
+
+
+def _own_text_class(path: Path) -> Any:
+    """Return the class ``TextEncoder`` in ``path``; None if there is none."""
+    text_class = getattr(_own_module(path), TEXT_CLASS_NAME, None)
+    return text_class if inspect.isclass(text_class) else None
+
+
+@cache
+def _own_module(path: Path) -> ModuleType:
     if not path.is_file():
         raise EncoderError(f"{path}: no such file", hint="check --encoder")
     name = f"five_encoder_{file_fingerprint(path)}"
@@ -100,14 +177,7 @@ def _own_class(path: Path) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         raise _error_in_file(path, error) from error
-    encoder_class = getattr(module, CLASS_NAME, None)
-    if not (
-        inspect.isclass(encoder_class) and issubclass(encoder_class, nn.Module) and hasattr(encoder_class, "encode")
-    ):
-        raise EncoderError(
-            f"{path}: no class {CLASS_NAME} that extends torch.nn.Module and has a method encode", hint=DOCS
-        )
-    return encoder_class
+    return module
 
 
 def _error_in_file(path: Path, error: Exception) -> EncoderError:

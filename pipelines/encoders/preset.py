@@ -1,10 +1,12 @@
-"""The description of an image encoder: how to build it, which tiles it expects, where its weights are."""
+"""The description of an encoder: its networks, which tiles it expects, where its weights are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from pipelines.core.files import fingerprint
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -18,13 +20,42 @@ FINGERPRINT_FIELDS = (
     *("in_order", "positions"),
 )
 """Fields that determine the features, apart from the weights."""
+TEXT_FINGERPRINT_FIELDS = ("builder", "options", "tokenizer", "padded")
+"""Fields that determine the vectors of texts, apart from the weights."""
 LOCATED_BUILDERS = ("hf", "torchscript", "python")
 """Builders whose ``architecture`` is a path or repository; their network is described by ``options`` alone."""
 
 
 @dataclass(frozen=True)
+class TextPreset:
+    """Description of the text tower of an encoder whose image features are in a space shared with text.
+
+    Its weights are in the weights file of the image encoder.
+    """
+
+    builder: str
+    """A key of `pipelines.encoders.text_networks.TEXT_BUILDERS`, or ``python``."""
+    context_length: int
+    """Largest number of tokens of a text, with the special tokens; 0 if the tokenizer or the network says it."""
+    tokenizer: str = "auto"
+    """A key of `pipelines.encoders.text_tokenizers.TOKENIZERS`."""
+    vocabulary: int = 0
+    """Number of tokens that the tokenizer knows; 0 if any number that the network has embeddings for."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the network."""
+    padded: bool = False
+    """Pad each text to the context length, because padding changes its vector."""
+    weights: str = ""
+    """Regular expression for the published names of its weights; empty for all."""
+    renames: Mapping[str, str] = field(default_factory=dict)
+    """Regular expressions for these names -> replacement, giving the names in the network."""
+    files_from: str = ""
+    """URL of the folder with the tokenizer, if it is not in the hub repository of the weights."""
+
+
+@dataclass(frozen=True)
 class Preset:
-    """Description of an image encoder."""
+    """Description of an image encoder, and of the text tower that shares its space, if there is one."""
 
     name: str
     architecture: str
@@ -74,6 +105,8 @@ class Preset:
     paper: str = ""
     read_in: tuple[str, ...] = ()
     """Public repositories whose code these values were taken from."""
+    text: TextPreset | None = None
+    """The text tower; None if the features are not in a space shared with text."""
 
     @property
     def weights_source(self) -> str:
@@ -88,6 +121,22 @@ class Preset:
         if self.builder in LOCATED_BUILDERS:
             del fields["architecture"]
         return {name: fields[name] for name in FINGERPRINT_FIELDS if name in fields}
+
+    def space(self, encoder_fingerprint: str) -> str:
+        """Return the name of the space shared with text, such as ``keep 1a2b3c4d``; empty without a text tower.
+
+        The digits change with the weights, the preprocessing of images and the text tower.
+
+        Parameters
+        ----------
+        encoder_fingerprint
+            `pipelines.encoders.encoder.Encoder.fingerprint`, which stands for weights and images.
+        """
+        if self.text is None:
+            return ""
+        fields = {name: getattr(self.text, name) for name in TEXT_FINGERPRINT_FIELDS}
+        name = self.name.rpartition(":")[-1].rpartition("/")[-1]  # a folder may move
+        return f"{name} {fingerprint([encoder_fingerprint, fields])[:8]}"
 
     def mismatches(self, tile_size: int, mpp: float) -> list[str]:
         """Return one sentence per difference between such tiles and those the encoder was trained on."""

@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.yaml_file import read_yaml
-from pipelines.encoders.preset import Preset
+from pipelines.encoders.preset import Preset, TextPreset
 
 
 def _read_presets() -> dict[str, Preset]:
     rows = read_yaml(Path(__file__).with_suffix(".yaml"), expected="encoders by name")
-    return {name: Preset(name, **{key: _frozen(value) for key, value in row.items()}) for name, row in rows.items()}
+    return {name: _preset(name, row) for name, row in rows.items()}
+
+
+def _preset(name: str, row: Mapping[str, Any]) -> Preset:
+    fields = {key: _frozen(value) for key, value in row.items()}
+    if "text" in fields:
+        fields["text"] = TextPreset(**fields["text"])
+    return Preset(name, **fields)
 
 
 def _frozen(value: Any) -> Any:

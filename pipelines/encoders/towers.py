@@ -71,6 +71,31 @@ class ConchTower(nn.Module):
         return pooled
 
 
+class ConchJointTower(ConchTower):
+    """CONCH's image tower with the contrastive projection, as its authors use it with texts."""
+
+    def __init__(self, trunk: Any, dim: int) -> None:
+        super().__init__(trunk, dim, AttentionPool)
+        self.proj_contrast = nn.Parameter(torch.empty(dim, dim))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return L2-normalized (B, E) for ``pixels`` (B, 3, S, S)."""
+        return functional.normalize(super().forward(pixels) @ self.proj_contrast, dim=-1)
+
+
+class MuskJointTower(nn.Module):
+    """MUSK's image tower with the projection into the space shared with text."""
+
+    def __init__(self, trunk: Any, dim: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.vision_head = nn.Linear(trunk.num_features, dim, bias=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return L2-normalized (B, E) for ``pixels`` (B, 3, S, S)."""
+        return functional.normalize(self.vision_head(self.trunk.forward_features(pixels)[:, 0]), dim=-1)
+
+
 class KeepTower(nn.Module):
     """KEEP's image tower, with L2-normalized features in the space shared with text."""
 

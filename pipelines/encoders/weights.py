@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipelines.core.files import file_fingerprint
 from pipelines.core.tensor_file import read_tensor_file, state_dict_in
 from pipelines.encoders.hub import hub_file
 from pipelines.encoders.preset import Preset
+from pipelines.encoders.towers import MuskJointTower
 
 WRAPPERS = ("state_dict", "model", "teacher", "module")
 """Keys under which training checkpoints store the weights."""
@@ -28,8 +30,13 @@ UNUSED = ("mask_token",)
 State = dict[str, Tensor]
 
 
-def find_weights(preset: Preset, weights: Path | None = None) -> Path:
+def find_weights(preset: Preset, weights: Path | None = None, also_missing: Sequence[str] = ()) -> Path:
     """Return the weights file: ``weights`` if given, else the packaged file or the hub's (cached or downloaded).
+
+    Parameters
+    ----------
+    also_missing
+        Other files of the hub that are not on this machine, for error messages.
 
     Raises
     ------
@@ -57,7 +64,7 @@ def find_weights(preset: Preset, weights: Path | None = None) -> Path:
         raise EncoderError(
             f"{preset.name}: its weights are not on the hub", hint=f"{where}; pass your own with --weights FILE"
         )
-    return hub_file(preset.name, preset.hub, preset.weights_file, gated=preset.gated)
+    return hub_file(preset.name, preset.hub, preset.weights_file, gated=preset.gated, also_missing=also_missing)
 
 
 def weights_fingerprint(preset: Preset, weights: Path | None = None) -> str:
@@ -150,10 +157,14 @@ def _renamed_by_order(state: State, network: nn.Module) -> State:
 
 
 def _with_timm_names(state: State, network: nn.Module) -> State:
-    """Apply timm's own weight converter for this network, if there is one."""
+    """Apply timm's own weight converter for this network or its trunk, if there is one."""
+    if isinstance(network, MuskJointTower):
+        head = "vision_head."
+        trunk = {name: value for name, value in state.items() if not name.startswith(head)}
+        converted = {f"trunk.{name}": value for name, value in _with_timm_names(trunk, network.trunk).items()}
+        return converted | {name: value for name, value in state.items() if name.startswith(head)}
     convert = getattr(importlib.import_module(type(network).__module__), "checkpoint_filter_fn", None)
-    converted: State = convert(state, network) if convert else state
-    return converted
+    return convert(state, network) if convert else state
 
 
 def _resize_positions_as_dino(state: State, network: nn.Module) -> State:
