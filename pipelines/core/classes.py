@@ -129,7 +129,7 @@ def _refuse_equal(classes: Mapping[str, Sequence[str]], other: Sequence[str], pa
         if plain[first] == plain[second]:
             raise SettingsError(
                 f"{path}: the classes '{first}' and '{second}' have the same texts",
-                hint="describe what distinguishes them; with equal texts every slide gets the same probability for both",
+                hint="describe what distinguishes them; otherwise every slide gets the same probability for both",
             )
     rest = {_plain(text) for text in other}
     for name, texts in plain.items():

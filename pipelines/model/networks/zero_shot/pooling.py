@@ -4,10 +4,10 @@
 - ``mean``: the mean over all tiles.
 - ``attention``: the mean weighted by a softmax over the tiles of similarity / temperature.
 
-With texts of other tissue, the evidence of a tile takes the place of its similarities: the similarity to the best text
-less that to the best text of other tissue. The weights are then the same for all texts. ``topk`` and ``attention`` rank
-and weigh tiles by it, and ``mean`` weighs them by the sigmoid of evidence / temperature. So tiles of other tissue cannot
-outvote the few tiles that show a class.
+With texts of other tissue, the evidence of a tile takes the place of its similarities: its similarity to the best text,
+less that to the best text of other tissue. The weights are then the same for all texts. ``topk`` and ``attention``
+choose and weigh tiles by their evidence, and ``mean`` weighs them by the sigmoid of evidence / temperature. So a few
+tiles that show a class are not outvoted by tiles of other tissue.
 """
 
 from __future__ import annotations
