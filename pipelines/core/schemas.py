@@ -188,7 +188,7 @@ _ANSWER_FAMILY = pa.field(
 PREDICTIONS = TableArtifact(
     name="predictions",
     made_by="five predict",
-    version=3,
+    version=4,
     columns=(
         column("slide_id", STRING, "unique id of the slide"),
         column("patient_id", STRING, "patient of the slide"),

@@ -28,7 +28,7 @@ def test_attention_is_read_back(path):
 
 def test_the_user_block_is_a_line_of_text(path):
     block = path.read_bytes()[:BLOCK].decode()
-    assert block.startswith('{"artifact": "attention", "version": 3, ')
+    assert block.startswith('{"artifact": "attention", "version": 4, ')
     assert block.endswith(" \n")
 
 
@@ -78,7 +78,7 @@ def test_a_file_of_another_kind_is_refused(path):
         read_bag(path)
 
 
-@pytest.mark.parametrize(("version", "hint"), [(1, "run `five predict` again"), (4, "update five-wsi")])
+@pytest.mark.parametrize(("version", "hint"), [(1, "run `five predict` again"), (5, "update five-wsi")])
 def test_a_file_of_another_version_is_refused(path, version, hint):
     Hdf5Artifact("attention", "five predict", version).seal(path)
     with pytest.raises(ArtifactError, match=f"version {version} of 'attention', but this program reads") as caught:
