@@ -135,8 +135,8 @@ def _with_transformers(class_name: str, **arguments: Any) -> Callable[[Sequence[
 
         logging.set_verbosity_error()  # no warning about texts longer than the context: they are refused
         loader = getattr(transformers, class_name)
-        local = {"local_files_only": True, "trust_remote_code": False}
-        tokenizer = loader.from_pretrained(files[0].parent, **local, **arguments)
+        folder = files[0].parent
+        tokenizer = loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **arguments)
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         limit = int(min(tokenizer.model_max_length, 10**9))
         return Tokenizer(lambda texts: tokenizer(texts)["input_ids"], pad or 0, len(tokenizer), limit)

@@ -6,9 +6,11 @@ Tests compare our features with those of the authors' own code for the same weig
 import re
 import zlib
 
+import numpy as np
 import torch
 
 CENTERED_AT_ONE = ("norm1.weight", "norm2.weight", "norm.weight", "ln_q.weight", "ln_k.weight", "ln_contrast.weight")
+SCALES = (*CENTERED_AT_ONE, "ln_1.weight", "ln_2.weight", "ln_final.weight", "layernorm.weight")
 
 
 def weight(name, *shape):
@@ -18,6 +20,16 @@ def weight(name, *shape):
     if name.endswith("running_var"):
         values = values.abs() + 0.5
     return (values + name.endswith(CENTERED_AT_ONE)).reshape(shape).float()
+
+
+def random_weights(state):
+    """Return random weights of the same shapes; unlike those of `weight`, they do not have a low rank."""
+
+    def random(name, value):
+        values = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(tuple(value.shape))
+        return torch.tensor(values * 0.3 + name.endswith(SCALES), dtype=torch.float32)
+
+    return {name: random(name, value) for name, value in state.items()}
 
 
 def picture(size):
@@ -88,6 +100,24 @@ def conch():
             "logit_scale": (),
         }
     )
+
+
+def conch_text():
+    """Return the text tower of CONCH with 13 tokens, a context of 12 and two blocks of width 24."""
+    shapes = {
+        "text.cls_emb": (24,),
+        "text.positional_embedding": (12, 24),
+        "text.token_embedding.weight": (13, 24),
+        "text.text_projection": (24, 16),
+        **norm("text.ln_final", 24),
+    }
+    for index in range(2):
+        block = f"text.transformer.resblocks.{index}"
+        shapes.update({f"{block}.attn.in_proj_weight": (72, 24), f"{block}.attn.in_proj_bias": (72,)})
+        shapes.update({**norm(f"{block}.ln_1", 24), **norm(f"{block}.ln_2", 24)})
+        shapes.update(linear(f"{block}.attn.out_proj", 24, 24))
+        shapes.update({**linear(f"{block}.mlp.c_fc", 96, 24), **linear(f"{block}.mlp.c_proj", 24, 96)})
+    return random_weights(filled(shapes))
 
 
 def conch_1_5():

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from pipelines.core.errors import EncoderError
+from pipelines.core.errors import EncoderError, SettingsError
 from pipelines.encoders.encoder import encoder_fingerprint, load_encoder
 from pipelines.encoders.find_preset import find_preset
+from pipelines.encoders.text_tower import load_text_tower
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "examples" / "own_encoder.py"
 BRIGHTNESS = """
@@ -27,6 +28,20 @@ class TileEncoder(torch.nn.Module):
 
     def encode(self, batch):
         return batch.mean(dim=(2, 3))
+"""
+COLOR_WORDS = """
+class TextEncoder:
+    context_length = 3
+    logit_scale = 20.0
+
+    def __init__(self, weights):
+        self.colors = {"red": (2.0, 0, 0), "blue": (0, 0, 5.0)}
+
+    def n_tokens(self, texts):
+        return [len(text.split()) for text in texts]
+
+    def encode(self, texts):
+        return torch.tensor([self.colors.get(text, (1.0, 1, 1)) for text in texts])
 """
 
 
@@ -128,3 +143,37 @@ def test_a_broken_network_is_detected_before_a_slide_is_read(own, line, message,
     with pytest.raises(EncoderError, match=message) as caught:
         load_encoder(find_preset(own(text)))
     assert hint in caught.value.hint
+
+
+def test_a_class_for_texts_gives_the_encoder_a_text_tower(own):
+    preset = find_preset(own(BRIGHTNESS + COLOR_WORDS))
+    tower = load_text_tower(preset)
+    assert tower(["red", "blue"]) == pytest.approx(np.array([[1, 0, 0], [0, 0, 1]]))
+    assert (tower.dim, tower.context_length, tower.logit_scale) == (3, 3, 20.0)
+    assert tower.space == preset.space(load_encoder(preset).fingerprint)
+    assert tower.space.startswith("own.py ")
+    with pytest.raises(SettingsError, match=r"the text has 4 tokens, but 3 fit into the text tower of own\.py"):
+        tower(["red red red red"])
+
+
+def test_without_a_class_for_texts_there_is_no_text_tower(own):
+    with pytest.raises(EncoderError, match=r"own\.py has no text tower"):
+        load_text_tower(find_preset(own(BRIGHTNESS)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("logit_scale = 20.0", "pass", "TextEncoder has no `logit_scale`"),
+        ("def n_tokens", "def number_of_tokens", "TextEncoder has no `n_tokens`"),
+        ("self.colors =", "self.colors, x, y =", r"own\.py, line 22: ValueError"),
+        ("return torch.tensor(", "raise KeyError(", r"own\.py, line 28: KeyError"),
+        ("return torch.tensor(", "return list(", r"encode must return a tensor \(texts, width\)"),
+        ("for text in texts])\n", "for text in 'abc'])\n", "encode gave 3 values for 1 texts"),
+        ("(1.0, 1, 1)", "(1.0, 1, 1, 1)", "vectors of texts have 4 channels, but features of tiles 3"),
+        ("(1.0, 1, 1)", "(float('nan'), 1, 1)", "vectors of texts are not finite"),
+    ],
+)
+def test_an_unusable_class_for_texts_is_reported_with_the_reason(own, before, after, message):
+    with pytest.raises(EncoderError, match=message):
+        load_text_tower(find_preset(own(BRIGHTNESS + COLOR_WORDS.replace(before, after))))

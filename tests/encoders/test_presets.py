@@ -30,7 +30,7 @@ BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
 TRANSFORMS = {  # resize, crop, interpolation, mean and standard deviation in the authors' code
     "uni": (224, 224, BILINEAR, IMAGENET),
     "uni2-h": (224, 224, BILINEAR, IMAGENET),
-    "conch": (448, 448, BICUBIC, CLIP),
+    **dict.fromkeys(("conch", "conch-joint"), (448, 448, BICUBIC, CLIP)),
     "conch-1.5": (448, 448, BILINEAR, IMAGENET),
     "virchow": (224, 224, BICUBIC, IMAGENET),
     "virchow2": (224, 224, BICUBIC, IMAGENET),
@@ -42,7 +42,7 @@ TRANSFORMS = {  # resize, crop, interpolation, mean and standard deviation in th
     "midnight-12k": (224, 224, BILINEAR, HALF),
     **dict.fromkeys((name for name in ENCODER_PRESETS if name.startswith("kaiko-")), (224, 224, BILINEAR, HALF)),
     **dict.fromkeys(("lunit-vits16", "lunit-vits8"), (224, 224, BICUBIC, LUNIT)),
-    **dict.fromkeys(("musk", "musk-multiscale"), (384, 384, BICUBIC, HALF)),
+    **dict.fromkeys(("musk", "musk-multiscale", "musk-joint"), (384, 384, BICUBIC, HALF)),
     "plip": (224, 224, BICUBIC, CLIP),
     "ctranspath": (224, 224, BILINEAR, IMAGENET),
     "keep": (224, 224, BICUBIC, IMAGENET),
