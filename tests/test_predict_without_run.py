@@ -13,9 +13,11 @@ from pipelines.core.errors import ArtifactError, EncoderError, SettingsError
 from pipelines.core.feature_file import read_bag
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS, SLIDE_ANSWERS
 from pipelines.core.selection import Selection, Shard
-from pipelines.core.settings import EvaluateSettings, PredictSettings
+from pipelines.core.settings import EmbedSettings, EvaluateSettings, PredictSettings
+from pipelines.embed import EmbedInputs, embed
 from pipelines.evaluate import EvaluateInputs, evaluate
 from pipelines.predict import PredictInputs, plan, predict
+from tests.embedding import tile_slides
 from tests.synthetic_features import DIM, write_bag, write_cohort
 from tests.text_towers import WordTower
 
@@ -119,9 +121,9 @@ def test_maps_hold_the_similarity_of_each_tile_and_contributions_that_sum_to_the
     path = inputs.features / "s01.h5"
     expected = np.stack([cosines(path, [word]) for word in WORDS])
     np.testing.assert_allclose(maps.similarities.astype(float), expected, atol=1e-3)
-    evidence = 10 * (expected[:2].max(axis=0) - expected[2])
-    attention = np.exp(evidence) / np.exp(evidence).sum()
-    np.testing.assert_allclose(maps.weights.astype(float), [attention, attention], atol=1e-3)
+    passing = expected[:2].max(axis=0) > expected[2]
+    attention = np.exp(10 * expected[:2]) * passing
+    np.testing.assert_allclose(maps.weights.astype(float), attention / attention.sum(axis=1, keepdims=True), atol=1e-3)
     row = rows(tmp_path / "out")[1]
     np.testing.assert_allclose(maps.contributions.sum(axis=1), [row["logit_round"], row["logit_spindle"]], rtol=1e-4)
 
@@ -315,3 +317,45 @@ class TestBadInput:
 def test_an_encoder_that_is_gone_is_named(inputs, tmp_path):
     with pytest.raises(EncoderError, match="toy: no such encoder"):
         predict(inputs, tmp_path / "out", PredictSettings())
+
+
+OWN_ENCODER = """
+import torch
+
+class TileEncoder(torch.nn.Module):
+    width, tile_size, mpp, input_size = 3, None, None, 8
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+    def __init__(self, weights):
+        super().__init__()
+
+    def encode(self, batch):
+        return batch.mean(dim=(2, 3))
+
+class TextEncoder:
+    context_length, logit_scale = 5, 10.0
+
+    def __init__(self, weights):
+        pass
+
+    def n_tokens(self, texts):
+        return [len(text.split()) for text in texts]
+
+    def encode(self, texts):
+        return torch.tensor([[text.count(color) for color in ("red", "green", "blue")] for text in texts]).float()
+"""
+
+
+def test_from_tiles_to_predictions_with_an_own_encoder(tmp_path):
+    tiles = tile_slides(tmp_path, ["a"])  # pink tissue
+    own = tmp_path / "own.py"
+    own.write_text(OWN_ENCODER)
+    embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings(encoder=str(own)))
+    (tmp_path / "classes.yaml").write_text("classes: {warm: red, cold: green}\n")
+    inputs = PredictInputs(tmp_path / "features", classes=tmp_path / "classes.yaml")
+    predict(inputs, tmp_path / "out", PLAIN)
+    assert [row["predicted"] for row in rows(tmp_path / "out")] == ["warm"]
+    own.write_text(OWN_ENCODER + "# another file\n")
+    (tmp_path / "classes.yaml").write_text("classes: {warm: red, cold: blue}\n")
+    with pytest.raises(SettingsError, match=r"features of the space 'own\.py \w+', but the text tower is of 'own\.py "):
+        predict(inputs, tmp_path / "out", PLAIN)

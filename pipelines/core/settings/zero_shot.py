@@ -20,11 +20,12 @@ class ZeroShotSettings(Settings):
 
     pooling: ZeroShotPooling = "topk"
     """Score of a slide for a class: mean over the most similar tiles (``topk``), over all tiles (``mean``), or weighted
-    by a softmax over the tiles (``attention``)."""
-    top_share: Annotated[float, Limits(above=0, max=1)] = 0.02
-    """Only used with ``pooling=topk``: fraction of the tiles that count."""
+    by a softmax over the tiles (``attention``). With texts of other tissue, tiles that prefer these do not count."""
+    top_share: Annotated[float | None, Limits(above=0, max=1)] = None
+    """Only used with ``pooling=topk``: fraction of the tiles that is averaged. If not set, 0.02; with texts of other
+    tissue, 0.3 of the tiles that do not prefer these."""
     top_min: Annotated[int, Limits(min=1)] = 3
-    """Only used with ``pooling=topk``: minimum number of tiles that count."""
+    """Minimum number of tiles that are averaged with ``pooling=topk``, and that count with texts of other tissue."""
     temperature: Annotated[float | None, Limits(above=0)] = None
     """Similarities are divided by it before a softmax. If not set, the one that the encoder was trained with."""
     text_weights: Path | None = None

@@ -1,13 +1,12 @@
 """Weights of the tiles of a slide, from their similarities to texts.
 
 - ``topk``: the mean over the k most similar tiles, for each text by itself (MI-Zero, CVPR 2023, arXiv 2306.07831).
-- ``mean``: the mean over all tiles.
+- ``mean``: the mean over the tiles.
 - ``attention``: the mean weighted by a softmax over the tiles of similarity / temperature.
 
-With texts of other tissue, the evidence of a tile takes the place of its similarities: its similarity to the best text,
-less that to the best text of other tissue. The weights are then the same for all texts. ``topk`` and ``attention``
-choose and weigh tiles by their evidence, and ``mean`` weighs them by the sigmoid of evidence / temperature. So a few
-tiles that show a class are not outvoted by tiles of other tissue.
+With texts of other tissue, only tiles count that are more similar to one of the texts than to all of those. So a few
+tiles that show a class are not outvoted by the rest of the slide, and ``topk`` takes a larger share of them.
+`tests/benchmarks/zero_shot_quality.py` has the measurements.
 """
 
 from __future__ import annotations
@@ -19,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.settings.zero_shot import ZeroShotSettings
+
+TOP_SHARE, TOP_SHARE_OF_PASSING = 0.02, 0.3
+"""Default share of ``topk``: of all tiles, and of the tiles that count with texts of other tissue."""
 
 Scores = NDArray[np.floating[Any]]
 
@@ -35,24 +37,37 @@ def tile_weights(similarities: Scores, other: Scores, settings: ZeroShotSettings
     other
         (M, N) cosine similarities to M texts of other tissue; M may be 0.
     """
-    gated = len(other) > 0
-    evidence = similarities
-    if gated:
-        evidence = similarities.max(axis=0, keepdims=True) - other.max(axis=0, keepdims=True)  # (1, N)
+    if len(other) == 0:
+        return _weights(similarities, settings, temperature, TOP_SHARE)
+    evidence = similarities.max(axis=0) - other.max(axis=0)
+    passing = passing_tiles(evidence, settings.top_min)
+    weights = np.zeros_like(similarities)
+    weights[:, passing] = _weights(similarities[:, passing], settings, temperature, TOP_SHARE_OF_PASSING)
+    return weights
+
+
+def passing_tiles(evidence: Scores, at_least: int) -> NDArray[np.bool_]:
+    """Return which tiles have ``evidence`` (N,) above 0; if too few have, those with the most evidence, and ties."""
+    place = max(0, len(evidence) - at_least)
+    passing: NDArray[np.bool_] = (evidence > 0) | (evidence >= np.partition(evidence, place)[place])
+    return passing
+
+
+def _weights(similarities: Scores, settings: ZeroShotSettings, temperature: float, default_share: float) -> Scores:
+    n_tiles = similarities.shape[1]
+    if settings.pooling == "mean":
+        return np.full_like(similarities, 1 / n_tiles)
     if settings.pooling == "topk":
-        weights = top_weights(evidence, top_count(evidence.shape[1], settings))
-    elif settings.pooling == "attention":
-        weights = _shares(evidence / temperature)
-    elif gated:
-        weights = _shares(-np.logaddexp(0, -evidence / temperature))  # logarithm of the sigmoid
-    else:
-        weights = np.full_like(similarities, 1 / similarities.shape[1])
-    return np.broadcast_to(weights, similarities.shape)
+        share = default_share if settings.top_share is None else settings.top_share
+        return top_weights(similarities, top_count(n_tiles, share, settings.top_min))
+    values = np.exp((similarities - similarities.max(axis=1, keepdims=True)) / temperature)
+    weights: Scores = values / values.sum(axis=1, keepdims=True)
+    return weights
 
 
-def top_count(n_tiles: int, settings: ZeroShotSettings) -> int:
-    """Return how many of ``n_tiles`` count: a share of ``top_share``, at least ``top_min``, at most all."""
-    return min(n_tiles, max(settings.top_min, math.ceil(n_tiles * settings.top_share)))
+def top_count(n_tiles: int, share: float, at_least: int) -> int:
+    """Return how many of ``n_tiles`` count: the ``share`` rounded up, at least ``at_least``, at most all."""
+    return min(n_tiles, max(at_least, math.ceil(n_tiles * share)))
 
 
 def top_weights(scores: Scores, k: int) -> Scores:
@@ -66,11 +81,4 @@ def top_weights(scores: Scores, k: int) -> Scores:
     left = k - above.sum(axis=1, keepdims=True)
     weights: Scores = above * scores.dtype.type(1 / k)
     weights[tied] = np.broadcast_to(left / k / tied.sum(axis=1, keepdims=True), scores.shape)[tied]
-    return weights
-
-
-def _shares(logarithms: Scores) -> Scores:
-    """Return the softmax over the tiles, in each row."""
-    values = np.exp(logarithms - logarithms.max(axis=1, keepdims=True))
-    weights: Scores = values / values.sum(axis=1, keepdims=True)
     return weights
