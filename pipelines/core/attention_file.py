@@ -95,6 +95,7 @@ def read_attention(path: Path) -> AttentionMaps:
             similarities=file.h5["similarities"][:],
             texts=file.h5["texts"].asstr()[:].tolist(),
         )
-    if maps.weights.shape != (len(maps.prompts), len(maps.coords)) or maps.coords.shape[1:] != (2,):
+    named = (maps.weights, maps.prompts), (maps.contributions, maps.classes), (maps.similarities, maps.texts)
+    if maps.coords.shape[1:] != (2,) or any(rows.shape != (len(names), len(maps.coords)) for rows, names in named):
         raise damaged(path, "`five predict`", "the datasets do not have the shapes of attention")
     return maps

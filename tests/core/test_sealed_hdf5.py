@@ -106,6 +106,17 @@ def test_a_sealed_file_with_another_layout_is_refused(tmp_path, shapes):
             read(tmp_path / "a.h5")
 
 
+@pytest.mark.parametrize("dataset", ["attention", "contributions", "similarities"])
+def test_a_sealed_attention_file_whose_rows_do_not_fit_the_names_is_refused(path, dataset):
+    with h5py.File(path, "a") as h5:
+        shape = h5[dataset].shape
+        del h5[dataset]
+        h5[dataset] = np.zeros((shape[0] + 1, shape[1]))
+    ATTENTION.seal(path)
+    with pytest.raises(ArtifactError, match="damaged, or changed by another program"):
+        read_attention(path)
+
+
 def test_missing_and_unreadable_files_are_refused(tmp_path):
     with pytest.raises(ArtifactError, match="no such file") as caught:
         read_attention(tmp_path / "none.h5")
