@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipelines.core.errors import EncoderError
+from pipelines.core.json_text import parse_json
 
 TIMEOUT = 5
 """Seconds to wait for the hub. The default of its client is half a minute."""
-OTHER_FORMATS = {"model.safetensors": "pytorch_model.bin", "pytorch_model.bin": "model.safetensors"}
+OTHER_FORMATS = {
+    "model.safetensors": "pytorch_model.bin",
+    "pytorch_model.bin": "model.safetensors",
+    "open_clip_model.safetensors": "open_clip_pytorch_model.bin",
+}
 """Weights file -> its name in the other format; repositories have either."""
 WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
@@ -53,6 +59,22 @@ def cached_file(repository: str, filename: str) -> Path | None:
 
     cached = try_to_load_from_cache(repository, filename)
     return Path(cached) if isinstance(cached, str) else None
+
+
+def read_json(name: str, source: str, filename: str) -> dict[str, Any]:
+    """Return the content of a JSON file in the folder or hub repository ``source``.
+
+    Raises
+    ------
+    EncoderError
+        The file is missing or damaged.
+    """
+    path = Path(source) / filename if Path(source).is_dir() else hub_file(name, source, filename)
+    try:
+        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"{path}: not a readable JSON file", hint="download the repository again") from error
+    return content
 
 
 def _download(name: str, repository: str, names: list[str], also_missing: Sequence[str], *, gated: bool) -> Path:

@@ -175,6 +175,7 @@ TOKENIZERS: Mapping[str, TokenizerKind] = {
     "clip": TokenizerKind((("tokenizer.json",), CLIP_FILES), _either(_with_transformers("CLIPTokenizerFast"))),
     "conch": TokenizerKind((("conch_byte_level_bpe_uncased.json",),), _from_json, package="conch"),
     "musk": TokenizerKind((("tokenizer.spm",),), _musk),
+    "open_clip": TokenizerKind(((),), _from_json),  # comes with the package
     "auto": TokenizerKind(
         (("tokenizer.json", "tokenizer_config.json"), CLIP_FILES, BERT_FILES, ("spiece.model",)),
         _with_transformers("AutoTokenizer"),

@@ -140,6 +140,7 @@ def _load(settings: ModelSettings) -> tuple[Any, Any]:
             f"text model {settings.text_model!r}: cannot be loaded ({type(error).__name__})",
             hint=f"use {PACKAGED}, a folder with config.json, weights and tokenizer, or a Hugging Face model name",
         ) from error
+    _refuse_unsuitable(settings.text_model, model, tokenizer)
     if model.config.num_hidden_layers < len(LAYERS) - 1:
         raise EncoderError(
             f"text model {settings.text_model!r}: has fewer than two layers", hint="use a text model with at least two"
@@ -147,6 +148,21 @@ def _load(settings: ModelSettings) -> tuple[Any, Any]:
     if hasattr(model, "pooler"):
         model.pooler = None  # its output is unused, so an adapter on it would get no gradient
     return model, tokenizer
+
+
+def _refuse_unsuitable(name: str, model: Any, tokenizer: Any) -> None:
+    """Raise `EncoderError` for models of images, of images and texts, with a decoder, or without a vocabulary."""
+    needed = ("num_hidden_layers", "hidden_size", "max_position_embeddings")
+    if model.main_input_name != "input_ids" or not all(hasattr(model.config, attribute) for attribute in needed):
+        raise EncoderError(
+            f"text model {name!r}: it is a {type(model).__name__}, not a BERT-like text model",
+            hint=f"use {PACKAGED} or another BERT-like model; a model of images and texts, such as CLIP, is an encoder "
+            "of `five embed` (--encoder hf:NAME)",
+        )
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise EncoderError(
+            f"text model {name!r}: its tokenizer knows no words", hint="add the tokenizer's files to its folder"
+        )
 
 
 def _add_adapters(model: Any, settings: ModelSettings) -> None:
