@@ -61,15 +61,25 @@ def cached_file(repository: str, filename: str) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
-def read_json(name: str, source: str, filename: str) -> dict[str, Any]:
+def read_json(name: str, source: str, filename: str, *others: str) -> dict[str, Any]:
     """Return the content of a JSON file in the folder or hub repository ``source``.
+
+    Parameters
+    ----------
+    others
+        Other files of the repository that the encoder needs; the error for a missing file names those that are
+        missing, too.
 
     Raises
     ------
     EncoderError
         The file is missing or damaged.
     """
-    path = Path(source) / filename if Path(source).is_dir() else hub_file(name, source, filename)
+    if Path(source).is_dir():
+        path = Path(source) / filename
+    else:
+        missing = [other for other in others if cached_file(source, other) is None]
+        path = hub_file(name, source, filename, also_missing=missing)
     try:
         content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -115,7 +125,9 @@ def _missing_files(
     target, weights = f"{repository} {' '.join(filenames)}", filenames[0].endswith(WEIGHTS_SUFFIXES)
     beside = " and ".join(filenames[weights:])
     if filenames[0].endswith("config.json"):
-        target, use = repository, f"copy {cache}, or copy the files into a folder for --encoder hf:FOLDER"
+        kind_of_folder = "open_clip" if filenames[0].startswith("open_clip") else "hf"
+        use = f"copy {cache}, or copy the files into a folder for --encoder {kind_of_folder}:FOLDER"
+        target = repository
     elif weights:
         use = f"pass the file with --weights{beside and f', with {beside} in the same folder'}, or copy {cache}"
     else:

@@ -37,7 +37,7 @@ def open_clip_preset(name: str, source: str) -> Preset:
         raise EncoderError(f"{name}: needs the package open_clip_torch", hint="pip install 'five-wsi[open-clip]'")
     if source.startswith(HUB) or Path(source).is_dir():
         source = source.removeprefix(HUB)
-        content = read_json(name, source, "open_clip_config.json")
+        content = read_json(name, source, "open_clip_config.json", OPEN_CLIP_WEIGHTS[0])
         model, pixels = content.get("model_cfg"), content.get("preprocess_cfg", {})
         hub = "" if Path(source).is_dir() else source
     else:

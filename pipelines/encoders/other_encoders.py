@@ -75,13 +75,13 @@ def _timm(name: str) -> Preset:
 def _transformers(name: str) -> Preset:
     """Read the preset from ``config.json`` and ``preprocessor_config.json`` of a repository or folder."""
     source = name.removeprefix(HF)
-    config = read_json(name, source, "config.json")
+    config = read_json(name, source, "config.json", "preprocessor_config.json", "model.safetensors")
     if "auto_map" in config:
         raise EncoderError(
             f"{name}: refused, because it runs Python code from its repository",
             hint="if you trust that code, call it in your own file: --encoder file.py (docs/encoders.md)",
         )
-    preprocessing = read_json(name, source, "preprocessor_config.json")
+    preprocessing = read_json(name, source, "preprocessor_config.json", "model.safetensors")
     resize, crop = _edge(preprocessing.get("size")), _edge(preprocessing.get("crop_size"))
     if not resize or "image_mean" not in preprocessing:
         raise EncoderError(

@@ -169,5 +169,5 @@ def _logit_scale(preset: Preset, state: State, path: Path) -> float:
     """Return the factor of cosines that the encoder learned; the file has its logarithm."""
     for name, value in state.items():
         if name.rpartition(".")[-1] == "logit_scale" and value.numel() == 1:
-            return float(value.exp())
+            return float(value.float().exp())
     raise misfit_error(_named(preset), path, "the weight logit_scale is missing")

@@ -105,6 +105,19 @@ def test_the_error_for_a_missing_text_tower_names_weights_and_tokenizer(requeste
         assert all(file in text for file in files)
 
 
+@pytest.mark.parametrize("cached", [(), ("preprocessor_config.json",)])
+def test_the_error_for_a_missing_repository_names_the_files_that_are_missing(requested, monkeypatch, tmp_path, cached):
+    (tmp_path / "file").write_bytes(b"")
+    found = {name: str(tmp_path / "file") for name in cached}
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda _, name: found.get(name))
+    with pytest.raises(EncoderError) as caught:
+        find_preset("hf:a/b")
+    named = ["config.json", "preprocessor_config.json", "model.safetensors"]
+    assert " and ".join(name for name in named if name not in cached) in caught.value.message
+    assert "hf download a/b`" in caught.value.hint
+    assert requested == ["config.json"]
+
+
 def test_a_missing_tokenizer_is_looked_for_in_all_forms_and_named(requested, monkeypatch, tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"")
     with pytest.raises(EncoderError, match=r"the file tokenizer\.json of .*Astaxanthin/KEEP is not on this") as caught:
