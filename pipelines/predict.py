@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.attention_file import AttentionMaps, write_attention
-from pipelines.core.batch import OnResult, Outcome, Result, Summary, kept, run_batch
+from pipelines.core.batch import OnResult, Outcome, Result, Summary, kept, remove_traceback, run_batch
 from pipelines.core.cohort import CohortSlide, patient_facts
 from pipelines.core.devices import pick_device
 from pipelines.core.errors import SlideError
@@ -78,6 +78,8 @@ def predict(
     selection.require_only(MADE_BY, "shard", "overwrite")
     job = _job(inputs, settings)
     claim_folder(out, MADE_BY, job.provenance, overwrite=selection.overwrite)
+    for slide_id in job.cohort.empty:  # their feature files may have been damaged before
+        remove_traceback(slide_id, out)
     slides = selection.shard.of(job.slides)
     table = PredictionTable(out, job)
     valid = table.refresh(slides)

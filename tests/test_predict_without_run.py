@@ -313,6 +313,16 @@ class TestBadInput:
         assert outcomes(summary) == ["done", "failed", "failed", "done", "done", "done"]
         assert not (tmp_path / "out" / "patients.parquet").exists()
 
+    def test_a_repaired_file_of_a_slide_without_tiles_leaves_no_traceback(self, tower, inputs, tmp_path):
+        write_bag(inputs.features, "s01", np.zeros((0, DIM)), space=SPACE)
+        file, intact = inputs.features / "s01.h5", (inputs.features / "s01.h5").read_bytes()
+        file.write_bytes(b"")
+        assert outcomes(predict(inputs, tmp_path / "out", SHARE)).count("failed") == 1
+        assert (tmp_path / "out" / "errors" / "s01.txt").exists()
+        file.write_bytes(intact)
+        assert outcomes(predict(inputs, tmp_path / "out", SHARE)) == ["kept"] * 5
+        assert not (tmp_path / "out" / "errors" / "s01.txt").exists()
+
     def test_one_bad_file_beside_slides_without_tiles_is_named(self, tower, inputs):
         for slide in ("s00", "s01", "s02", "s03", "s04"):
             write_bag(inputs.features, slide, np.zeros((0, DIM)), space=SPACE)
