@@ -6,10 +6,12 @@ import pytest
 from typer.testing import CliRunner
 
 from fivecli.app import app
+from pipelines.core.errors import ChangedSettingsError
 from pipelines.core.feature_file import read_header
 from pipelines.core.settings import EmbedSettings
 from pipelines.embed import EmbedInputs, embed
 from pipelines.encoders.find_preset import find_preset
+from pipelines.encoders.preset import Preset
 from pipelines.encoders.text_tower import load_text_tower
 from tests.embedding import tile_slides
 from tests.encoders.test_own_encoder import BRIGHTNESS, COLOR_WORDS
@@ -47,3 +49,11 @@ def test_embedding_does_not_load_the_text_tower(tiles, tmp_path):
     broken = COLOR_WORDS.replace("self.colors =", "raise ValueError('loaded')\n        self.colors =")
     embedded(tiles, tmp_path, ENCODER + broken)
     assert read_header(tmp_path / "features/a.h5").info.space
+
+
+def test_a_changed_space_is_noticed(tiles, tmp_path, monkeypatch):
+    """A text tower that is described in another way is in another space, although weights and images are the same."""
+    file = embedded(tiles, tmp_path, ENCODER + COLOR_WORDS)
+    monkeypatch.setattr(Preset, "space", lambda *_: "own.py 00000000")
+    with pytest.raises(ChangedSettingsError, match="space"):
+        embed(EmbedInputs(tiles), tmp_path / "features", EmbedSettings(encoder=str(file)))

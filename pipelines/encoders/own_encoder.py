@@ -47,6 +47,10 @@ def own_preset(path: Path) -> Preset:
     for attribute in TEXT_MEMBERS if text_class else ():
         if not hasattr(text_class, attribute):
             raise EncoderError(f"{path}: {TEXT_CLASS_NAME} has no `{attribute}`", hint=f"add it; {DOCS}")
+    if text_class and not (isinstance(text_class.context_length, int) and text_class.context_length > 0):
+        raise EncoderError(
+            f"{path}: {TEXT_CLASS_NAME}.context_length is no positive number", hint=f"correct it; {DOCS}"
+        )
     input_size = getattr(encoder_class, "input_size", None) or encoder_class.tile_size or 224
     return Preset(
         name=path.name,
@@ -62,7 +66,7 @@ def own_preset(path: Path) -> Preset:
         tile_sizes=_as_tuple(encoder_class.tile_size),
         mpps=_as_tuple(encoder_class.mpp),
         card=str(path),
-        text=TextPreset("python", int(text_class.context_length)) if text_class else None,
+        text=TextPreset("python", text_class.context_length) if text_class else None,
     )
 
 

@@ -14,6 +14,8 @@ from pipelines.encoders.hub import NotInRepositoryError, cached_file, hub_file
 from pipelines.encoders.preset import Preset, TextPreset
 
 Ids = list[list[int]]
+PROBE = "Tumor, 日本!"
+"""Text that detects a damaged tokenizer: known words, unknown words and punctuation."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,15 @@ def load_tokenizer(preset: Preset, text: TextPreset, weights: Path) -> Tokenizer
     files = find_tokenizer_files(preset, text, weights) or _download(preset, text, weights)
     try:
         tokenizer = TOKENIZERS[text.tokenizer].load(files)
+        tokenizer.ids([PROBE])
     except ImportError as error:
         raise EncoderError(
             f"{preset.name}: its tokenizer needs the packages sentencepiece and protobuf",
             hint="pip install 'five-wsi[sentencepiece]'",
         ) from error
-    except Exception as error:  # tokenizers raises plain Exceptions, transformers many types
+    except BaseException as error:  # many types; a panic in the Rust code of tokenizers is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise EncoderError(
             f"{files[0]}: not a readable tokenizer ({type(error).__name__})",
             hint=f"expected the tokenizer of {preset.name}; download it again",

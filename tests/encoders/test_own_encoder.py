@@ -165,6 +165,7 @@ def test_without_a_class_for_texts_there_is_no_text_tower(own):
     ("before", "after", "message"),
     [
         ("context_length = 3", "pass", "TextEncoder has no `context_length`"),
+        ("context_length = 3", "context_length = 'all'", "TextEncoder.context_length is no positive number"),
         ("logit_scale = 20.0", "pass", "AttributeError: .* no attribute 'logit_scale'"),
         ("def n_tokens", "def number_of_tokens", "TextEncoder has no `n_tokens`"),
         ("self.colors =", "self.colors, x, y =", r"own\.py, line 22: ValueError"),

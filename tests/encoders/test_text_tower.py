@@ -5,6 +5,7 @@ the weights of `published_layouts`: https://github.com/mahmoodlab/CONCH and lila
 KEEP and PLIP are models of transformers, as in the authors' code.
 """
 
+import json
 import sys
 from dataclasses import replace
 
@@ -251,9 +252,21 @@ def test_the_tokenizer_of_another_encoder_is_refused(conch):
         load_text_tower(preset, weights=weights)
 
 
-def test_a_damaged_tokenizer_is_named(conch, tmp_path):
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"version"', '"versiom'),
+        ('"ids":[', '"idz":['),
+        ('{"SpecialToken":{"id":"<start_of_text>"', '{"SpecialToken":{"id":"<start_of_next>"'),  # a panic in tokenizers
+        ('"unk_token":"w12"', '"unk_token":"w99"'),
+    ],
+)
+def test_a_damaged_tokenizer_is_named(conch, tmp_path, before, after):
     preset, weights = conch
-    (tmp_path / "conch_byte_level_bpe_uncased.json").write_text("{")
+    path = tmp_path / "conch_byte_level_bpe_uncased.json"
+    text = json.dumps(json.loads(path.read_text()), separators=(",", ":"))
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
     with pytest.raises(EncoderError, match=r"conch_byte_level_bpe_uncased\.json: not a readable tokenizer"):
         load_text_tower(preset, weights=weights)
 
