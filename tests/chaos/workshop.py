@@ -18,6 +18,13 @@ ENCODER = Path(__file__).with_name("tiny_encoder.py")
 STAGES = ("tile", "embed", "describe-reports", "train", "finetune", "train-five", "predict", "predict-texts")
 
 
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "embed": ("tile",),
+    "finetune": ("train",),
+    "predict": ("train-five",),
+    "predict-texts": ("tile", "embed"),
+}
+"""Stage -> the stages whose output it reads."""
 COLORS = "classes: {warm: red, cold: blue}\nother: green\n"
 BRIGHTNESS = """
 name: brightness
@@ -77,10 +84,8 @@ class Workshop:
         heatmap.PANEL_EDGE, heatmap.DPI = 80, 20
         os.umask(0o022)
         returned(lambda: write_inputs(self.root), self.root / "returned")
-        needed = {"embed": ("tile",), "finetune": ("train",), "predict": ("train-five",)}
-        needed["predict-texts"] = ("tile", "embed")
         for stage in _stages(self):
-            if any(stage.name == name or stage.name in needed.get(name, ()) for name in names):
+            if any(stage.name == name or stage.name in NEEDED.get(name, ()) for name in names):
                 self._run_undisturbed(stage)
                 self.stages[stage.name] = stage
 
