@@ -189,17 +189,19 @@ class TestQuestions:
         assert [a["answer"] for a in answers if a["preferred"]] == ["is_round", "is_spindle"] * 3
 
     def test_without_classes_there_is_no_predicted_class_and_no_table_of_patients(self, tower, cohort, tmp_path):
-        inputs = PredictInputs(cohort.features, questions=str(tmp_path / "questions.yaml"))
+        (tmp_path / "one.csv").write_text("slide_id\ns00\n")
+        questions = str(tmp_path / "questions.yaml")
+        inputs = PredictInputs(cohort.features, cohort=tmp_path / "one.csv", questions=questions)
         predict(inputs, tmp_path / "out", PredictSettings(heatmaps=True))
         assert {row["predicted"] for row in rows(tmp_path / "out")} == {None}
         assert not (tmp_path / "out" / "patients.parquet").exists()
-        assert len(list((tmp_path / "out" / "heatmaps").glob("*.jpg"))) == 6
+        assert len(list((tmp_path / "out" / "heatmaps").glob("*.jpg"))) == 1
         maps = read_attention(tmp_path / "out" / "attention" / "s00.h5")
         assert list(maps.texts) == ["shape=is_round", "shape=is_spindle"]
         page = (tmp_path / "out" / "report.html").read_text()
         assert "Answers to questions" in page
         assert "Predicted classes" not in page
-        assert outcomes(predict(inputs, tmp_path / "out", PredictSettings(heatmaps=True))) == ["kept"] * 6
+        assert outcomes(predict(inputs, tmp_path / "out", PredictSettings(heatmaps=True))) == ["kept"]
 
     def test_another_wording_is_noticed(self, tower, inputs, tmp_path):
         inputs = replace(inputs, questions=str(tmp_path / "questions.yaml"))
