@@ -5,17 +5,14 @@ the weights of `published_layouts`: https://github.com/mahmoodlab/CONCH and lila
 KEEP and PLIP are models of transformers, as in the authors' code.
 """
 
-import json
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModelWithProjection
 
-from pipelines.core.errors import EncoderError, SettingsError
+from pipelines.core.errors import SettingsError
 from pipelines.encoders.networks import build_network, load_network
 from pipelines.encoders.presets import ENCODER_PRESETS
 from pipelines.encoders.text_layers import ConchText, MuskText
@@ -25,54 +22,17 @@ from tests.encoders import published_layouts as published
 from tests.encoders.small_tokenizers import (
     BERT_WORDS,
     CLIP_WORDS,
-    write_bert_tokenizer,
     write_clip_tokenizer,
-    write_conch_tokenizer,
     write_word_tokenizer,
 )
+from tests.encoders.small_towers import LOGIT_SCALE, TINY, saved, small
 
-TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 TINY_VIT = {"img_size": 32, "embed_dim": 32, "depth": 2, "num_heads": 2}
-LOGIT_SCALE = {"logit_scale": torch.tensor(np.log(25.0))}
-
-
-def small(name, **text):
-    """Return the preset ``name`` with other fields of its text tower, for features of any width."""
-    preset = ENCODER_PRESETS[name]
-    return replace(preset, dim=0, text=replace(preset.text, vocabulary=0, **text))
-
-
-def saved(folder, state):
-    path = folder / "weights.safetensors"
-    save_file({name: value.contiguous() for name, value in state.items()}, path)
-    return path
 
 
 def normalized(vectors):
     vectors = vectors.detach().numpy()
     return vectors / np.sqrt((vectors**2).sum(axis=1, keepdims=True))
-
-
-@pytest.fixture
-def conch(tmp_path):
-    """Return a small CONCH and its weights file, with the tokenizer beside it."""
-    write_conch_tokenizer(tmp_path)
-    preset = small("conch-joint", context_length=11)
-    options = {"vocab_size": 13, "width": 24, "heads": 2, "layers": 2, "dim": 16, "length": 12}
-    preset = replace(preset, text=replace(preset.text, options=options))
-    return preset, saved(tmp_path, {**published.conch(), **published.conch_text(), **LOGIT_SCALE})
-
-
-@pytest.fixture
-def keep(tmp_path):
-    """Return a small KEEP, its weights file with the tokenizer beside it, and its text tower."""
-    torch.manual_seed(0)
-    options = {**TINY, "vocab_size": len(BERT_WORDS), "max_position_embeddings": 16}
-    bert = BertModel(BertConfig(**options)).eval()
-    write_bert_tokenizer(tmp_path)
-    preset = small("keep", options=options, context_length=8)
-    state = {f"text.{name}": value for name, value in bert.state_dict().items()}
-    return preset, saved(tmp_path, {**state, "visual_head.0.weight": torch.ones(2, 2), **LOGIT_SCALE}), bert
 
 
 def test_conch(conch):
@@ -133,14 +93,6 @@ def test_ids_of_musk_are_those_of_xlm_roberta(tmp_path):
     ids = tower._model.tokenizer.ids(["lung x"])[0]
     assert ids == [0, *(3 if piece == 0 else piece + 1 for piece in pieces), 2]
     assert tower.n_tokens(["lung x"]) == [len(pieces) + 2]
-
-
-def test_a_missing_package_for_the_tokenizer_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sentencepiece", None)  # importing it fails
-    (tmp_path / "tokenizer.spm").write_bytes(b"")
-    with pytest.raises(EncoderError, match="musk-joint: its tokenizer needs the packages sentencepiece") as caught:
-        load_text_tower(ENCODER_PRESETS["musk-joint"], weights=saved(tmp_path, LOGIT_SCALE))
-    assert "five-wsi[sentencepiece]" in caught.value.hint
 
 
 @pytest.mark.parametrize("tokenizer", ["vocab.txt", "tokenizer.json"])
@@ -212,69 +164,6 @@ def test_the_space_changes_with_the_weights_and_with_the_image_preprocessing(kee
     state = {f"text.{name}": value * 1.5 for name, value in bert.state_dict().items()}
     retrained = load_text_tower(preset, weights=saved(tmp_path, {**state, **LOGIT_SCALE})).space
     assert len({space, other, retrained}) == 3
-
-
-@pytest.mark.parametrize("name", ["uni", "conch", "musk", "resnet50"])
-def test_an_encoder_without_a_text_tower_is_refused_with_a_list_of_those_that_have_one(name):
-    with pytest.raises(EncoderError, match=f"{name} has no text tower") as caught:
-        load_text_tower(ENCODER_PRESETS[name])
-    for known in ("conch-joint", "keep", "musk-joint", "plip", "hf:REPOSITORY", "TextEncoder"):
-        assert known in caught.value.hint
-
-
-def test_a_file_with_only_the_image_tower_is_refused(keep, tmp_path):
-    preset, _, _ = keep
-    weights = saved(tmp_path, {"visual_head.0.weight": torch.ones(2, 2), **LOGIT_SCALE})
-    with pytest.raises(EncoderError, match="the text tower of keep: the file has only the image tower"):
-        load_text_tower(preset, weights=weights)
-
-
-@pytest.mark.parametrize("problem", ["missing", "left over", "size mismatch", "logit_scale"])
-def test_weights_that_do_not_fit_are_refused(conch, tmp_path, problem):
-    preset, _ = conch
-    state = {**published.conch_text(), **LOGIT_SCALE}
-    if problem == "missing":
-        del state["text.transformer.resblocks.1.ln_2.bias"]
-    elif problem == "left over":
-        state["text.transformer.resblocks.2.ln_2.bias"] = torch.ones(24)
-    elif problem == "size mismatch":
-        state["text.ln_final.weight"] = torch.ones(23)
-    else:
-        del state["logit_scale"]
-    with pytest.raises(EncoderError, match=f"not the weights of the text tower of conch-joint: .*{problem}"):
-        load_text_tower(preset, weights=saved(tmp_path, state))
-
-
-def test_the_tokenizer_of_another_encoder_is_refused(conch):
-    preset, weights = conch
-    preset = replace(preset, text=replace(preset.text, vocabulary=32007))
-    with pytest.raises(EncoderError, match="not the tokenizer of conch-joint: it knows 13 tokens, not 32,007"):
-        load_text_tower(preset, weights=weights)
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ('"version"', '"versiom'),
-        ('"ids":[', '"idz":['),
-        ('{"SpecialToken":{"id":"<start_of_text>"', '{"SpecialToken":{"id":"<start_of_next>"'),  # a panic in tokenizers
-        ('"unk_token":"w12"', '"unk_token":"w99"'),
-    ],
-)
-def test_a_damaged_tokenizer_is_named(conch, tmp_path, before, after):
-    preset, weights = conch
-    path = tmp_path / "conch_byte_level_bpe_uncased.json"
-    text = json.dumps(json.loads(path.read_text()), separators=(",", ":"))
-    assert before in text
-    path.write_text(text.replace(before, after, 1))
-    with pytest.raises(EncoderError, match=r"conch_byte_level_bpe_uncased\.json: not a readable tokenizer"):
-        load_text_tower(preset, weights=weights)
-
-
-def test_vectors_of_another_width_than_the_features_are_refused(conch):
-    preset, weights = conch
-    with pytest.raises(EncoderError, match="vectors of texts have 16 channels, but features of tiles 512"):
-        load_text_tower(replace(preset, dim=512), weights=weights)
 
 
 def millions(network):
