@@ -18,12 +18,14 @@ BENCHMARKS = {
     "report_length": "CPU time of describe-reports by the length of a report without sentence ends",
     "damage": "flipped bits, cut and zeroed artifacts that are noticed; cost of the digests",
     "scaling": "CPU time and memory at N and 2N reports, feature files, tiles of a bag and kept slides",
+    "zero_shot": "comparing tiles with texts, against one matrix product",
     "large_bags": "linear-cost attention with up to 200,000 tiles",
 }
 WITH_DATA = {
     "filter_quality": "precision and recall of the tile filters on your own tiles, with added defects (--tiles)",
     "describe_quality": "a backend of describe-reports compared with reference answers (table, -o, --backend)",
     "joint_standin": "a stand-in for a joint encoder, from captions; its zero-shot AUC (table of tiles, -o)",
+    "zero_shot_quality": "prediction without training by the rule of pooling, on composed slides (tiles, -o)",
     "study": "FiVE and all baselines: supervised, few-shot, zero-shot",
     "mean_pool_baseline": "mean features and logistic regression (features and runs of five train)",
 }

@@ -52,9 +52,14 @@ def _traceback_path(folder: Path, item_id: str) -> Path:
     return folder / "errors" / f"{file_name(item_id)}.txt"
 
 
+def remove_traceback(item_id: str, folder: Path) -> None:
+    """Remove the traceback of an earlier failure of an item."""
+    _traceback_path(folder, item_id).unlink(missing_ok=True)
+
+
 def kept(item_id: str, folder: Path, *, total: int | None = None) -> Result:
     """Return the result of an item that is up to date, and remove the traceback of an earlier failure."""
-    _traceback_path(folder, item_id).unlink(missing_ok=True)
+    remove_traceback(item_id, folder)
     return Result(item_id, Outcome.KEPT, total=total)
 
 
