@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.core.batch import Outcome
 from pipelines.core.cohort import CohortSlide
-from pipelines.core.feature_file import feature_shape
+from pipelines.core.feature_file import read_header
 from pipelines.core.schemas import EMBEDDED_SLIDES, TILED_SLIDES, TILES
 from pipelines.core.selection import Selection, Shard
 from pipelines.core.settings import EmbedSettings, PictureSettings
@@ -105,7 +105,7 @@ def test_a_slide_that_is_empty_now_has_empty_features(tiles, tmp_path):
     write_lossless_slide(tmp_path / "slides/a.tif", np.full_like(TISSUE, GLASS), 0.5)
     tile(TileInputs(slides_in(tmp_path, "a", "b")), tiles, TILING)
     assert outcomes(run(tiles, tmp_path / "out")) == [Outcome.EMPTY, Outcome.KEPT]
-    assert feature_shape(tmp_path / "out/a.h5")[0] == 0
+    assert read_header(tmp_path / "out/a.h5").n_tiles == 0
     assert (rows_of(tmp_path / "out")["a"]["status"], rows_of(tmp_path / "out")["a"]["n_tiles"]) == ("empty", 0)
 
 

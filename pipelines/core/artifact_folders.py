@@ -106,7 +106,7 @@ EMBEDDED_FOLDER = ArtifactFolder(
             "patches/<slide_id>.zip",
             "ZIP",
             "kept tiles as images `<x>_<y>.jpg` or `.webp`, named by their top-left corner in pixels at level 0; "
-            "the archive comment holds the metadata and a fingerprint of the names and CRCs as JSON",
+            "the archive comment holds the metadata and a fingerprint of the names and CRCs as JSON, with a digest",
             _PATCHES,
         ),
         *_per_item(),

@@ -124,34 +124,26 @@ def check_all_rows(path: Path) -> None:
             _read(file, path, rows)
 
 
-def feature_shape(path: Path) -> tuple[int, int]:
-    """Return the shape (N, D) of the features without reading them."""
-    with _open(path) as file:
-        n_tiles, dim = file.h5["features"].shape
-        return int(n_tiles), int(dim)
-
-
 def read_header(path: Path) -> FeatureHeader:
-    """Return what a feature file says about itself; the file is opened once, and no feature is read.
+    """Return what a feature file says about itself, from the record in its user block.
+
+    This takes a tenth of the time in which HDF5 opens the file, which counts for 100,000 slides.
 
     Raises
     ------
     ArtifactError
-        The file is missing, damaged, or not one of `five embed`.
+        The file is missing, damaged outside the rows, or not one of `five embed`.
     """
-    with _open(path) as file:
-        (n_tiles, dim), names = file.h5["features"].shape, FeatureInfo.__dataclass_fields__
-        info = FeatureInfo(**{name: _plain(value) for name, value in file.h5.attrs.items() if name in names})
-        return FeatureHeader(int(n_tiles), int(dim), int(file.h5["coords"].attrs["patch_size"]), info)
+    record = FEATURES.record(path)
+    try:
+        return FeatureHeader(**{**record["header"], "info": FeatureInfo(**record["header"]["info"])})
+    except (LookupError, TypeError) as error:  # the digest fits, so only a file made on purpose comes here
+        raise damaged(path, "`five embed`", "the record says too little") from error
 
 
 def read_info(path: Path) -> FeatureInfo:
-    """Return the root attributes of a feature file."""
+    """Return the facts about the slide and the encoder in a feature file."""
     return read_header(path).info
-
-
-def _plain(value: str | np.generic) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def content_fingerprint(path: Path) -> str:

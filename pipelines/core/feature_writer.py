@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.feature_file import FEATURES, CoordsAttributes, FeatureInfo
+from pipelines.core.feature_file import FEATURES, CoordsAttributes, FeatureHeader, FeatureInfo
 from pipelines.core.files import fingerprint, replacing
 from pipelines.core.provenance import Provenance
 from pipelines.core.row_checksums import CHECKSUMS, row_blocks, row_checksums
@@ -78,7 +78,9 @@ def feature_writer(
             h5["coords"].attrs.update(asdict(coords_attributes))
             h5.attrs.update({"five.schema": FEATURES.name, "five.schema_version": FEATURES.version})
             h5.attrs.update({**asdict(info), **provenance.to_attributes(), **writer.notes})
-        FEATURES.seal(part, fingerprint=_fingerprint(writer.checksums, dim, dtype, info, coords_attributes))
+        header = FeatureHeader(writer.rows, dim, coords_attributes.patch_size, info)
+        made = _fingerprint(writer.checksums, dim, dtype, info, coords_attributes)
+        FEATURES.seal(part, fingerprint=made, header=asdict(header))
 
 
 def _shorten(path: Path, n_rows: int) -> None:

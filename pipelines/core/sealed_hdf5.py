@@ -29,7 +29,7 @@ from pipelines.core.damage import UNREADABLE, cannot_read, damaged, without_dige
 from pipelines.core.errors import ArtifactError
 from pipelines.core.sealed_json import open_sealed, seal
 
-BLOCK = 1024
+BLOCK = 8192
 """Size of the user block, bytes. HDF5 allows 512 and its multiples by powers of two."""
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 """First bytes of an HDF5 file without user block."""
@@ -69,13 +69,13 @@ class Hdf5Artifact:
     bulk: tuple[str, ...] = ()
     """Contiguous datasets that the digest leaves out, because they are large and are checked row by row."""
 
-    def seal(self, path: Path, **notes: str) -> None:
+    def seal(self, path: Path, **notes: Any) -> None:
         """Write the record to the user block of ``path``, which is complete and closed.
 
         Parameters
         ----------
         notes
-            Additional keys of the record.
+            Additional keys of the record, plain JSON data.
         """
         with h5py.File(path, "r") as h5:
             present = {name: h5[name].id for name in self.bulk if h5[name].size}
@@ -83,7 +83,7 @@ class Hdf5Artifact:
         with path.open("rb+") as stream:
             record = {"artifact": self.name, "version": self.version, **notes}
             record |= {"size": _size(stream), "bulk": bulk, "rest": _digest(stream, list(bulk.values()))}
-            text = json.dumps(seal(record)).encode()
+            text = json.dumps(seal(record), ensure_ascii=False).encode()
             if len(text) >= BLOCK:
                 raise ValueError(f"a record of {len(text)} bytes does not fit into the user block")
             stream.seek(0)

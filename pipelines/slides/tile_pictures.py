@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from pipelines.core.damage import UNREADABLE
 from pipelines.core.files import canonical_json, fingerprint, replacing
 from pipelines.core.folder import claim_folder, refuse_other_settings
-from pipelines.core.json_text import parse_json
 from pipelines.core.provenance import Provenance
+from pipelines.core.sealed_json import open_sealed, seal
 from pipelines.core.settings import PictureSettings
 from pipelines.core.tiled_slide import TiledSlide
 
@@ -62,7 +62,7 @@ class PictureFolder:
         """
         try:
             with zipfile.ZipFile(self._path(slide)) as archive:
-                comment = parse_json(archive.comment)
+                comment = open_sealed(archive.comment.decode())
                 is_same = Provenance.from_attributes(comment).same_work(self._provenance(slide))
                 return is_same and comment[PICTURES] == _listed(archive) and archive.testzip() is None
         except UNREADABLE_ARCHIVE:
@@ -82,7 +82,7 @@ class PictureFolder:
         ):
             yield _ArchiveWriter(self.settings, archive, pool)
             comment = {**self._provenance(slide).to_attributes(), PICTURES: _listed(archive)}
-            archive.comment = canonical_json(comment).encode()
+            archive.comment = canonical_json(seal(comment)).encode()
 
     def _path(self, slide: TiledSlide) -> Path:
         return self.folder / f"{slide.slide_id}.zip"

@@ -9,12 +9,13 @@ import pytest
 from pipelines.core.errors import ArtifactError
 from pipelines.core.feature_file import (
     CoordsAttributes,
+    FeatureHeader,
     FeatureInfo,
     check_all_rows,
     content_fingerprint,
-    feature_shape,
     features_current,
     read_bag,
+    read_header,
     read_info,
     read_notes,
 )
@@ -54,6 +55,22 @@ def test_batches_are_read_back_as_one_bag(path):
     assert (read_info(path), bag.tile_size_level0) == (INFO, 448)
 
 
+def test_the_header_is_read_without_the_hdf5_library(path, monkeypatch):
+    with h5py.File(path) as h5:  # what other programs read is the same
+        assert (h5["features"].shape, h5["coords"].attrs["patch_size"], h5.attrs["slide_id"]) == ((10, 2), 224, "a/b")
+    monkeypatch.setattr(h5py, "File", lambda *_: pytest.fail("opened by the HDF5 library"))
+    assert read_header(path) == FeatureHeader(n_tiles=10, dim=2, tile_size=224, info=INFO)
+
+
+@pytest.mark.parametrize("text", ["x" * 250, "\u00e4" * 125, "\u5b57" * 83], ids=["ascii", "umlauts", "chinese"])
+def test_the_longest_ids_fit_into_the_header(tmp_path, text):
+    info = replace(INFO, slide_id=text, encoder="/" + text * 15)
+    metadata = {"coords_attributes": ATTRIBUTES, "provenance": MADE}
+    with feature_writer(tmp_path / "a.h5", n_tiles=0, dim=2, dtype="float32", info=info, **metadata):
+        pass
+    assert read_info(tmp_path / "a.h5") == info
+
+
 def test_selected_rows_are_read(path):
     bag = read_bag(path, np.array([1, 4, 9]))
     assert bag.coords.tolist() == [[10, 20], [40, 80], [90, 180]]
@@ -63,14 +80,14 @@ def test_selected_rows_are_read(path):
 def test_a_file_has_as_many_rows_as_were_written(tmp_path):
     features, corners = rows_of(6)
     assert write(tmp_path / "a.h5", [(features, corners)], n_tiles=20_000) == 6
-    assert feature_shape(tmp_path / "a.h5") == (6, 2)
+    assert read_header(tmp_path / "a.h5").n_tiles == 6
     assert np.array_equal(read_bag(tmp_path / "a.h5").coords, corners)
     assert (tmp_path / "a.h5").stat().st_size < 20_000  # no space is left for 20,000 rows
 
 
 def test_a_slide_without_tiles_has_a_file_with_no_rows(tmp_path):
     write(tmp_path / "a.h5", [], n_tiles=0)
-    assert feature_shape(tmp_path / "a.h5") == (0, 2)
+    assert (read_header(tmp_path / "a.h5").n_tiles, read_header(tmp_path / "a.h5").dim) == (0, 2)
     assert read_bag(tmp_path / "a.h5").coords.shape == (0, 2)
 
 

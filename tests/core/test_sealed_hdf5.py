@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.core.attention_file import ATTENTION, AttentionMaps, read_attention, write_attention
 from pipelines.core.errors import ArtifactError
-from pipelines.core.feature_file import FEATURES, content_fingerprint, feature_shape, read_bag
+from pipelines.core.feature_file import FEATURES, content_fingerprint, read_bag, read_header
 from pipelines.core.provenance import Provenance
 from pipelines.core.sealed_hdf5 import BLOCK, Hdf5Artifact
 from tests.synthetic_features import write_bag
@@ -56,7 +56,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("shapes", FOREIGN.values(), ids=FOREIGN)
-@pytest.mark.parametrize("read", [read_bag, feature_shape, content_fingerprint, read_attention])
+@pytest.mark.parametrize("read", [read_bag, read_header, content_fingerprint, read_attention])
 def test_files_of_other_programs_and_versions_are_refused(tmp_path, read, shapes):
     with h5py.File(tmp_path / "a.h5", "w") as h5:
         for name, shape in shapes.items():
@@ -101,7 +101,7 @@ def test_a_sealed_file_with_another_layout_is_refused(tmp_path, shapes):
         for name, shape in shapes.items():
             h5[name] = np.zeros(shape)
     Hdf5Artifact("features", "five embed", FEATURES.version).seal(tmp_path / "a.h5", fingerprint="0")
-    for read in (read_bag, feature_shape):
+    for read in (read_bag, read_header):
         with pytest.raises(ArtifactError, match="damaged, or changed by another program"):
             read(tmp_path / "a.h5")
 

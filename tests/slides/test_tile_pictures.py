@@ -23,27 +23,27 @@ def folder(tmp_path):
     return made
 
 
-def pictures(path):
+def content_of(path):
     with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+        return {"comment": archive.comment, **{name: archive.read(name) for name in archive.namelist()}}
 
 
 def test_a_complete_archive_is_current(folder):
     assert folder.is_current(SLIDE)
     assert not folder.is_current(SimpleNamespace(slide_id="a", fingerprint="4567"))
-    assert len(pictures(folder.folder / "a.zip")) == N_TILES
+    assert len(content_of(folder.folder / "a.zip")) == N_TILES + 1
 
 
 @pytest.mark.parametrize(
     "damage", [lambda content: flips(content, 2_000), cuts, zeroed], ids=["flips", "cuts", "zeros"]
 )
-def test_an_archive_with_a_damaged_picture_is_not_current(folder, damage):
+def test_an_archive_with_a_damaged_picture_or_comment_is_not_current(folder, damage):
     path = folder.folder / "a.zip"
-    content, expected, noticed = path.read_bytes(), pictures(path), 0
+    content, expected, noticed = path.read_bytes(), content_of(path), 0
     for other in damage(content):
         path.write_bytes(other)
         if folder.is_current(SLIDE):
-            assert pictures(path) == expected
+            assert content_of(path) == expected
         else:
             noticed += 1
     assert noticed > 0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.core.errors import ArtifactError
-from pipelines.core.feature_file import Bag, feature_shape, read_bag
+from pipelines.core.feature_file import Bag, read_bag, read_header
 
 RowIndices = NDArray[np.int64]
 """Row numbers of tiles in a feature file."""
@@ -109,8 +109,8 @@ class BagReader:
         """Read the whole bag and cache it; return None if the cache has no room for it."""
         if self._free_bytes <= 0:
             return None
-        n_tiles, dim = feature_shape(bag.path)
-        size = n_tiles * dim * 4
+        header = read_header(bag.path)
+        size = header.n_tiles * header.dim * 4
         if size > self._free_bytes:
             return None
         self._free_bytes -= size

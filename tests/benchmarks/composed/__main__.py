@@ -9,10 +9,14 @@ the answers are unknown; two of the eight questions have nothing to do with the 
 * other words: the same in wordings that training has not seen, mean over all pairs;
 * places: AUC of a question's attention for the tiles that show its finding;
 * class: AUC of the tumor type from class texts, without a label;
+* combination: AUC of a class that is described by two findings together, against their other combinations;
 * retrieval: share of other bags' descriptions that score below the own one;
 * same map: mean rank correlation between the maps of questions on different tiles.
 
-Rows ``shuffled`` have the descriptions of other bags.
+The row ``ceiling`` is what the features allow (`ceilings.py`). Kinds of descriptions (`kinds.py`): ``true``;
+``shuffled`` are those of other bags; ``class only`` gives the tumor type and nothing else; ``nonsense`` has invented
+words for the answers; in ``new combination``, training has no bag of the class of *combination*; the bags of
+``disturbed`` have two stains, fat and pen marks.
 """
 
 from __future__ import annotations
@@ -35,13 +39,24 @@ from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.networks.checkpoint import load_model
 from pipelines.model.networks.slide_vectors import slide_vectors
 from pipelines.train import TrainInputs, train
-from tests.benchmarks.composed.bags import Bags, compose, halves, shows, visible, write_bag, write_cohort
+from tests.benchmarks.composed.bags import (
+    Bags,
+    compose,
+    halves,
+    has_combination,
+    shows,
+    visible,
+    write_bag,
+    write_cohort,
+)
+from tests.benchmarks.composed.ceilings import ceilings
+from tests.benchmarks.composed.disturbed import disturb, disturbed_tiles
+from tests.benchmarks.composed.kinds import HELD_OUT, KINDS, Kind
 from tests.benchmarks.composed.tiles import Tiles, read_tiles
-from tests.benchmarks.composed.wordings import CLASS_TEXTS, N_TRAINING, VISIBLE, WORDINGS, question_set
+from tests.benchmarks.composed.wordings import CLASS_TEXTS, COMBINATION_TEXTS, N_TRAINING, VISIBLE, WORDINGS
 
 N_TEST = 300
-UNKNOWN = 0.3
-MEASURES = ("answers", "other words", "places", "class", "retrieval", "same map")
+MEASURES = ("answers", "other words", "places", "class", "combination", "retrieval", "same map")
 
 
 def main() -> None:
@@ -52,31 +67,59 @@ def main() -> None:
     parser.add_argument("--encoder", default=EmbedSettings().encoder)
     parser.add_argument("--bags", type=int, nargs="+", default=[100, 800])
     parser.add_argument("--models", nargs="+", default=["five"])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--without-ceilings", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", nargs="*", default=[], dest="settings", help="name=value settings of the training")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     tiles = read_tiles(options.tiles, options.output / f"{options.encoder}.npz", encoder=options.encoder)
+    cohorts = {False: tiles}
+    if any(Kind(name).is_disturbed for name in options.kinds):
+        cache = options.output / f"{options.encoder}-disturbed.npy"
+        cohorts[True] = disturbed_tiles(tiles, options.tiles, cache, encoder=options.encoder)
     settings = {name: int(value) for name, _, value in (each.partition("=") for each in options.settings)}
     print("bags model descriptions", *MEASURES, sep=" | ")
-    for n, model, kind in product(options.bags, options.models, ("true", "shuffled")):
-        runs = [run(tiles, n, model, kind, seed, settings) for seed in range(options.seeds)]
-        values = [f"{np.mean([r[m] for r in runs]):.3f} +- {np.std([r[m] for r in runs]):.3f}" for m in MEASURES]
-        print(n, model, kind, *values, sep=" | ", flush=True)
-        for q in VISIBLE:
-            print("   ", q, *(f"{np.mean([r[f'{m} {q}'] for r in runs]):.3f}" for m in MEASURES[:3]), flush=True)
+    for n in options.bags:
+        if not options.without_ceilings:
+            show(f"{n} | - | ceiling", [_ceilings(tiles, n, seed) for seed in range(options.seeds)])
+        for model, kind in product(options.models, map(Kind, options.kinds)):
+            runs = [
+                run(cohorts[kind.is_disturbed], len(tiles.kinds), n, model, kind, seed, settings)
+                for seed in range(options.seeds)
+            ]
+            show(f"{n} | {model} | {kind.name}", runs)
 
 
-def run(tiles: Tiles, n: int, model: str, kind: str, seed: int, settings: Mapping[str, int]) -> dict[str, float]:
-    """Train on ``n`` composed bags and return the measures on test bags."""
+def show(title: str, runs: list[dict[str, float]]) -> None:
+    """Print mean and standard deviation of each measure over ``runs``, and the means of each question."""
+    values = ([run[name] for run in runs] if name in runs[0] else [] for name in MEASURES)
+    print(title, *(f"{np.mean(each):.3f} +- {np.std(each):.3f}" if each else "" for each in values), sep=" | ")
+    for question in VISIBLE:
+        names = [name for name in (f"{measure} {question}" for measure in MEASURES[:3]) if name in runs[0]]
+        print("   ", question, *(f"{np.mean([run[name] for run in runs]):.3f}" for name in names), flush=True)
+
+
+def _ceilings(tiles: Tiles, n: int, seed: int) -> dict[str, float]:
     rng = np.random.default_rng([seed, n])
     training, testing = halves(tiles, rng)
-    bags, test = compose(training, n, rng), compose(testing, N_TEST, rng)
-    known = rng.random(bags.answers.shape) > UNKNOWN
-    answers = rng.permutation(bags.answers) if kind == "shuffled" else bags.answers
+    found = ceilings(tiles, compose(training, n, rng), compose(testing, N_TEST, rng), rng)
+    return {"answers": float(np.mean(list(found.values())))} | {f"answers {name}": auc for name, auc in found.items()}
+
+
+def run(
+    tiles: Tiles, n_tiles: int, n: int, model: str, kind: Kind, seed: int, settings: Mapping[str, int]
+) -> dict[str, float]:
+    """Train on ``n`` composed bags and return the measures on test bags; ``n_tiles`` tiles are in the first stain."""
+    rng = np.random.default_rng([seed, n])
+    training, testing = halves(tiles, rng)
+    bags, test = compose(training, n, rng, without=kind.without), compose(testing, N_TEST, rng)
+    if kind.is_disturbed:
+        bags, test = disturb(bags, n_tiles, rng), disturb(test, n_tiles, rng)
+    known, answers = kind.known(bags.answers, rng), kind.described(bags.answers, rng)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_cohort(folder, tiles, bags, question_set(), known=known, answers=answers)
+        write_cohort(folder, tiles, bags, kind.questions(rng), known=known, answers=answers)
         train(
             TrainInputs(folder / "features", folder / "cohort.csv", descriptions=folder / "descriptions"),
             folder / "run",
@@ -111,6 +154,7 @@ def measured(model: BagModel, files: list[BagFile], test: Bags) -> dict[str, flo
         result[measure] = float(np.mean([result[f"{measure} {question}"] for question in VISIBLE]))
     texts = list(CLASS_TEXTS.values())
     result["class"] = float(roc_auc_score(test.answers[:, 0] == 0, _margin(model, vectors, *texts)))
+    result["combination"] = _combination(model, vectors, test)
     result["retrieval"] = _retrieval(margins, test)
     result["same map"] = _correlation(maps, test)
     return result
@@ -122,6 +166,15 @@ def _margin(
     """Return by how much each slide prefers the first texts to the second."""
     logits = model.logits(vectors, model.encode_classes({"first": first, "second": second}))
     return np.asarray((logits[:, 0] - logits[:, 1]).double().numpy())
+
+
+def _combination(model: BagModel, vectors: torch.Tensor, test: Bags) -> float:
+    """Return the AUC of the combination `HELD_OUT`, described in one text, against the other combinations."""
+    names = {str(answers): [text] for answers, text in COMBINATION_TEXTS.items()}
+    logits = model.logits(vectors, model.encode_classes(names))
+    own = list(names).index(str(HELD_OUT))
+    scores = logits.log_softmax(dim=1)[:, own].double().numpy()
+    return float(roc_auc_score(has_combination(test.answers, HELD_OUT), scores))
 
 
 def _places(maps: NDArray[np.float32], test: Bags, question: str, present: NDArray[np.bool_]) -> float:

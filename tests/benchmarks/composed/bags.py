@@ -17,13 +17,13 @@ from pipelines.core.question_files import write_questions
 from pipelines.core.questions import QuestionSet
 from pipelines.core.schemas import ANSWERS, EMBEDDED_SLIDES
 from tests.benchmarks.composed.tiles import NORMAL, TUMORS, Tiles
-from tests.benchmarks.composed.wordings import VISIBLE, WORDINGS
+from tests.benchmarks.composed.wordings import COMBINATION, VISIBLE, WORDINGS
 
 N_TILES = 72
 TILE = 448
 """Edge of a tile, pixels at level 0."""
 PROVENANCE = Provenance({"made_by": "tests.benchmarks.composed"})
-TUMOR, NORMAL_LUNG, CLUSTER = range(3)
+TUMOR, NORMAL_LUNG, CLUSTER, ARTEFACT = range(4)
 SHOWN_BY = {"air_spaces": NORMAL_LUNG, "inflammation": CLUSTER}
 """Question -> the kind of tile that shows its finding; tumor for the others."""
 
@@ -84,9 +84,17 @@ def _ends(
     return members & (values >= above), members & (values <= below)
 
 
-def compose(pools: Pools, n: int, rng: np.random.Generator) -> Bags:
-    """Return ``n`` bags; each answer is drawn at random."""
+def compose(pools: Pools, n: int, rng: np.random.Generator, *, without: tuple[int, ...] = ()) -> Bags:
+    """Return ``n`` bags; each answer is drawn at random.
+
+    Parameters
+    ----------
+    without
+        Answers to the questions of `COMBINATION` that no bag has together.
+    """
     answers = rng.integers(0, 2, (n, len(WORDINGS)))
+    while without and (seen := has_combination(answers, without)).any():
+        answers[seen] = rng.integers(0, 2, (seen.sum(), len(WORDINGS)))
     rows, parts = np.empty((n, N_TILES), np.int64), np.empty((n, N_TILES), np.int64)
     for bag in range(n):
         kind, cellularity, cytoplasm, extent, air, inflammation = answers[bag, :6].tolist()
@@ -102,6 +110,12 @@ def compose(pools: Pools, n: int, rng: np.random.Generator) -> Bags:
         rows[bag] = np.concatenate(drawn)[order]
         parts[bag] = np.repeat([TUMOR, NORMAL_LUNG, CLUSTER], [len(part) for part in drawn])[order]
     return Bags(rows, answers, parts)
+
+
+def has_combination(answers: NDArray[np.int64], combination: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which rows of ``answers`` (n, Q) have these answers to the questions of `COMBINATION`, (n,)."""
+    places = [list(WORDINGS).index(name) for name in COMBINATION]
+    return np.asarray((answers[:, places] == combination).all(axis=1))
 
 
 def shows(bags: Bags, bag: int, question: str) -> NDArray[np.bool_]:

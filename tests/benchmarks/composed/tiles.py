@@ -47,12 +47,11 @@ def read_tiles(table: Path, cache: Path, *, encoder: str) -> Tiles:
 
 
 def _measured(table: Path, name: str) -> Tiles:
-    with table.open() as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_table(table)
     encoder = load_encoder(find_preset(name))
     features, measures = [], []
     for start in range(0, len(rows), BATCH):
-        pictures = [_picture(table.parent / row["path"]) for row in rows[start : start + BATCH]]
+        pictures = [picture(table.parent / row["path"]) for row in rows[start : start + BATCH]]
         features.append(encoder(np.stack(pictures)).astype(np.float16))
         measures += [_measures(picture) for picture in pictures]
     nuclei, eosin, white = np.array(measures, np.float32).T
@@ -60,7 +59,14 @@ def _measured(table: Path, name: str) -> Tiles:
     return Tiles(np.concatenate(features), kinds, sources, nuclei, eosin, white)
 
 
-def _picture(path: Path) -> NDArray[np.uint8]:
+def read_table(table: Path) -> list[dict[str, str]]:
+    """Return the rows of a table of pictures: path, class, source_image."""
+    with table.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def picture(path: Path) -> NDArray[np.uint8]:
+    """Return the RGB pixels of a picture, (H, W, 3)."""
     return np.asarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from pipelines.core.questions import AllowedAnswer, Question, QuestionSet
 
 N_TRAINING = 5
@@ -185,8 +187,29 @@ CLASS_TEXTS = {
 """Texts of the classes for prediction without labels; none of them is a training wording."""
 
 
-def question_set(n_wordings: int = N_TRAINING) -> QuestionSet:
-    """Return the questions with ``n_wordings`` training wordings per answer."""
+COMBINATION = ("cellularity", "cytoplasm")
+"""Questions whose answers together describe a class; one combination can be left out of the training."""
+COMBINATION_TEXTS = {
+    (0, 0): "densely packed tumor cells, abundant pink cytoplasm",
+    (0, 1): "densely packed tumor cells, scant pale cytoplasm",
+    (1, 0): "sparse tumor cells, abundant pink cytoplasm",
+    (1, 1): "sparse tumor cells, scant pale cytoplasm",
+}
+"""Answers to the questions of `COMBINATION` -> the text of that class."""
+SYLLABLES = ("ba", "do", "fi", "gu", "ka", "lo", "mi", "nu", "pe", "ra", "so", "ti", "vu", "ze")
+
+
+def nonsense(rng: np.random.Generator) -> Mapping[str, tuple[tuple[str, ...], ...]]:
+    """Return invented words in place of `WORDINGS`, three per wording; answers have no word in common by design."""
+
+    def wording() -> str:
+        return " ".join("".join(rng.choice(SYLLABLES, 3)) for _ in range(3))
+
+    return {name: tuple(tuple(wording() for _ in texts) for texts in answers) for name, answers in WORDINGS.items()}
+
+
+def question_set(words: Mapping[str, tuple[tuple[str, ...], ...]] = WORDINGS) -> QuestionSet:
+    """Return the questions with the training wordings among ``words``."""
     return QuestionSet(
         name="composed",
         title="Findings of the composed cohort",
@@ -197,10 +220,10 @@ def question_set(n_wordings: int = N_TRAINING) -> QuestionSet:
                 prompt=name.replace("_", " "),
                 kind="choice",
                 values={
-                    key: AllowedAnswer(meaning=texts[0], phrase=texts[0], wordings=texts[1:n_wordings])
+                    key: AllowedAnswer(meaning=texts[0], phrase=texts[0], wordings=texts[1:N_TRAINING])
                     for key, texts in zip(("first", "second"), answers, strict=True)
                 },
             )
-            for name, answers in WORDINGS.items()
+            for name, answers in words.items()
         ),
     )
