@@ -133,6 +133,11 @@ def _read_run(source: Path, labels: PatientLabels | None, settings: EvaluateSett
     rows = table.read_rows(path)
     _refuse_other_run(path, table)
     classes = tuple(column.removeprefix("prob_") for column in (rows or [{}])[0] if column.startswith("prob_"))
+    if rows and not classes:
+        raise ArtifactError(
+            f"{source}: no classes to evaluate, because it was made with --questions alone",
+            hint="run `five predict` with --classes, too",
+        )
     why: Counter[str] = Counter()
     counted = _counted(rows, labels, settings, why)
     if not counted:

@@ -1,4 +1,4 @@
-"""Stage ``five predict``: class probabilities per slide, attention maps per prompt."""
+"""Stage ``five predict``: class probabilities and answers per slide, maps of what each tile says."""
 
 from __future__ import annotations
 
@@ -7,30 +7,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipelines.core.attention_file import AttentionMaps, write_attention
 from pipelines.core.batch import OnResult, Outcome, Result, Summary, kept, run_batch
 from pipelines.core.cohort import CohortSlide, patient_facts
 from pipelines.core.devices import pick_device
-from pipelines.core.errors import ArtifactError, SlideError
+from pipelines.core.errors import SlideError
 from pipelines.core.feature_file import SLIDE_NOTE, read_info, read_notes, slide_dimensions
 from pipelines.core.files import file_digest
 from pipelines.core.folder import claim_folder, refuse_other_settings
 from pipelines.core.resources import Resources
+from pipelines.core.run_manifest import RunManifest
+from pipelines.core.schemas import SIMILARITY
 from pipelines.core.selection import EVERYTHING, Selection
 from pipelines.core.settings import PredictSettings
+from pipelines.encoders.find_preset import find_preset
+from pipelines.encoders.presets import ENCODER_PRESETS
+from pipelines.encoders.text_tower import load_text_tower
 from pipelines.findings.heatmap import draw_heatmap
 from pipelines.findings.report import write_report
-from pipelines.findings.shown_maps import distinct_maps
-from pipelines.model.data.bags import BagReader, TileBag
-from pipelines.model.networks.bag_model import BagModel
+from pipelines.findings.shown_maps import maps_to_show
+from pipelines.model.data.bags import BagReader
 from pipelines.model.networks.checkpoint import load_model
 from pipelines.model.prediction.class_scores import class_probabilities
 from pipelines.model.prediction.job import PredictInputs, PredictionJob
+from pipelines.model.prediction.joint_job import joint_job
+from pipelines.model.prediction.joint_scores import JointSlideModel
 from pipelines.model.prediction.prediction_table import FILES, PredictionTable, attention_file, heatmap_file
+from pipelines.model.prediction.run_job import run_job
+from pipelines.model.prediction.slide_scores import SlideModel, TrainedSlideModel
 from pipelines.slides import open_slide
 
 __all__ = ["PredictInputs", "PredictSettings", "Resources", "plan", "predict"]
@@ -49,7 +55,10 @@ def predict(
     resources: Resources = Resources(),
     on_result: OnResult = lambda _: None,
 ) -> Summary:
-    """Write the class probabilities of every slide to ``out``, and attention maps if the model has any.
+    """Write the class probabilities of every slide to ``out``, and maps of the tiles if the model has any.
+
+    Without a run, the tiles are compared with the texts of classes, or with the answers to questions, in the space
+    that the encoder of the features shares with texts.
 
     Slides that an earlier run predicted with the same model, texts, settings and features are
     kept if their attention files and heatmaps are unchanged; if all are, the model is not loaded. A slide
@@ -67,7 +76,7 @@ def predict(
         An input is missing or does not fit.
     """
     selection.require_only(MADE_BY, "shard", "overwrite")
-    job = PredictionJob.of(inputs, settings)
+    job = _job(inputs, settings)
     claim_folder(out, MADE_BY, job.provenance, overwrite=selection.overwrite)
     slides = selection.shard.of(job.slides)
     table = PredictionTable(out, job)
@@ -83,10 +92,9 @@ def predict(
                 table.add(result.row)
             on_result(replace(result, total=len(slides)))
 
-        work = _SlidePrediction(load_model(inputs.run, pick_device(resources.device), job.manifest), job, out)
+        work = _SlidePrediction(_load_model(job, pick_device(resources.device)), job, out)
         results |= {result.item_id: result for result in run_batch(todo, work, folder=out, on_result=report)}
-    title = f"Predictions of {inputs.run.name}"
-    not_predicted = table.finish(lambda: write_report(out, facts=job.facts(), title=title))
+    not_predicted = table.finish(lambda: write_report(out, facts=job.facts, title=job.title))
     facts: dict[str, Any] = patient_facts(job.slides) | job.counts()
     if not_predicted:
         facts["slides_not_predicted"] = not_predicted
@@ -104,75 +112,70 @@ def plan(
         As `predict` does before it loads the model.
     """
     selection.require_only(MADE_BY, "shard", "overwrite")
-    job = PredictionJob.of(inputs, settings)
+    job = _job(inputs, settings)
     refuse_other_settings(out, MADE_BY, job.provenance, overwrite=selection.overwrite)
     slides = selection.shard.of(job.slides)
     valid = PredictionTable(out, job).valid(slides)
     todo = [slide for slide in slides if slide.slide_id not in valid]
+    questions = [] if isinstance(job.source, RunManifest) else list(job.source.answers)
     return {
         "slides": len(slides),
         "current": len(slides) - len(todo),
         "to_do": len(todo),
         "tiles_to_do": sum(min(job.n_tiles(slide), settings.max_tiles) for slide in todo),
         "model": job.model,
-        "classes": ", ".join(job.texts),
+        **({"classes": ", ".join(job.texts)} if job.texts else {}),
+        **({"questions": ", ".join(questions)} if questions else {}),
         **patient_facts(job.slides),
         **job.counts(),
     }
 
 
-class _SlidePrediction:
-    """Predicts slides one by one. Prompts and class texts are encoded once."""
+def _job(inputs: PredictInputs, settings: PredictSettings) -> PredictionJob:
+    """Return what is to be predicted, with a trained model or without one."""
+    if inputs.run is not None:
+        return run_job(inputs, inputs.run, settings)
+    return joint_job(inputs, settings, [name for name, preset in ENCODER_PRESETS.items() if preset.text])
 
-    def __init__(self, model: BagModel, job: PredictionJob, out: Path) -> None:
+
+def _load_model(job: PredictionJob, device: str) -> SlideModel:
+    """Load the trained model, or the text tower of the encoder of the features."""
+    if isinstance(job.source, RunManifest):
+        return TrainedSlideModel(load_model(job.source.folder, device, job.source), job)
+    tower = load_text_tower(find_preset(job.source.encoder), weights=job.settings.text_weights, device=device)
+    return JointSlideModel(tower, job, job.source, device)
+
+
+class _SlidePrediction:
+    """Predicts slides one by one."""
+
+    def __init__(self, model: SlideModel, job: PredictionJob, out: Path) -> None:
         self.model, self.job, self.out = model, job, out
         self.reader = BagReader(cache_bytes=0)
         self.names = list(job.texts)
-        with torch.inference_mode():
-            self.prompts = model.encode_prompts()
-            self.classes = model.encode_classes(job.texts)
 
     def __call__(self, slide: CohortSlide, /) -> Result:
         features = self.job.features_fingerprint(slide)  # before they are read: a later change is then noticed
         bag = self.reader.evaluation(self.job.cohort.bags[slide.slide_id], self.job.settings.max_tiles)
+        scores = self.model(bag, with_maps=self.job.settings.attention)
+        predicted = int(scores.logits.argmax()) if self.names else None
         digests: dict[str, str | None] = dict.fromkeys(FILES)
-        with torch.inference_mode():
-            if self.job.settings.attention and self.model.prompt_names:
-                vector, weights = self.model.attend(bag, self.prompts)
-                logits = self._logits(vector)
-                digests |= self._write_attention(slide, self._maps(bag, weights), int(logits.argmax()))
-            else:
-                logits = self._logits(self.model.encode_bags([bag], self.prompts))
-        probabilities = class_probabilities(logits)
+        if scores.maps is not None:
+            digests |= self._write_attention(slide, scores.maps, predicted)
+        probabilities = class_probabilities(scores.logits) if self.names else scores.logits
         row = {
             **self.job.identity(slide),
-            "predicted": self.names[int(logits.argmax())],
+            "predicted": None if predicted is None else self.names[predicted],
             "n_tiles": len(bag.features),
             "features": features,
             **digests,
             **{f"prob_{name}": float(value) for name, value in zip(self.names, probabilities, strict=True)},
-            **{f"logit_{name}": float(value) for name, value in zip(self.names, logits, strict=True)},
+            **{f"logit_{name}": float(value) for name, value in zip(self.names, scores.logits, strict=True)},
+            **{f"{SIMILARITY}{name}": value for name, value in scores.answers.items()},
         }
         return Result(slide.slide_id, Outcome.DONE, row)
 
-    def _logits(self, vector: Tensor) -> NDArray[np.float64]:
-        logits: NDArray[np.float64] = self.model.logits(vector.double(), self.classes.double())[0].cpu().numpy()
-        if not np.isfinite(logits).all():
-            raise ArtifactError("the features hold NaN or infinite values", hint="embed the slide again")
-        return logits
-
-    def _maps(self, bag: TileBag, weights: Tensor) -> AttentionMaps:
-        added = self.model.contributions(bag, self.classes)
-        return AttentionMaps(
-            weights=weights.float().cpu().numpy(),
-            prompts=self.model.prompt_names,
-            coords=bag.corners,
-            tile_size_level0=bag.tile_size_level0,
-            contributions=np.zeros((0, len(bag.corners))) if added is None else added.float().cpu().numpy(),
-            classes=[] if added is None else self.names,
-        )
-
-    def _write_attention(self, slide: CohortSlide, maps: AttentionMaps, predicted: int) -> dict[str, str]:
+    def _write_attention(self, slide: CohortSlide, maps: AttentionMaps, predicted: int | None) -> dict[str, str]:
         """Write the attention file and the heatmap, if it is wanted; return their digests by column."""
         written = {"attention": attention_file(self.out, slide.slide_id)}
         write_attention(written["attention"], maps, self.job.provenance)
@@ -181,19 +184,9 @@ class _SlidePrediction:
             self._draw(maps, slide, written["heatmap"], predicted)
         return {column: file_digest(path) for column, path in written.items()}
 
-    def _draw(self, maps: AttentionMaps, slide: CohortSlide, path: Path, predicted: int) -> None:
-        """Draw what speaks for the predicted class, and the attention of each question, or of each other prompt.
-
-        Where the contributions of the tiles are not known, the mean attention of the questions comes first.
-        """
+    def _draw(self, maps: AttentionMaps, slide: CohortSlide, path: Path, predicted: int | None) -> None:
         features = self.job.cohort.bags[slide.slide_id].path
-        n_shown = len(self.model.spec.questions) or len(maps.prompts)
-        shown, names = distinct_maps(maps.weights[:n_shown], maps.prompts[:n_shown])
-        if maps.classes:
-            speaking = maps.contributions[predicted] - maps.contributions.mean(axis=0)
-            shown, names = np.vstack([speaking[None], shown]), [f"speaks for {maps.classes[predicted]}", *names]
-        elif n_shown > 1:
-            shown, names = np.vstack([maps.weights[:n_shown].mean(axis=0)[None], shown]), ["mean of these", *names]
+        shown, names = maps_to_show(maps, predicted, self.model.n_questions)
         draw_heatmap(
             maps.coords,
             shown,

@@ -46,7 +46,7 @@ class Cohort:
     classes: Path
 
 
-def write_bag(folder, slide_id, features, *, encoder="toy", fingerprint="0123", tile_size=224, mpp=0.5):
+def write_bag(folder, slide_id, features, *, encoder="toy", fingerprint="0123", tile_size=224, mpp=0.5, space=""):
     """Write a feature file with (N, C) ``features``, whose tiles are on a square grid, and list it in the table."""
     n_tiles, dim = features.shape
     side = int(np.ceil(np.sqrt(max(n_tiles, 1))))
@@ -56,7 +56,7 @@ def write_bag(folder, slide_id, features, *, encoder="toy", fingerprint="0123", 
         n_tiles=n_tiles,
         dim=dim,
         dtype="float16",
-        info=FeatureInfo(slide_id, encoder, fingerprint, 0.25, 0.25, mpp),
+        info=FeatureInfo(slide_id, encoder, fingerprint, 0.25, 0.25, mpp, space),
         coords_attributes=CoordsAttributes(tile_size, TILE, 40.0, 20.0, 0, slide_id, side * TILE, side * TILE),
         provenance=PROVENANCE,
     ) as writer:
@@ -80,14 +80,14 @@ def slide_features(label, rng, n_tiles):
     return features
 
 
-def write_cohort(folder, *, n_patients=24, seed=0):
+def write_cohort(folder, *, n_patients=24, seed=0, space=""):
     """Write features, answers, a cohort table and class texts for ``n_patients`` patients of alternating class."""
     rng = np.random.default_rng(seed)
     labels = [("round", "spindle")[number % 2] for number in range(n_patients)]
     rows, answers = [], []
     for number, label in enumerate(labels):
         slide, patient = f"s{number:02d}", f"p{number:02d}"
-        write_bag(folder / "features", slide, slide_features(label, rng, int(rng.integers(20, 60))))
+        write_bag(folder / "features", slide, slide_features(label, rng, int(rng.integers(20, 60))), space=space)
         rows.append({"slide_id": slide, "patient_id": patient, "status": "ok", "encoder": "toy", "dim": DIM})
         answers += [
             {"report_id": f"r{number}", "patient_id": patient, "question_id": question, "status": "value"}

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -12,15 +13,30 @@ import yaml
 from typer.testing import CliRunner
 
 import pipelines.demo
+import pipelines.predict
 from fivecli.app import app
 from pipelines.core.artifact_files import DIGEST, METADATA
 from pipelines.core.artifact_folders import EVALUATION_FOLDER, FOLDERS, TILES_FOLDER
+from pipelines.encoders.preset import TextPreset
 from pipelines.findings import descriptions_report
-from tests.embedding import use_stand_ins
+from tests.embedding import STAND_INS, use_stand_ins
 from tests.slide_files import tissue_drawing
 from tests.test_examples import EXAMPLES
+from tests.text_towers import WordTower
 
 BY_NAME = {folder.name: folder for folder in FOLDERS}
+WITHOUT_RUN = "without-run"
+"""Subfolder of the predictions with those made without a run."""
+GROWTH = """
+name: growth
+title: Growth
+questions:
+  - id: growth
+    question: How does it grow?
+    prompt: growth
+    kind: choice
+    values: {glandular: {meaning: a, phrase: glands}, solid: {meaning: b, phrase: nests}}
+"""
 HDF5_KINDS = {str: "string", np.int64: "int64", np.float64: "float64"}
 
 
@@ -34,6 +50,18 @@ def small_slide(*_):
     rgb = tissue_drawing(1024, 1280, [(112, 1008, 112, 1232)])
     rgb[224:336, 224:448] = 10
     return rgb
+
+
+def use_a_text_tower(patch):
+    """Give the stand-in encoder a text tower, and return its name."""
+    encoder = STAND_INS["mean-color"]
+    preset = replace(encoder.preset, text=TextPreset("python", 99))
+    patch.setattr(encoder, "preset", preset)
+    words = ["glands", "nests", "keratin"]
+    tower = WordTower(words, space=preset.space(encoder.fingerprint), dim=3, context_length=99)
+    patch.setattr(pipelines.predict, "find_preset", lambda _: preset)
+    patch.setattr(pipelines.predict, "load_text_tower", lambda *_, **__: tower)
+    return preset.name
 
 
 def add_a_broken_slide(cohort):
@@ -51,6 +79,7 @@ def root(tmp_path_factory, tiny_bert):
     model = ("--text-model", tiny_bert, "--width", 64, "--diagnosis-prompts", 2, "--prompt-tokens", 2, "--epochs", 1)
     with pytest.MonkeyPatch.context() as patch:
         use_stand_ins(patch)
+        encoder = use_a_text_tower(patch)
         patch.setattr(pipelines.demo, "draw_slide", small_slide)
         patch.setattr(descriptions_report, "REPORTS_PER_PAGE", 4)
         five("demo", "cohort", "-o", root / "cohort", "--patients", 8)
@@ -58,13 +87,16 @@ def root(tmp_path_factory, tiny_bert):
         reports, descriptions = root / "cohort" / "reports.csv", root / "descriptions"
         five("tile", cohort, "-o", root / "tiles", "--tile-size", 112, exit_code=3)
         (root / "cohort" / "slides" / "broken.svs").unlink()
-        five("embed", root / "tiles", "-o", root / "features", "--encoder", "mean-colour", "--save-patches", "jpg")
+        five("embed", root / "tiles", "-o", root / "features", "--encoder", encoder, "--save-patches", "jpg")
         describe = ("describe-reports", reports, "-o", descriptions, "--questions", "lung")
         five(*describe, "--shard", "1/2")
         five(*describe, "--html")
         inputs = ("--cohort", cohort, "--descriptions", descriptions, "--classes", EXAMPLES / "demo-classes.yaml")
         five("train", root / "features", "--regime", "finetune", *inputs, *model, "--tensorboard", "-o", root / "run")
         five("predict", root / "features", "--run", root / "run", "--heatmaps", "-o", root / "predictions")
+        (root / "growth.yaml").write_text(GROWTH)
+        texts = ("--classes", EXAMPLES / "demo-classes.yaml", "--questions", root / "growth.yaml")
+        five("predict", root / "features", *texts, "-o", root / "predictions" / WITHOUT_RUN)
         for name in ("metrics.csv", "metrics.parquet"):
             gold = ("--gold", root / "cohort" / "truth.csv", "--resamples", 9)
             five("evaluate-descriptions", descriptions, *gold, "-o", root / "evaluation" / name)
@@ -73,14 +105,16 @@ def root(tmp_path_factory, tiny_bert):
 
 def files_of(root, name):
     """Return the files in an output folder, as paths relative to it."""
-    return [path.relative_to(root / name).as_posix() for path in (root / name).rglob("*") if path.is_file()]
+    paths = (path.relative_to(root / name).as_posix() for path in (root / name).rglob("*") if path.is_file())
+    return [path for path in paths if not path.startswith(WITHOUT_RUN)]
 
 
 def described(root, folder):
     """Yield each file of a folder with its description."""
-    for name in files_of(root, folder.name):
-        (file,) = folder.files_for(name)
-        yield root / folder.name / name, file
+    for place in (folder.name, f"{folder.name}/{WITHOUT_RUN}"):
+        for name in files_of(root, place):
+            (file,) = folder.files_for(name)
+            yield root / place / name, file
 
 
 @pytest.mark.slow
@@ -107,6 +141,7 @@ def test_every_description_belongs_to_a_file(root, name):
 @pytest.mark.parametrize("folder", FOLDERS, ids=BY_NAME)
 def test_columns_and_metadata_of_tables_are_those_described(root, folder):
     common = {entry.name for entry in (*METADATA, DIGEST)}
+    missing = {prefix for file in folder.files if file.table for prefix in file.table.families or ()}
     for path, file in described(root, folder):
         if file.table is None:
             continue
@@ -114,8 +149,9 @@ def test_columns_and_metadata_of_tables_are_those_described(root, folder):
         families = tuple(file.table.families or ())
         named = [field.name for field in schema if not families or not field.name.startswith(families)]
         assert named == [field.name for field in file.table.columns], path
-        assert all(any(field.name.startswith(prefix) for field in schema) for prefix in families), path
+        missing -= {prefix for prefix in families if any(field.name.startswith(prefix) for field in schema)}
         assert {key.decode() for key in schema.metadata} == common | {entry.name for entry in file.metadata}, path
+    assert missing == set()
 
 
 @pytest.mark.slow
@@ -132,7 +168,7 @@ def test_datasets_and_attributes_of_hdf5_files_are_those_described(root, folder)
             for dataset in file.hdf5.datasets:
                 assert set(h5[dataset.name].attrs) == {entry.name for entry in dataset.attributes}, path
                 assert_attributes(h5[dataset.name], dataset.attributes)
-                assert dataset.kind.startswith(("(P,)", "(N,)", "(K,)")) == (h5[dataset.name].ndim == 1), path
+                assert dataset.kind.startswith(("(P,)", "(N,)", "(K,)", "(S,)")) == (h5[dataset.name].ndim == 1), path
 
 
 def assert_attributes(node, entries):

@@ -7,6 +7,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from fivecli.app import app
+from pipelines.core.classes import load_class_texts
 from pipelines.core.question_files import load_questions
 from pipelines.core.schemas import ANSWERS
 
@@ -77,3 +78,14 @@ def test_every_step_of_a_walk_names_a_function_or_class_of_its_file(file, names)
     code = (ROOT / file).read_text(encoding="utf-8")
     for name in re.findall(r"`(\w+)`", names):
         assert re.search(rf"^(def|class) {name}\b", code, re.MULTILINE), f"{file}: {name}"
+
+
+def test_the_class_texts_that_the_docs_show_can_be_read(tmp_path):
+    page = (ROOT / "docs" / "zero-shot.md").read_text(encoding="utf-8")
+    (tmp_path / "classes.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, flags=re.DOTALL)[1])
+    found = load_class_texts(tmp_path / "classes.yaml")
+    assert found.classes["LUAD"][:2] == [
+        "an H&E image of lung adenocarcinoma.",
+        "histopathology of lung adenocarcinoma.",
+    ]
+    assert len(found.other) == 4

@@ -74,6 +74,7 @@ def _attention(path: Path) -> Contents:
     facts = {
         "tiles": maps.weights.shape[1],
         "prompts": list(maps.prompts),
+        "texts": list(maps.texts) or None,
         "dtype": str(maps.weights.dtype),
         "rows_that_sum_to_1": int((np.abs(sums - 1) <= ROUNDING).sum()),
         "tile_size_level0": maps.tile_size_level0,

@@ -27,8 +27,9 @@ COUNTED: dict[str, tuple[tuple[str, ...], ...]] = {
     "splits": (("split", "label"),),
     "predictions": (("split", "predicted"), ("split", "label")),
     "patient_predictions": (("split", "predicted"), ("split", "label")),
+    "slide_answers": (("question_id", "answer", "preferred"),),
 }
-"""Table -> columns whose values are counted, alone or in pairs; none of them contains report text."""
+"""Table -> columns whose values are counted, alone or together; none of them contains report text."""
 FIRST_FAILURES = 5
 """Number of failures that are listed."""
 TILED_FACTS = (

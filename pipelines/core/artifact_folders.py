@@ -28,7 +28,11 @@ FIVE_JSON = ArtifactFile(
         Entry("made_by", "string", "command"),
         Entry("five_version", "string", "version of five-wsi"),
         Entry("settings", "object", "settings of the command"),
-        Entry("input_fingerprint", "string", "fingerprint of the input; of predictions, the run and the class texts"),
+        Entry(
+            "input_fingerprint",
+            "string",
+            "fingerprint of the input; of predictions, the run or the space of the features, and the texts",
+        ),
         Entry("digest", "string", "fingerprint of the other keys; a folder whose `five.json` was changed is refused"),
     ),
 )
@@ -213,16 +217,27 @@ PREDICTIONS_FOLDER = ArtifactFolder(
             table=schemas.PATIENT_PREDICTIONS,
             metadata=(Entry("five.predictions", "string", "fingerprint of the predictions that it was made from"),),
         ),
+        ArtifactFile(
+            "slide_answers.parquet",
+            "Parquet",
+            "one row per slide, question and answer",
+            "with `--questions`",
+            table=schemas.SLIDE_ANSWERS,
+            metadata=(Entry("five.predictions", "string", "fingerprint of the predictions that it was made from"),),
+        ),
         ArtifactFile("report.html", "HTML", "table of the predictions, settings and heatmaps; written by each run"),
         ArtifactFile(
             "attention/<slide_id>.h5",
             "HDF5",
-            "attention over the tiles of the slide (P prompts, N tiles)",
-            "if the model has prompts; not with `--no-attention`",
+            "attention over the tiles of the slide (P prompts, N tiles), and their similarities to texts",
+            "if the model has prompts, and without `--run`; not with `--no-attention`",
             hdf5=ATTENTION,
         ),
         ArtifactFile(
-            "heatmaps/<slide_id>.jpg", "JPEG", "attention of each question drawn over the slide", "with `--heatmaps`"
+            "heatmaps/<slide_id>.jpg",
+            "JPEG",
+            "what speaks for the predicted class, and the attention of each question or the similarities to texts",
+            "with `--heatmaps`",
         ),
         *_per_item(),
     ),

@@ -76,9 +76,19 @@ FEATURES = Hdf5Layout(
 ATTENTION = Hdf5Layout(
     datasets=(
         Dataset("attention", "(P, N) float16", "attention of each prompt over the tiles; each row sums to 1"),
-        Dataset("prompts", "(P,) string", "names of the prompts: question ids, then the learned prompts"),
+        Dataset(
+            "prompts",
+            "(P,) string",
+            "names of the prompts: question ids, then the learned prompts; without a trained model those in `texts`",
+        ),
         Dataset("contributions", "(K, N) float32", "what each tile adds to the logit of each class"),
         Dataset("classes", "(K,) string", "names of the classes; K is 0 if the logits are no sums over tiles"),
+        Dataset(
+            "similarities",
+            "(S, N) float16",
+            "cosine similarity of each tile to the texts of each class or answer; S is 0 for a trained model",
+        ),
+        Dataset("texts", "(S,) string", "a class, `question=answer`, or `other` for the best text of other tissue"),
         Dataset(
             "coords",
             "(N, 2) int64",

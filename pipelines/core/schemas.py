@@ -179,24 +179,43 @@ _PREDICTION_FAMILIES = {
     "prob_": pa.field("prob_", DOUBLE, metadata={"meaning": "probability of the class; each row sums to 1"}),
     "logit_": pa.field("logit_", DOUBLE, metadata={"meaning": "scaled cosine or head output of the class"}),
 }
+SIMILARITY = "similarity_"
+"""Prefix of the columns of the answers to questions, which follows ``question=answer``."""
+_ANSWER_FAMILY = pa.field(
+    SIMILARITY, DOUBLE, metadata={"meaning": "cosine similarity of the slide to the texts of `question=answer`"}
+)
 
 PREDICTIONS = TableArtifact(
     name="predictions",
     made_by="five predict",
-    version=3,
+    version=4,
     columns=(
         column("slide_id", STRING, "unique id of the slide"),
         column("patient_id", STRING, "patient of the slide"),
         column("label", STRING, "class in the cohort, null if unknown"),
         column("split", STRING, "split of the slide in the run, null if the run has not seen the slide"),
         column("learned_from", BOOL, _LEARNED_FROM),
-        column("predicted", STRING, "class with the highest probability"),
+        column("predicted", STRING, "class with the highest probability, null without classes (--questions alone)"),
         column("n_tiles", INT, "tiles in the bag"),
         column("features", STRING, "fingerprint of the features that the row was made from"),
         column("attention", STRING, "SHA-256 of the attention file, null if there is none"),
         column("heatmap", STRING, "SHA-256 of the heatmap, null if there is none"),
     ),
-    families=_PREDICTION_FAMILIES,
+    families={**_PREDICTION_FAMILIES, SIMILARITY: _ANSWER_FAMILY},
+)
+
+SLIDE_ANSWERS = TableArtifact(
+    name="slide_answers",
+    made_by="five predict",
+    columns=(
+        column("slide_id", STRING, "unique id of the slide"),
+        column("patient_id", STRING, "patient of the slide"),
+        column("question_id", STRING, "id of the question in the question set"),
+        column("answer", STRING, "an allowed answer"),
+        column("similarity", DOUBLE, "cosine similarity of the slide to the texts of the answer"),
+        column("margin", DOUBLE, "similarity less the highest similarity of the other answers to the question"),
+        column("preferred", BOOL, "True for the answer with the highest similarity"),
+    ),
 )
 
 PATIENT_PREDICTIONS = TableArtifact(
@@ -225,4 +244,5 @@ TABLES = (
     METRICS,
     PREDICTIONS,
     PATIENT_PREDICTIONS,
+    SLIDE_ANSWERS,
 )

@@ -1,4 +1,4 @@
-"""Write an HTML page about a folder of predictions: probabilities, settings and heatmaps."""
+"""Write an HTML page about a folder of predictions: probabilities, answers, settings and heatmaps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import quote
 from pipelines import __version__
 from pipelines.core.files import replacing
 from pipelines.core.schemas import PREDICTIONS
+from pipelines.core.slide_answers import preferred_answers
 
 REPORT = "report.html"
 
@@ -43,6 +44,7 @@ def write_report(predictions: Path, *, facts: Mapping[str, Any], title: str = "P
         facts={name: _readable(value) for name, value in {**facts, **settings}.items()},
         classes=[name.removeprefix("prob_") for name in (rows[0] if rows else ()) if name.startswith("prob_")],
         slides=[_slide(number, row, predictions) for number, row in enumerate(rows)],
+        questions=[answer["question_id"] for answer in preferred_answers(rows[0])] if rows else [],
         version=__version__,
     )
     with replacing(predictions / REPORT) as part:
@@ -57,6 +59,7 @@ def _slide(number: int, row: Mapping[str, Any], predictions: Path) -> dict[str, 
         **row,
         "anchor": f"slide-{number}",
         "probabilities": [(name.removeprefix("prob_"), p) for name, p in row.items() if name.startswith("prob_")],
+        "answers": preferred_answers(row),
         "heatmap": quote(heatmap) if row["heatmap"] and (predictions / heatmap).exists() else None,
     }
 

@@ -18,6 +18,7 @@ BENCHMARKS = {
     "report_length": "CPU time of describe-reports by the length of a report without sentence ends",
     "damage": "flipped bits, cut and zeroed artifacts that are noticed; cost of the digests",
     "scaling": "CPU time and memory at N and 2N reports, feature files, tiles of a bag and kept slides",
+    "zero_shot": "comparing tiles with texts, against one matrix product",
     "large_bags": "linear-cost attention with up to 200,000 tiles",
 }
 WITH_DATA = {

@@ -1,6 +1,8 @@
+import re
+
 import pytest
 
-from pipelines.core.classes import load_classes, write_classes
+from pipelines.core.classes import load_class_texts, load_classes, write_classes
 from pipelines.core.errors import SettingsError
 
 
@@ -80,3 +82,63 @@ def test_a_class_that_no_label_can_name_is_reported(tmp_path, caplog):
     (tmp_path / "classes.yaml").write_text("classes: {none: x, some: y}")
     assert load_classes(tmp_path / "classes.yaml") == {"none": ["x"], "some": ["y"]}
     assert "no slide can be of class 'none', because this word means a missing label" in caplog.text
+
+
+def class_texts(tmp_path, text):
+    path = tmp_path / "classes.yaml"
+    path.write_text(text)
+    return load_class_texts(path)
+
+
+def test_every_text_is_filled_into_every_template_and_equal_results_count_once(tmp_path):
+    found = class_texts(
+        tmp_path,
+        """
+classes: {a: [glands, mucin, glands], b: 'keratin {x}'}
+templates: ["{}.", "an image of {name}, {name}"]
+other: [normal lung]
+""",
+    )
+    assert found.classes == {
+        "a": ["glands.", "an image of glands, glands", "mucin.", "an image of mucin, mucin"],
+        "b": ["keratin {x}.", "an image of keratin {x}, keratin {x}"],
+    }
+    assert found.other == ["normal lung.", "an image of normal lung, normal lung"]
+
+
+@pytest.mark.parametrize("text", ["{}", "{name}", "{} {name}"])
+def test_a_text_with_the_placeholder_itself_is_not_filled_again(tmp_path, text):
+    found = class_texts(tmp_path, f"classes: {{a: '{text}', b: x}}\ntemplates: ['see {{}}']\n")
+    assert found.classes["a"] == [f"see {text}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("classes: {a: x, b: X.}", "the classes 'a' and 'b' have the same texts"),
+        ("classes: {a: [x, y], c: z, b: [y, ' x', Y]}", "the classes 'a' and 'b' have the same texts"),
+        ("classes: {a: x, b: y}\nother: [z, x]", "a text of class 'a' is also in 'other'"),
+        ("classes: {a: x, b: y}\nother: []", "the key 'other' has no text"),
+        ("classes: {a: x, b: y}\nother: {c: z}", "the key 'other' has no text"),
+        ("classes: {a: x, b: y}\ntemplates: an image", "'an image' has no place for the text of a class"),
+        ("classes: {a: x, b: y}\ntemplates: ['{}', '{text}']", "'{text}' has no place for the text of a class"),
+        ("classes: {a: x, b: y}\ntemplates: ", "the key 'templates' has no text"),
+        ("classes: {a: x, b: y}\ntemplate: ['{}']", "not a file of class texts"),
+        ("classes: [a, b]\nother: x", "not a file of class texts"),
+    ],
+)
+def test_texts_that_cannot_be_used_are_refused_with_the_class(tmp_path, text, message):
+    with pytest.raises(SettingsError, match=re.escape(message)) as caught:
+        class_texts(tmp_path, text)
+    assert caught.value.hint
+
+
+def test_two_classes_may_share_some_texts(tmp_path):
+    assert class_texts(tmp_path, "classes: {a: [x, y], b: [y, z]}").other == []
+
+
+def test_a_model_that_does_not_use_other_tissue_refuses_its_texts(tmp_path):
+    path = tmp_path / "classes.yaml"
+    path.write_text("classes: {a: x, b: y}\nother: normal lung\n")
+    with pytest.raises(SettingsError, match=r"classes\.yaml: other: .* without --run"):
+        load_classes(path)

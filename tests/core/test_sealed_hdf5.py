@@ -28,7 +28,7 @@ def test_attention_is_read_back(path):
 
 def test_the_user_block_is_a_line_of_text(path):
     block = path.read_bytes()[:BLOCK].decode()
-    assert block.startswith('{"artifact": "attention", "version": 3, ')
+    assert block.startswith('{"artifact": "attention", "version": 4, ')
     assert block.endswith(" \n")
 
 
@@ -78,7 +78,7 @@ def test_a_file_of_another_kind_is_refused(path):
         read_bag(path)
 
 
-@pytest.mark.parametrize(("version", "hint"), [(1, "run `five predict` again"), (4, "update five-wsi")])
+@pytest.mark.parametrize(("version", "hint"), [(1, "run `five predict` again"), (5, "update five-wsi")])
 def test_a_file_of_another_version_is_refused(path, version, hint):
     Hdf5Artifact("attention", "five predict", version).seal(path)
     with pytest.raises(ArtifactError, match=f"version {version} of 'attention', but this program reads") as caught:
@@ -104,6 +104,17 @@ def test_a_sealed_file_with_another_layout_is_refused(tmp_path, shapes):
     for read in (read_bag, read_header):
         with pytest.raises(ArtifactError, match="damaged, or changed by another program"):
             read(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("dataset", ["attention", "contributions", "similarities"])
+def test_a_sealed_attention_file_whose_rows_do_not_fit_the_names_is_refused(path, dataset):
+    with h5py.File(path, "a") as h5:
+        shape = h5[dataset].shape
+        del h5[dataset]
+        h5[dataset] = np.zeros((shape[0] + 1, shape[1]))
+    ATTENTION.seal(path)
+    with pytest.raises(ArtifactError, match="damaged, or changed by another program"):
+        read_attention(path)
 
 
 def test_missing_and_unreadable_files_are_refused(tmp_path):

@@ -58,7 +58,9 @@ class FeatureCohort:
         return {reason: count for reason, count in counts.items() if count}
 
 
-def read_feature_cohort(features: Path, cohort: Path | None, *, trained_on: FeatureKind | None = None) -> FeatureCohort:
+def read_feature_cohort(
+    features: Path, cohort: Path | None, *, trained_on: FeatureKind | None = None, each_alone: bool = False
+) -> FeatureCohort:
     """Return the slides of ``cohort`` (without it, all of ``features``) that have tiles.
 
     Only slides that ``slides.parquet`` of `five embed` lists as ok or empty are used. Patients missing from the
@@ -67,8 +69,10 @@ def read_feature_cohort(features: Path, cohort: Path | None, *, trained_on: Feat
     Parameters
     ----------
     trained_on
-        Features that the model needs. Then files that cannot be used are returned as ``unusable``. Without it, all
-        files must be usable and of one kind.
+        Features that the model needs. None needs the most frequent kind.
+    each_alone
+        Whether files that cannot be used are returned as ``unusable``, as with ``trained_on``. Otherwise they are an
+        error.
 
     Raises
     ------
@@ -89,7 +93,8 @@ def read_feature_cohort(features: Path, cohort: Path | None, *, trained_on: Feat
     headers, unusable = _read_headers(paths, rows)
     kind, others = _common_kind(paths, headers, trained_on)
     unusable |= others
-    if unusable and (trained_on is None or len(others) == len(headers) > 0):
+    tolerant = each_alone or trained_on is not None
+    if unusable and (not tolerant or kind is None or len(others) == len(headers) > 0):
         raise _summarized(unusable, len(paths))
     bags = {name: BagFile(name, paths[name], header.n_tiles) for name, header in headers.items() if name not in others}
     used = {name: bag for name, bag in bags.items() if bag.n_tiles}

@@ -20,12 +20,14 @@ class FeatureKind:
     """Edge length of a tile, pixels as the encoder sees it."""
     target_mpp: float
     """Microns per pixel of the tiles."""
+    space: str = field(default="", compare=False)
+    """Name of the space that the features share with texts, empty if there is none. Not compared, see ``encoder``."""
 
     @classmethod
     def of(cls, header: FeatureHeader) -> FeatureKind:
         """Return the kind of the features in a file."""
         info = header.info
-        return cls(header.dim, info.encoder, info.encoder_fingerprint, header.tile_size, info.target_mpp)
+        return cls(header.dim, info.encoder, info.encoder_fingerprint, header.tile_size, info.target_mpp, info.space)
 
     def __str__(self) -> str:
         return (

@@ -15,6 +15,7 @@ from pipelines.core.errors import ArtifactError, ChangedSettingsError
 from pipelines.core.files import file_digest
 from pipelines.core.folder import table_lock
 from pipelines.core.schemas import PREDICTIONS
+from pipelines.model.prediction.answers_table import ANSWERS, write_slide_answers
 from pipelines.model.prediction.job import PredictionJob
 from pipelines.model.prediction.patients_table import PATIENTS, PREDICTED, write_patients
 
@@ -39,7 +40,7 @@ FILES = {"attention": attention_file, "heatmap": heatmap_file}
 
 @dataclass
 class PredictionTable:
-    """Reads and writes ``predictions.parquet`` and ``patients.parquet`` under one lock.
+    """Reads and writes ``predictions.parquet`` and the tables made from it under one lock.
 
     Rows of other processes with the same job stay. ``patients.parquet`` exists only while it fits the predictions.
     """
@@ -110,7 +111,8 @@ class PredictionTable:
         """
         with table_lock(self.path):
             n_missing = len(self.job.slides) - self._flush()
-            if not n_missing:
+            write_slide_answers(self.out, self.job.provenance)
+            if self.job.texts and not n_missing:
                 write_patients(self.out, list(self.job.texts), self.job.provenance)
             write_report()
         return n_missing
@@ -178,11 +180,12 @@ class PredictionTable:
         }
 
     def _write(self, rows: Mapping[str, Row], stored: Mapping[str, Row] | None) -> None:
-        """Write ``rows`` if they differ from ``stored``. Patients of other predictions are removed before."""
+        """Write ``rows`` if they differ from ``stored``. The tables made from others are removed before."""
         changed = stored is None or list(rows.values()) != list(stored.values())
         if changed or len(rows) < len(self.job.slides):
             (self.out / PATIENTS).unlink(missing_ok=True)
         if changed:
+            (self.out / ANSWERS).unlink(missing_ok=True)
             PREDICTIONS.write(self.path, rows.values(), self.job.provenance)
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.model.data.bags import BagFile, BagReader, even_rows, feature_statistics, training_rows
+from pipelines.model.data.bags import BagFile, BagReader, all_finite, even_rows, feature_statistics, training_rows
 from tests.synthetic_features import TILE, write_bag
 
 
@@ -70,3 +70,15 @@ def test_statistics_weight_slides_equally_and_give_constant_channels_a_deviation
     mean, std = feature_statistics(files, BagReader())
     assert mean.tolist() == pytest.approx([5.5, 5.0])
     assert std.tolist() == pytest.approx([np.sqrt((2 + 100) / 2 - 5.5**2), 1.0], rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_every_value_that_is_not_finite_is_found_whatever_its_place(dtype):
+    highest = np.finfo(dtype).max
+    for value in (np.nan, -np.nan, np.inf, -np.inf):
+        for place in (0, 7, 14):
+            features = np.array([highest, -highest, 0, -0.0, np.finfo(dtype).smallest_subnormal] * 3, dtype)
+            assert all_finite(features)
+            features[place] = value
+            assert not all_finite(features)
+            assert not all_finite(features.reshape(5, 3).T)
