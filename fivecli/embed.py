@@ -26,11 +26,15 @@ def _list_encoders(*, wanted: bool) -> None:
         return ", ".join(f"{value:g}" for value in values) or "any"
 
     rows = [
-        (known.name, known.dim, words(known.tile_sizes), words(known.mpps), known.license, known.weights_source)
+        (
+            *(known.name, known.dim, words(known.tile_sizes), words(known.mpps), "yes" if known.text else ""),
+            *(known.license, known.weights_source),
+        )
         for known in ENCODER_PRESETS.values()
     ]
-    header = ("name", "width", "tile px", "mpp", "license", "weights")
-    show_table("Image encoders; also timm:NAME, hf:REPOSITORY, torchscript:FILE and your own file.py", header, rows)
+    header = ("name", "width", "tile px", "mpp", "texts", "license", "weights")
+    others = "timm:NAME, hf:REPOSITORY, open_clip:NAME, torchscript:FILE and your own file.py"
+    show_table(f"Image encoders; also {others}", header, rows)
     raise typer.Exit
 
 

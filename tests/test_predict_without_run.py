@@ -146,6 +146,12 @@ def test_a_second_run_keeps_everything_and_does_not_load_the_tower(tower, inputs
     assert outcomes(predict(inputs, tmp_path / "out", SHARE)) == ["kept"] * 6
 
 
+def test_weights_that_moved_change_nothing(tower, inputs, tmp_path):
+    predict(inputs, tmp_path / "out", replace(SHARE, text_weights=tmp_path / "before.pt"))
+    again = predict(inputs, tmp_path / "out", replace(SHARE, text_weights=tmp_path / "after.pt"))
+    assert set(outcomes(again)) == {"kept"}
+
+
 def test_only_a_slide_that_was_embedded_again_is_predicted_again(tower, inputs, tmp_path):
     predict(inputs, tmp_path / "out", SHARE)
     write_bag(inputs.features, "s02", np.eye(4, DIM), space=SPACE)
@@ -306,6 +312,13 @@ class TestBadInput:
         summary = predict(inputs, tmp_path / "out", SHARE)
         assert outcomes(summary) == ["done", "failed", "failed", "done", "done", "done"]
         assert not (tmp_path / "out" / "patients.parquet").exists()
+
+    def test_one_bad_file_beside_slides_without_tiles_is_named(self, tower, inputs):
+        for slide in ("s00", "s01", "s02", "s03", "s04"):
+            write_bag(inputs.features, slide, np.zeros((0, DIM)), space=SPACE)
+        (inputs.features / "s05.h5").write_bytes(b"")
+        with pytest.raises(ArtifactError, match=r"s05\.h5"):
+            predict(inputs, inputs.features.parent / "out", PLAIN)
 
     def test_predictions_of_questions_alone_cannot_be_evaluated(self, tower, cohort, tmp_path):
         inputs = PredictInputs(cohort.features, cohort=cohort.table, questions=str(tmp_path / "questions.yaml"))

@@ -13,8 +13,9 @@ from pipelines.encoders.presets import ENCODER_PRESETS
 def find_preset(name: str) -> Preset:
     """Return the preset of the encoder ``name``.
 
-    ``name`` is a name in ``presets.yaml``, ``timm:NAME``, ``hf:REPOSITORY`` or ``hf:FOLDER`` (a vision
-    model of transformers), ``torchscript:FILE``, or the path of a Python file that defines ``TileEncoder``.
+    ``name`` is a name in ``presets.yaml``, ``timm:NAME``, ``hf:REPOSITORY`` or ``hf:FOLDER`` (a vision or image-text
+    model of transformers), ``open_clip:NAME``, ``torchscript:FILE``, or the path of a Python file that defines
+    ``TileEncoder``.
 
     Raises
     ------
@@ -30,5 +31,5 @@ def find_preset(name: str) -> Preset:
     hint = f"did you mean {' or '.join(close)}? Otherwise" if close else "see `five embed --list-encoders`;"
     raise EncoderError(
         f"{name}: no such encoder",
-        hint=f"{hint} timm:NAME, hf:REPOSITORY, torchscript:FILE or the path of your own file.py",
+        hint=f"{hint} timm:NAME, hf:REPOSITORY, open_clip:NAME, torchscript:FILE or the path of your own file.py",
     )

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipelines.core.errors import EncoderError
+from pipelines.core.json_text import parse_json
 
 TIMEOUT = 5
 """Seconds to wait for the hub. The default of its client is half a minute."""
-OTHER_FORMATS = {"model.safetensors": "pytorch_model.bin", "pytorch_model.bin": "model.safetensors"}
+OTHER_FORMATS = {
+    "model.safetensors": "pytorch_model.bin",
+    "pytorch_model.bin": "model.safetensors",
+    "open_clip_model.safetensors": "open_clip_pytorch_model.bin",
+}
 """Weights file -> its name in the other format; repositories have either."""
 WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
@@ -55,6 +61,32 @@ def cached_file(repository: str, filename: str) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
+def read_json(name: str, source: str, filename: str, *others: str) -> dict[str, Any]:
+    """Return the content of a JSON file in the folder or hub repository ``source``.
+
+    Parameters
+    ----------
+    others
+        Other files of the repository that the encoder needs; the error for a missing file names those that are
+        missing, too.
+
+    Raises
+    ------
+    EncoderError
+        The file is missing or damaged.
+    """
+    if Path(source).is_dir():
+        path = Path(source) / filename
+    else:
+        missing = [other for other in others if cached_file(source, other) is None]
+        path = hub_file(name, source, filename, also_missing=missing)
+    try:
+        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"{path}: not a readable JSON file", hint="download the repository again") from error
+    return content
+
+
 def _download(name: str, repository: str, names: list[str], also_missing: Sequence[str], *, gated: bool) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, LocalEntryNotFoundError
@@ -93,7 +125,9 @@ def _missing_files(
     target, weights = f"{repository} {' '.join(filenames)}", filenames[0].endswith(WEIGHTS_SUFFIXES)
     beside = " and ".join(filenames[weights:])
     if filenames[0].endswith("config.json"):
-        target, use = repository, f"copy {cache}, or copy the files into a folder for --encoder hf:FOLDER"
+        kind_of_folder = "open_clip" if filenames[0].startswith("open_clip") else "hf"
+        use = f"copy {cache}, or copy the files into a folder for --encoder {kind_of_folder}:FOLDER"
+        target = repository
     elif weights:
         use = f"pass the file with --weights{beside and f', with {beside} in the same folder'}, or copy {cache}"
     else:

@@ -18,6 +18,7 @@ from pipelines.encoders.joint_models import (
     model_from_state,
     raise_misfit,
 )
+from pipelines.encoders.open_clip_models import OpenClipImage, load_open_clip
 from pipelines.encoders.own_encoder import build_own
 from pipelines.encoders.preset import Preset
 from pipelines.encoders.towers import (
@@ -63,6 +64,8 @@ def load_network(preset: Preset, weights: Path | None) -> nn.Module:
         return _load_torchscript(preset)
     path = find_weights(preset, weights)
     state = rename_weights(read_weights(path), preset)
+    if preset.builder == "open_clip":
+        return OpenClipImage(load_open_clip(preset, state, path, "image"))
     if preset.embedding == PROJECTED:
         return JointImageTower(load_joint_model(preset, state, path, "image"))
     if preset.builder in ("transformers", "hf"):

@@ -1,4 +1,4 @@
-"""Presets for encoders outside ``presets.yaml``: timm, transformers, TorchScript files and Python files."""
+"""Presets for encoders outside ``presets.yaml``: timm, transformers, open_clip, TorchScript and Python files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 
 from pipelines.core.errors import EncoderError
 from pipelines.core.files import file_fingerprint
-from pipelines.core.json_text import parse_json
-from pipelines.encoders.hub import hub_file
+from pipelines.encoders.hub import read_json
 from pipelines.encoders.preset import Preset
 
-TIMM, HF, TORCHSCRIPT = "timm:", "hf:", "torchscript:"
+TIMM, HF, OPEN_CLIP, TORCHSCRIPT = "timm:", "hf:", "open_clip:", "torchscript:"
 """Prefixes of encoder names."""
 RESAMPLING = {2: "bilinear", 3: "bicubic"}
 """Pillow's resampling codes in ``preprocessor_config.json`` -> interpolation modes of torch."""
@@ -30,6 +29,10 @@ def other_encoder(name: str) -> Preset | None:
         return _timm(name)
     if name.startswith(HF):
         return _transformers(name)
+    if name.startswith(OPEN_CLIP):
+        from pipelines.encoders.open_clip_models import open_clip_preset  # imports torch, which is slow
+
+        return open_clip_preset(name, name.removeprefix(OPEN_CLIP))
     if name.startswith(TORCHSCRIPT):
         return _torchscript(name, Path(name.removeprefix(TORCHSCRIPT)))
     if name.endswith(".py"):
@@ -72,13 +75,13 @@ def _timm(name: str) -> Preset:
 def _transformers(name: str) -> Preset:
     """Read the preset from ``config.json`` and ``preprocessor_config.json`` of a repository or folder."""
     source = name.removeprefix(HF)
-    config = _json(name, source, "config.json")
+    config = read_json(name, source, "config.json", "preprocessor_config.json", "model.safetensors")
     if "auto_map" in config:
         raise EncoderError(
             f"{name}: refused, because it runs Python code from its repository",
             hint="if you trust that code, call it in your own file: --encoder file.py (docs/encoders.md)",
         )
-    preprocessing = _json(name, source, "preprocessor_config.json")
+    preprocessing = read_json(name, source, "preprocessor_config.json", "model.safetensors")
     resize, crop = _edge(preprocessing.get("size")), _edge(preprocessing.get("crop_size"))
     if not resize or "image_mean" not in preprocessing:
         raise EncoderError(
@@ -104,15 +107,6 @@ def _transformers(name: str) -> Preset:
         hub="" if Path(source).is_dir() else source,
         card=source if Path(source).is_dir() else f"https://huggingface.co/{source}",
     )
-
-
-def _json(name: str, source: str, filename: str) -> dict[str, Any]:
-    path = Path(source) / filename if Path(source).is_dir() else hub_file(name, source, filename)
-    try:
-        content: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EncoderError(f"{path}: not a readable JSON file", hint="download the repository again") from error
-    return content
 
 
 def _edge(size: Any) -> int:

@@ -21,8 +21,8 @@ from pipelines.core.files import file_fingerprint
 from pipelines.encoders.preset import IMAGENET_MEAN, IMAGENET_STD, Preset, TextPreset
 
 CLASS_NAME, TEXT_CLASS_NAME = "TileEncoder", "TextEncoder"
-TEXT_MEMBERS = ("context_length", "logit_scale", "n_tokens", "encode")
-"""What a ``TextEncoder`` must have."""
+TEXT_MEMBERS = ("context_length", "n_tokens", "encode")
+"""What the class ``TextEncoder`` must have; its objects also have ``logit_scale``."""
 DOCS = "see the example in docs/encoders.md"
 
 

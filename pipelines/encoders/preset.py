@@ -22,7 +22,7 @@ FINGERPRINT_FIELDS = (
 """Fields that determine the features, apart from the weights."""
 TEXT_FINGERPRINT_FIELDS = ("builder", "options", "tokenizer", "padded")
 """Fields that determine the vectors of texts, apart from the weights."""
-LOCATED_BUILDERS = ("hf", "torchscript", "python")
+LOCATED_BUILDERS = ("hf", "open_clip", "torchscript", "python")
 """Builders whose ``architecture`` is a path or repository; their network is described by ``options`` alone."""
 
 
@@ -63,7 +63,7 @@ class Preset:
     dim: int
     """Width of a feature vector; 0 if it is known only once the network is built."""
     builder: str = "timm"
-    """A key of `pipelines.encoders.networks.BUILDERS`, or ``hf``, ``torchscript`` or ``python``."""
+    """A key of `pipelines.encoders.networks.BUILDERS`, or ``hf``, ``open_clip``, ``torchscript`` or ``python``."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the network. Layers are given by name, from ``timm.layers`` or `pipelines.encoders.towers`."""
     embedding: str = "pooled"

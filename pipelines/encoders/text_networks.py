@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import EncoderError
 from pipelines.encoders.joint_models import JointTextTower, load_joint_model, model_from_state, raise_misfit
+from pipelines.encoders.open_clip_models import OpenClipText, load_open_clip, open_clip_tokenizer
 from pipelines.encoders.preset import Preset, TextPreset
 from pipelines.encoders.text_layers import ConchText, MuskText
 from pipelines.encoders.text_tokenizers import TOKENIZERS, Tokenizer, find_tokenizer_files, load_tokenizer
@@ -59,7 +60,8 @@ def load_token_model(preset: Preset, text: TextPreset, weights: Path | None, dev
         Weights or tokenizer are missing, damaged or of another encoder. The message names all missing files.
     """
     path = _find_weights(preset, text, weights)
-    tokenizer = load_tokenizer(preset, text, path)
+    load = open_clip_tokenizer if text.builder == "open_clip" else load_tokenizer
+    tokenizer = load(preset, text, path)
     state = read_weights(path)
     network = load_text_network(preset, text, state, path).eval().to(device)
     if _n_embeddings(network) < tokenizer.size and text.tokenizer != "musk":
@@ -94,6 +96,8 @@ def load_text_network(preset: Preset, text: TextPreset, state: State, path: Path
         The weights do not fit, for example because the file has only the image tower.
     """
     whole = replace(preset, renames={}, unused=())
+    if text.builder == "open_clip":
+        return OpenClipText(load_open_clip(_named(whole), rename_weights(state, whole), path, "text"))
     if text.builder == "hf":
         model = load_joint_model(_named(whole), rename_weights(state, whole), path, "text")
         return JointTextTower(model, padded=text.padded)
@@ -165,5 +169,5 @@ def _logit_scale(preset: Preset, state: State, path: Path) -> float:
     """Return the factor of cosines that the encoder learned; the file has its logarithm."""
     for name, value in state.items():
         if name.rpartition(".")[-1] == "logit_scale" and value.numel() == 1:
-            return float(value.exp())
+            return float(value.float().exp())
     raise misfit_error(_named(preset), path, "the weight logit_scale is missing")

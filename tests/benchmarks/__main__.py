@@ -24,6 +24,8 @@ BENCHMARKS = {
 WITH_DATA = {
     "filter_quality": "precision and recall of the tile filters on your own tiles, with added defects (--tiles)",
     "describe_quality": "a backend of describe-reports compared with reference answers (table, -o, --backend)",
+    "joint_standin": "a stand-in for a joint encoder, from captions; its zero-shot AUC (table of tiles, -o)",
+    "zero_shot_quality": "prediction without training by the rule of pooling, on composed slides (tiles, -o)",
     "study": "FiVE and all baselines: supervised, few-shot, zero-shot",
     "mean_pool_baseline": "mean features and logistic regression (features and runs of five train)",
 }

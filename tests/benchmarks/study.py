@@ -38,7 +38,7 @@ from pipelines.core.resources import Resources
 from pipelines.core.run_manifest import WEIGHTS
 from pipelines.core.schemas import PREDICTIONS, SPLITS
 from pipelines.core.settings import PredictSettings, TrainSettings
-from pipelines.core.settings.model import BASELINES
+from pipelines.core.settings.model import BASELINES, PROTOTYPES
 from pipelines.model.data.feature_cohort import read_feature_cohort
 from pipelines.model.data.splits import make_splits
 from pipelines.predict import PredictInputs, predict
@@ -49,7 +49,7 @@ FOLDS = 5
 SHOTS = (1, 2, 4, 8, 16)
 OURS = ("five", "five-fusion")
 METHODS = (*OURS, *BASELINES, "mean-lr")
-WITHOUT_EPOCHS = ("five", "mean-lr")
+WITHOUT_EPOCHS = ("five", "mean-lr", *PROTOTYPES)
 """Methods that do not use validation slides."""
 RESAMPLES = 1000
 """Bootstrap resamples."""

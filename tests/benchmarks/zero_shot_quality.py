@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--sources", type=float, nargs="+", default=[1.0], help="share of the captioned images used")
+    parser.add_argument("--other", nargs="+", default=OTHER, help="texts of other tissue")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     encoder = EmbedSettings().encoder
@@ -83,9 +84,8 @@ def main() -> None:
     for share in options.sources:
         found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
         for seed in range(options.draws):
-            for key, value in measured(
-                tiles, options.output / f"standin-{share}-{seed}", np.random.default_rng(seed), share
-            ):
+            folder = options.output / f"standin-{share}-{seed}"
+            for key, value in measured(tiles, folder, np.random.default_rng(seed), share, options.other):
                 found.setdefault(key, []).append(value)
         for (cohort, rule, gate), values in found.items():
             aucs, accuracies = np.array(values).T
@@ -99,7 +99,7 @@ def mean(values: NDArray[np.float64]) -> str:
 
 
 def measured(
-    tiles: Tiles, folder: Path, rng: np.random.Generator, share: float
+    tiles: Tiles, folder: Path, rng: np.random.Generator, share: float, other_texts: Sequence[str]
 ) -> Iterator[tuple[tuple[str, str, str], tuple[float, float]]]:
     """Yield (cohort, rule, gate) -> AUC and balanced accuracy of one draw."""
     taught = np.zeros(len(tiles.kinds), bool)
@@ -109,7 +109,7 @@ def measured(
         half = len(sources) // 2
         taught |= np.isin(tiles.sources, sources[: max(2, round(share * half))])
         shown |= np.isin(tiles.sources, sources[half:])
-    classes, other, temperature = compared(tiles, standin(tiles, np.flatnonzero(taught), folder, rng))
+    classes, other, temperature = compared(tiles, standin(tiles, np.flatnonzero(taught), folder, rng), other_texts)
     for cohort in COHORTS:
         labels = np.arange(cohort.n) % 2
         slides = [composed(tiles.kinds, shown, cohort, TUMORS[label], rng) for label in labels]
@@ -145,12 +145,14 @@ def standin(tiles: Tiles, taught: NDArray[np.int64], folder: Path, rng: np.rando
     return write_standin(CaptionedTiles(tiles.features[used].astype(np.float32), captions, sources), folder)
 
 
-def compared(tiles: Tiles, encoder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+def compared(
+    tiles: Tiles, encoder: Path, other_texts: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
     """Return the similarities of all tiles to the classes (2, T) and to other tissue (M, T), and the temperature."""
     tower = load_text_tower(find_preset(str(encoder)))
     numbers = load_file(encoder.with_suffix(".safetensors"))
     joint = (tiles.features.astype(np.float32) - numbers["image_mean"]) @ numbers["map"]
-    vectors = np.concatenate([alternatives("", TEXTS, tower, "TEXTS").vectors, tower(OTHER)])
+    vectors = np.concatenate([alternatives("", TEXTS, tower, "TEXTS").vectors, tower(list(other_texts))])
     similarities = cosine_similarities(torch.from_numpy(joint), torch.from_numpy(vectors)).numpy()
     return similarities[:2], similarities[2:], 1 / tower.logit_scale
 

@@ -15,7 +15,20 @@ from tests.chaos.commands import five, import_all, modules_and_operations, retur
 from tests.chaos.values import differences, values
 
 ENCODER = Path(__file__).with_name("tiny_encoder.py")
-STAGES = ("tile", "embed", "describe-reports", "train", "finetune", "train-five", "predict")
+STAGES = ("tile", "embed", "describe-reports", "train", "finetune", "train-five", "predict", "predict-texts")
+
+
+COLORS = "classes: {warm: red, cold: blue}\nother: green\n"
+BRIGHTNESS = """
+name: brightness
+title: Brightness
+questions:
+  - id: color
+    question: Which color?
+    prompt: color
+    kind: choice
+    values: {warm: {meaning: a, phrase: red green}, cold: {meaning: b, phrase: green blue}}
+"""
 
 
 @dataclass
@@ -65,6 +78,7 @@ class Workshop:
         os.umask(0o022)
         returned(lambda: write_inputs(self.root), self.root / "returned")
         needed = {"embed": ("tile",), "finetune": ("train",), "predict": ("train-five",)}
+        needed["predict-texts"] = ("tile", "embed")
         for stage in _stages(self):
             if any(stage.name == name or stage.name in needed.get(name, ()) for name in names):
                 self._run_undisturbed(stage)
@@ -103,6 +117,8 @@ def _stages(workshop: Workshop) -> list[Stage]:
     finetune = (*learn, "--regime", "finetune", "--init", str(pretrained), "--classes", classes)
     three = ("--cohort", str(root / "three.csv"))
     predict = ("predict", str(features), "--run", str(five_run), "--classes", classes, *three, "--heatmaps", *device)
+    texts = ("--classes", str(root / "colors.yaml"), "--questions", str(root / "brightness.yaml"))
+    predict_texts = ("predict", str(workshop.output("embed")), *texts, "--heatmaps", *device)
     embed = ("embed", str(tiles), "--encoder", str(ENCODER), "--save-patches", "jpg", *device)
     describe = ("describe-reports", str(root / "reports.csv"), "--questions", "lung", "--html")
     return [
@@ -113,6 +129,7 @@ def _stages(workshop: Workshop) -> list[Stage]:
         Stage("finetune", finetune, inputs=(features, pretrained), shards=False, other=other),
         Stage("train-five", train_five, inputs=(features, descriptions), shards=False, other=other),
         Stage("predict", predict, inputs=(features, five_run)),
+        Stage("predict-texts", predict_texts, inputs=(workshop.output("embed"),)),
     ]
 
 
@@ -132,6 +149,8 @@ def write_inputs(root: Path) -> None:
     _write_csv(inputs / "reports.csv", [("report_id", "patient_id", "text"), *reports, ("empty", "P9", "")])
     write_tiny_bert(inputs / "bert")
     cohort = write_cohort(inputs / "cohort", n_patients=10)
+    (inputs / "colors.yaml").write_text(COLORS)
+    (inputs / "brightness.yaml").write_text(BRIGHTNESS)
     lines = cohort.table.read_text().splitlines()
     (inputs / "three.csv").write_text("\n".join(lines[:4]) + "\n")
 

@@ -11,6 +11,7 @@ from pipelines.core.errors import EncoderError
 from pipelines.encoders.find_preset import find_preset
 from pipelines.encoders.hub import hub_file
 from pipelines.encoders.presets import ENCODER_PRESETS
+from pipelines.encoders.text_tower import load_text_tower
 from pipelines.encoders.weights import find_weights
 
 
@@ -85,3 +86,56 @@ def test_the_error_for_weights_outside_the_hub_names_their_page():
     with pytest.raises(EncoderError) as caught:
         find_weights(ENCODER_PRESETS["ctranspath"])
     assert "get ctranspath.pth as described on https://github.com/Xiyue-Wang/TransPath" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("keep", ["model.safetensors", "tokenizer.json"]),
+        ("plip", ["pytorch_model.bin", "tokenizer.json"]),
+        ("musk-joint", ["model.safetensors", "tokenizer.spm"]),
+        ("conch-joint", ["pytorch_model.bin", "conch_byte_level_bpe_uncased.json"]),
+    ],
+)
+def test_the_error_for_a_missing_text_tower_names_weights_and_tokenizer(requested, name, files):
+    with pytest.raises(EncoderError) as caught:
+        load_text_tower(ENCODER_PRESETS[name])
+    assert requested == files[:1]  # the hub is tried once
+    for text in (caught.value.message, caught.value.hint):
+        assert all(file in text for file in files)
+
+
+@pytest.mark.parametrize("cached", [(), ("preprocessor_config.json",)])
+def test_the_error_for_a_missing_repository_names_the_files_that_are_missing(requested, monkeypatch, tmp_path, cached):
+    (tmp_path / "file").write_bytes(b"")
+    found = {name: str(tmp_path / "file") for name in cached}
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda _, name: found.get(name))
+    with pytest.raises(EncoderError) as caught:
+        find_preset("hf:a/b")
+    named = ["config.json", "preprocessor_config.json", "model.safetensors"]
+    assert " and ".join(name for name in named if name not in cached) in caught.value.message
+    assert "hf download a/b`" in caught.value.hint
+    assert requested == ["config.json"]
+
+
+def test_a_missing_tokenizer_is_looked_for_in_all_forms_and_named(requested, monkeypatch, tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    with pytest.raises(EncoderError, match=r"the file tokenizer\.json of .*Astaxanthin/KEEP is not on this") as caught:
+        load_text_tower(ENCODER_PRESETS["keep"], weights=tmp_path / "w.safetensors")
+    assert "put tokenizer.json into the folder of the weights file" in caught.value.hint
+    requested.clear()
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", absent := AbsentFiles(requested))
+    with pytest.raises(EncoderError, match="the repository does not contain it"):
+        load_text_tower(ENCODER_PRESETS["keep"], weights=tmp_path / "w.safetensors")
+    assert absent.requested == ["tokenizer.json", "vocab.txt"]
+
+
+class AbsentFiles:
+    """A hub that is reached and has none of the files."""
+
+    def __init__(self, requested):
+        self.requested = requested
+
+    def __call__(self, url, **_):
+        self.requested.append(url.rsplit("/", 1)[-1])
+        raise EntryNotFoundError("no such file")

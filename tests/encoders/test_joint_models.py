@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
+from transformers import SiglipModel
 
 from pipelines.core.errors import EncoderError, SettingsError
 from pipelines.encoders.encoder import load_encoder
@@ -21,28 +22,43 @@ CONTEXT = [[1, 3, 4, 2, 0, 0, 0, 0], [1, 5, 2, 0, 0, 0, 0, 0]]
 """Token ids of "lung tumor" and "normal", padded to the context."""
 
 
+OTHERS = {
+    "AltCLIP": {"max_position_embeddings": 12, "project_dim": 16},
+    "Blip": {"projection_dim": 32},
+    "ChineseCLIP": {},
+    "GroupViT": {},
+}
+"""Other models of images and texts -> additional settings of the text part."""
+
+
 def build(kind):
+    """Return a small random model of the class ``<kind>Model``."""
     torch.manual_seed(0)
-    if kind == "clip":
-        config = CLIPConfig(text_config=TEXT, vision_config={**TINY, **SIZES}, projection_dim=16)
-        return CLIPModel(config).eval()
-    text = {**TEXT, "projection_size": 32}
-    return SiglipModel(SiglipConfig(text_config=text, vision_config={**TINY, **SIZES})).eval()
-
-
-@pytest.fixture(params=["clip", "siglip"])
-def joint(request, tmp_path):
-    """Return a small image-text model, and its encoder name; the model is saved in a folder."""
-    model, folder = build(request.param), tmp_path / "joint"
+    config_class, model_class = getattr(transformers, f"{kind}Config"), getattr(transformers, f"{kind}Model")
+    text = {**TEXT, **OTHERS.get(kind, {}), **({"projection_size": 32} if kind == "Siglip" else {})}
+    width = {} if kind == "Siglip" else {"projection_dim": 16}
+    model = model_class(config_class(text_config=text, vision_config={**TINY, **SIZES}, **width)).eval()
     with torch.no_grad():
         for weight in model.parameters():  # by default, all texts have nearly the same vector
             weight.add_(torch.randn_like(weight) * 0.1)
+    return model
+
+
+def save(model, folder):
+    """Save the model with an image processor and a tokenizer, and return its encoder name."""
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
     write_word_tokenizer(folder / "tokenizer.json", WORDS, start="<s>", end="</s>")
     tokenizer = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "eos_token": "</s>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
-    return model, f"hf:{folder}"
+    return f"hf:{folder}"
+
+
+@pytest.fixture(params=["CLIP", "Siglip"])
+def joint(request, tmp_path):
+    """Return a small image-text model, and its encoder name; the model is saved in a folder."""
+    model = build(request.param)
+    return model, save(model, tmp_path / "joint")
 
 
 def vectors(output):
@@ -68,6 +84,18 @@ def test_texts_are_encoded_as_by_the_model(joint):
     assert abs(expected[0] - expected[1]).max() > 0.01
     assert tower(["lung tumor", "normal"]) == pytest.approx(expected, abs=1e-5)
     assert tower.logit_scale == pytest.approx(model.logit_scale.exp().item())
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_models_of_images_and_texts_share_a_space(tmp_path, kind):
+    model = build(kind)
+    preset = find_preset(save(model, tmp_path))
+    ids = torch.tensor(CONTEXT)
+    texts = vectors(model.get_text_features(input_ids=ids, attention_mask=(ids != 0).long()))
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    images = vectors(model.get_image_features(pixel_values=expected_pixels()))
+    assert load_text_tower(preset)(["lung tumor", "normal"]) == pytest.approx(texts, abs=1e-5)
+    assert load_encoder(preset)(TILES) == pytest.approx(images, abs=1e-5)
 
 
 def test_texts_of_the_full_context_fit_and_longer_ones_are_refused(joint):
@@ -113,7 +141,7 @@ def test_a_missing_tokenizer_is_named(joint, tmp_path):
 
 
 def test_a_model_without_a_text_part_has_no_text_tower(tmp_path):
-    build("clip").vision_model.save_pretrained(tmp_path)
+    build("CLIP").vision_model.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
     preset = find_preset(f"hf:{tmp_path}")
     assert preset.text is None

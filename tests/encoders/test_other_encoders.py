@@ -1,5 +1,6 @@
 """Encoders outside ``presets.yaml``: timm, transformers, TorchScript."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -81,6 +82,14 @@ def test_features_of_a_convolutional_network_are_its_mean_feature_map(tmp_path):
     with torch.no_grad():
         expected = model(expected_pixels()).last_hidden_state.mean(dim=(2, 3))
     assert encoder(TILES) == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_a_model_of_open_clip_without_the_package_names_the_extra(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "open_clip" else find(name))
+    with pytest.raises(EncoderError, match="needs the package open_clip_torch") as caught:
+        find_preset("open_clip:ViT-B-32")
+    assert "five-wsi[open-clip]" in caught.value.hint
 
 
 def test_a_model_that_needs_code_from_its_repository_is_refused(tmp_path):

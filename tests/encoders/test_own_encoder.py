@@ -164,7 +164,8 @@ def test_without_a_class_for_texts_there_is_no_text_tower(own):
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("logit_scale = 20.0", "pass", "TextEncoder has no `logit_scale`"),
+        ("context_length = 3", "pass", "TextEncoder has no `context_length`"),
+        ("logit_scale = 20.0", "pass", "AttributeError: .* no attribute 'logit_scale'"),
         ("def n_tokens", "def number_of_tokens", "TextEncoder has no `n_tokens`"),
         ("self.colors =", "self.colors, x, y =", r"own\.py, line 22: ValueError"),
         ("return torch.tensor(", "raise KeyError(", r"own\.py, line 28: KeyError"),

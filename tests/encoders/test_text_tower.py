@@ -5,17 +5,19 @@ the weights of `published_layouts`: https://github.com/mahmoodlab/CONCH and lila
 KEEP and PLIP are models of transformers, as in the authors' code.
 """
 
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel
+from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModelWithProjection
 
 from pipelines.core.errors import EncoderError, SettingsError
-from pipelines.encoders.networks import load_network
+from pipelines.encoders.networks import build_network, load_network
 from pipelines.encoders.presets import ENCODER_PRESETS
+from pipelines.encoders.text_layers import ConchText, MuskText
 from pipelines.encoders.text_networks import load_text_network
 from pipelines.encoders.text_tower import load_text_tower
 from tests.encoders import published_layouts as published
@@ -130,6 +132,14 @@ def test_ids_of_musk_are_those_of_xlm_roberta(tmp_path):
     ids = tower._model.tokenizer.ids(["lung x"])[0]
     assert ids == [0, *(3 if piece == 0 else piece + 1 for piece in pieces), 2]
     assert tower.n_tokens(["lung x"]) == [len(pieces) + 2]
+
+
+def test_a_missing_package_for_the_tokenizer_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)  # importing it fails
+    (tmp_path / "tokenizer.spm").write_bytes(b"")
+    with pytest.raises(EncoderError, match="musk-joint: its tokenizer needs the packages sentencepiece") as caught:
+        load_text_tower(ENCODER_PRESETS["musk-joint"], weights=saved(tmp_path, LOGIT_SCALE))
+    assert "five-wsi[sentencepiece]" in caught.value.hint
 
 
 @pytest.mark.parametrize("tokenizer", ["vocab.txt", "tokenizer.json"])
@@ -252,3 +262,22 @@ def test_vectors_of_another_width_than_the_features_are_refused(conch):
     preset, weights = conch
     with pytest.raises(EncoderError, match="vectors of texts have 16 channels, but features of tiles 512"):
         load_text_tower(replace(preset, dim=512), weights=weights)
+
+
+def millions(network):
+    return sum(weight.numel() for weight in network.parameters()) / 1e6
+
+
+def test_text_towers_have_their_published_sizes():
+    """Published: MUSK has 675 million parameters in all; CLIP ViT-B/32 has 151.3, BERT base 109.5."""
+    text = {name: ENCODER_PRESETS[name].text.options for name in ("musk-joint", "plip", "keep", "conch-joint")}
+    with torch.device("meta"):
+        musk, musk_image = MuskText(**text["musk-joint"]), build_network(ENCODER_PRESETS["musk-joint"])
+        plip = CLIPTextModelWithProjection(CLIPTextConfig(**text["plip"]))
+        keep = BertModel(BertConfig(**text["keep"]))
+        conch = ConchText(**text["conch-joint"])
+    assert millions(musk) + millions(musk_image) == pytest.approx(675, rel=0.01)
+    assert millions(plip) + ENCODER_PRESETS["plip"].parameters == pytest.approx(151.3, rel=0.002)
+    assert millions(keep) == pytest.approx(109.5, rel=0.001)
+    assert conch.positional_embedding.shape == (128, 768)  # in the authors' conch_ViT-B-16.json
+    assert conch.text_projection.shape == (768, 512)

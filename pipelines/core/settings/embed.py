@@ -19,8 +19,8 @@ class EmbedSettings(Settings):
     """The image encoder, and how its features are computed and stored."""
 
     encoder: str = "efficientnet-lite0-imagenet"
-    """Image encoder: a name from `five embed --list-encoders`, timm:NAME, hf:REPOSITORY, torchscript:FILE or your own
-    file.py."""
+    """Image encoder: a name from `five embed --list-encoders`, timm:NAME, hf:REPOSITORY, open_clip:NAME,
+    torchscript:FILE or your own file.py."""
     weights: Path | None = None
     """Weights file (safetensors or PyTorch state dict) to use instead of the encoder's own weights."""
     precision: EncoderPrecision = "auto"

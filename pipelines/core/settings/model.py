@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pipelines.core.settings.base import Settings, require
 from pipelines.core.settings.fields import Limits, Panel, ProperFraction
 
-Baseline = Literal["mean", "max", "abmil", "clam-sb", "transmil", "dsmil"]
+Prototype = Literal["prototype", "simpleshot"]
+Baseline = Literal["mean", "max", "abmil", "clam-sb", "transmil", "dsmil", Prototype]
 ModelName = Literal["five", "five-fusion", Baseline]
 FeatureScaling = Literal["standard", "none"]
 Positions = Literal["grid", "sequence", "none"]
@@ -22,6 +23,8 @@ TextPooling = Literal["masked", "released"]
 BASELINES: tuple[str, ...] = get_args(Baseline)
 ENCODER_TEXTS = "encoder"
 """Value of ``text_model`` that stands for the text tower of the image encoder."""
+PROTOTYPES: tuple[str, ...] = get_args(Prototype)
+"""Baselines that compare slides with the mean slide of each class; nothing is trained."""
 HEAD_WIDTH = 64
 """Channels per attention head, as in the published network."""
 RELEASED = Panel("Only for --preset released")
@@ -37,10 +40,12 @@ class ModelSettings(Settings):
     model: ModelName = "five"
     """Model to train: ``five``, whose questions attend to tiles through gates, fitted in closed form;
     ``five-fusion``, the published network, trained by gradient descent; or a baseline that learns from labels only:
-    ``mean``, ``max``, ``abmil``, ``clam-sb``, ``transmil`` or ``dsmil``.
+    ``mean``, ``max``, ``abmil``, ``clam-sb``, ``transmil`` or ``dsmil``, or, without weights, ``prototype`` or
+    ``simpleshot``.
 
     Of the fields below, ``five`` uses ``feature_scaling``, ``gate_directions`` and ``text_model``, and of the settings
-    of learning only ``balance``; baselines use ``width`` and ``feature_scaling``."""
+    of learning only ``balance``; baselines use ``width`` and ``feature_scaling``, those without weights only
+    ``feature_scaling``."""
     gate_directions: Annotated[int, Limits(min=1)] = 2
     """Number of main directions in which the tiles of a slide differ; each gives ``five`` two gates, one per end."""
     width: Annotated[int, Limits(min=HEAD_WIDTH)] = 512

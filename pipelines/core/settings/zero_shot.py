@@ -19,8 +19,8 @@ class ZeroShotSettings(Settings):
     group: ClassVar[str] = "Without --run"
 
     pooling: ZeroShotPooling = "topk"
-    """Score of a slide for a class: mean over the most similar tiles (``topk``), over all tiles (``mean``), or weighted
-    by a softmax over the tiles (``attention``). With texts of other tissue, tiles that prefer these do not count."""
+    """Score of a slide for a class: ``topk`` averages the similarities of the most similar tiles, ``mean`` those of all
+    tiles; attention weighs all tiles by a softmax. With texts of other tissue, tiles that prefer these do not count."""
     top_share: Annotated[float | None, Limits(above=0, max=1)] = None
     """Only used with ``pooling=topk``: fraction of the tiles that is averaged. If not set, 0.02; with texts of other
     tissue, 0.3 of the tiles that do not prefer these."""

@@ -39,6 +39,8 @@ def joint_job(inputs: PredictInputs, settings: PredictSettings, joint_encoders: 
         )
     texts = load_class_texts(inputs.classes) if inputs.classes else ClassTexts({}, [])
     cohort = read_feature_cohort(inputs.features, inputs.cohort, each_alone=True)
+    if not cohort.bags:
+        raise next(iter(cohort.unusable.values()))
     joint = JointTexts(cohort.given_encoder, cohort.kind.space, texts.other, _answers(inputs))
     if not joint.space:
         raise SettingsError(

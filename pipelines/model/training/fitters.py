@@ -10,11 +10,13 @@ from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import BagFile
 from pipelines.model.data.batches import Data
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
+from pipelines.model.networks.baselines.prototypes import PrototypeModel
 from pipelines.model.networks.build import ModelKind, model_kind
 from pipelines.model.networks.five import FiveModel
 from pipelines.model.networks.linear_probe import LinearProbe
 from pipelines.model.training.fit_five import fit_five
 from pipelines.model.training.fit_probe import fit_probe
+from pipelines.model.training.fit_prototypes import fit_prototypes
 from pipelines.model.training.loop import fit
 from pipelines.model.training.progress import Progress
 from pipelines.model.training.resume import ResumeFile
@@ -94,22 +96,44 @@ class ProbeFitter(_LearnsFromTraining):
         """Return None."""
 
 
-class FiveFitter:
+class _LearnsFromValidationToo:
+    """Nothing is chosen by validation, so that these slides are for learning, too."""
+
+    def learns_from(self, data: Data) -> Sequence[BagFile]:
+        """Return the training and validation slides; few-shot runs have no validation slides."""
+        return [*data.train, *data.val]
+
+    def everything(self, data: Data) -> Data:
+        """Return ``data`` with all of these slides for training."""
+        return replace(data, train=self.learns_from(data), val=[])
+
+
+class PrototypeFitter(_LearnsFromValidationToo):
+    """The mean slide of each class."""
+
+    def fit(
+        self, model: PrototypeModel, run: TrainingRun, resume: ResumeFile, accelerator: Accelerator, on_epoch: OnEpoch
+    ) -> Progress:
+        """Set the prototypes of ``model``."""
+        max_tiles = run.settings.max_tiles_eval
+        return fit_prototypes(model, run.task.labels, self.everything(run.data), max_tiles=max_tiles, on_epoch=on_epoch)
+
+    def trained_by_gradient(self, model: PrototypeModel) -> None:
+        """Return None."""
+
+
+class FiveFitter(_LearnsFromValidationToo):
     """The closed form of FiVE; takes seconds to minutes."""
 
     def fit(
         self, model: FiveModel, run: TrainingRun, resume: ResumeFile, accelerator: Accelerator, on_epoch: OnEpoch
     ) -> Progress:
-        """Fit ``model``. Nothing is chosen by validation, so it also learns from the validation slides."""
-        everything = replace(run.data, train=self.learns_from(run.data), val=[])
-        return fit_five(model, run.task.objective, everything, max_tiles=run.settings.max_tiles_eval, on_epoch=on_epoch)
+        """Fit ``model``."""
+        everything, max_tiles = self.everything(run.data), run.settings.max_tiles_eval
+        return fit_five(model, run.task.objective, everything, max_tiles=max_tiles, on_epoch=on_epoch)
 
     def trained_by_gradient(self, model: FiveModel) -> None:
         """Return None."""
-
-    def learns_from(self, data: Data) -> Sequence[BagFile]:
-        """Return the training and validation slides; few-shot runs have no validation slides."""
-        return [*data.train, *data.val]
 
 
 FITTERS: Mapping[ModelKind, Fitter[Any]] = {
@@ -117,6 +141,7 @@ FITTERS: Mapping[ModelKind, Fitter[Any]] = {
     "five": FiveFitter(),
     "fusion": GradientFitter(),
     "probe": ProbeFitter(),
+    "prototypes": PrototypeFitter(),
 }
 
 

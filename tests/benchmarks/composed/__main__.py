@@ -197,7 +197,7 @@ def _retrieval(margins: NDArray[np.float64], test: Bags) -> float:
 def _correlation(maps: NDArray[np.float32], test: Bags) -> float:
     """Return the mean rank correlation of the maps of tumor type and of air spaces, which are on different tiles."""
     first, second = (list(WORDINGS).index(name) for name in ("type", "air_spaces"))
-    return float(np.mean([spearmanr(bag[first], bag[second]).statistic for bag in maps[::3]]))
+    return float(np.nan_to_num([spearmanr(bag[first], bag[second]).statistic for bag in maps[::3]]).mean())
 
 
 if __name__ == "__main__":

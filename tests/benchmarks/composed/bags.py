@@ -152,12 +152,13 @@ def write_cohort(
             "report_id": name,
             "patient_id": name,
             "question_id": question.id,
-            "status": "value",
-            "description": list(question.values.values())[answers[number, place]].phrase,
+            "status": "value" if known[number, place] else "unknown",
+            "description": list(question.values.values())[answers[number, place]].phrase
+            if known[number, place]
+            else "unknown",
         }
         for number, name in enumerate(names)
         for place, question in enumerate(questions.questions)
-        if known[number, place]
     ]
     asked = Provenance({"question_set": questions.fingerprint})
     ANSWERS.write(folder / "descriptions" / "answers.parquet", described, asked)
