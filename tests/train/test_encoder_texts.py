@@ -15,7 +15,7 @@ from pipelines.model.data.bags import BagFile, BagReader
 from pipelines.model.networks.checkpoint import load_model
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, plan, train
-from tests.synthetic_features import CLASSES, write_cohort
+from tests.synthetic_features import CLASSES, write_bag, write_cohort
 from tests.text_towers import WordTower
 
 SPACE = "words 1"
@@ -106,6 +106,19 @@ def test_what_the_texts_say_does_not_count_where_the_reports_contradict_it(cohor
 def test_a_plan_names_no_trainable_weights(cohort, tower, tmp_path):
     inputs = TrainInputs(cohort.features, cohort.table, cohort.descriptions)
     assert plan(inputs, tmp_path / "run", SETTINGS)["frozen_parameters"] == 0
+
+
+def test_the_length_of_the_features_does_not_matter(cohort, described, tower, tmp_path):
+    long = write_cohort(tmp_path / "long", space=SPACE)
+    for path in long.features.glob("*.h5"):
+        features = read_bag(path).features.astype(float)
+        lengths = np.linspace(0.5, 8, len(features))[:, None]  # some tiles are 16 times as long as others
+        write_bag(long.features, path.stem, features * lengths, space=SPACE)
+    train(TrainInputs(long.features, long.table, long.descriptions), tmp_path / "other", SETTINGS)
+    one = predictions(cohort, described, tmp_path / "one")
+    two = predictions(long, tmp_path / "other", tmp_path / "two")
+    for slide, row in one.items():
+        assert two[slide]["prob_round"] == pytest.approx(row["prob_round"], abs=0.01)
 
 
 def test_features_that_share_no_space_with_texts_are_refused(tower, tmp_path):

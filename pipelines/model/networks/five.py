@@ -115,6 +115,10 @@ class FiveModel(BagModel):
         """Return one unit vector per text, (M, W)."""
         return functional.normalize(self.text.pooled(texts).to(self.device), dim=-1)
 
+    def scaled(self, features: Tensor) -> Tensor:
+        """Return stored features (N, C), standardized per channel; in a joint space, they are L2-normalized first."""
+        return super().scaled(functional.normalize(features.float(), dim=1) if self.reads_meaning else features)
+
     def mean_texts(self, groups: Sequence[Sequence[str]]) -> Tensor:
         """Return the mean vector of the texts in each group, (M, W)."""
         vectors = self.encode_texts([text for group in groups for text in group])

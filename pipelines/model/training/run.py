@@ -94,7 +94,9 @@ class TrainingRun:
         if init is None:
             model = build_model(ModelSettings(**settings.of_model), spec, tower)
             if settings.feature_scaling == "standard":
-                model.scale_features(*feature_statistics(self.data.train, self.data.reader))
+                unit_length = settings.text_model == ENCODER_TEXTS
+                statistics = feature_statistics(self.data.train, self.data.reader, unit_length=unit_length)
+                model.scale_features(*statistics)
             return model
         model = load_model(init, tower=tower)
         wanted = replace(model.spec, classes=model.spec.classes or spec.classes, labels=spec.labels)
