@@ -24,7 +24,7 @@ from pipelines.core.selection import EVERYTHING, Selection
 from pipelines.core.settings import PredictSettings
 from pipelines.encoders.find_preset import find_preset
 from pipelines.encoders.presets import ENCODER_PRESETS
-from pipelines.encoders.text_tower import load_text_tower
+from pipelines.encoders.text_tower import TextTower, load_text_tower
 from pipelines.findings.heatmap import draw_heatmap
 from pipelines.findings.report import write_report
 from pipelines.findings.shown_maps import maps_to_show
@@ -142,10 +142,14 @@ def _job(inputs: PredictInputs, settings: PredictSettings) -> PredictionJob:
 
 def _load_model(job: PredictionJob, device: str) -> SlideModel:
     """Load the trained model, or the text tower of the encoder of the features."""
+
+    def tower() -> TextTower:
+        preset = find_preset(job.cohort.given_encoder)
+        return load_text_tower(preset, weights=job.settings.text_weights, device=device)
+
     if isinstance(job.source, RunManifest):
-        return TrainedSlideModel(load_model(job.source.folder, device, job.source), job)
-    tower = load_text_tower(find_preset(job.source.encoder), weights=job.settings.text_weights, device=device)
-    return JointSlideModel(tower, job, job.source, device)
+        return TrainedSlideModel(load_model(job.source.folder, device, job.source, tower), job)
+    return JointSlideModel(tower(), job, job.source, device)
 
 
 class _SlidePrediction:

@@ -15,9 +15,12 @@ from pipelines.core.labels import patient_labels
 from pipelines.core.resources import Resources
 from pipelines.core.selection import EVERYTHING, Selection
 from pipelines.core.settings import TrainSettings, require
+from pipelines.encoders.find_preset import find_preset
+from pipelines.encoders.text_tower import load_text_tower
 from pipelines.findings.learning_curves import draw_learning_curves
 from pipelines.model.data.splits.ignored_settings import splits_source
 from pipelines.model.networks.bag_model import BagModel
+from pipelines.model.networks.tower_texts import TowerLoader
 from pipelines.model.training.accelerator import make_accelerator
 from pipelines.model.training.fitters import fitter_of
 from pipelines.model.training.footprint import Footprint, footprint
@@ -87,7 +90,7 @@ def _train(
     """Train the model and write the run, in a folder that this process has locked."""
     run, writes = folder.run, accelerator.is_main_process
     torch.manual_seed(run.settings.seed)
-    model = run.make_model().to(accelerator.device)
+    model = run.make_model(_tower_of(run)).to(accelerator.device)
     accelerator.wait_for_everyone()  # before any process changes the folder
     if writes:
         folder.start(model, overwrite=overwrite)
@@ -108,6 +111,11 @@ def _train(
         folder.finish(model, progress)
     accelerator.wait_for_everyone()
     return Summary(folder.path, tuple(results), _summary(run, model, progress))
+
+
+def _tower_of(run: TrainingRun) -> TowerLoader:
+    """Return what loads the text tower of the encoder of the features; it is not loaded yet."""
+    return lambda: load_text_tower(find_preset(run.cohort.given_encoder), weights=run.settings.text_weights)
 
 
 def _refuse_own_folder(inputs: TrainInputs, out: Path) -> None:
@@ -152,7 +160,7 @@ def plan(
     folder = RunFolder(out, run, draw_curves=draw_learning_curves)
     folder.refuse_other_settings(overwrite=selection.overwrite)
     torch.manual_seed(settings.seed)
-    model = run.make_model()
+    model = run.make_model(_tower_of(run))
     counts = {**_earlier_run(folder.find()), **_cohort_facts(run), **_split_sizes(run), **_left_out(run, model)}
     trained = fitter_of(model).trained_by_gradient(model)
     if trained is None:

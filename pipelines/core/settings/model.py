@@ -21,6 +21,8 @@ Tuning = Literal["lora", "frozen"]
 TextPooling = Literal["masked", "released"]
 
 BASELINES: tuple[str, ...] = get_args(Baseline)
+ENCODER_TEXTS = "encoder"
+"""Value of ``text_model`` that stands for the text tower of the image encoder."""
 PROTOTYPES: tuple[str, ...] = get_args(Prototype)
 """Baselines that compare slides with the mean slide of each class; nothing is trained."""
 HEAD_WIDTH = 64
@@ -77,8 +79,11 @@ class ModelSettings(Settings):
     cross_residual: Annotated[bool, RELEASED] = True
     """Add a residual connection around the prompts' cross-attention, so that prompts learn from the first step."""
     text_model: str = "minilm-l6"
-    """Text encoder: ``minilm-l6`` (installed with this package), a Hugging Face name or a folder; any BERT-like
-    model."""
+    """Text encoder: ``minilm-l6`` (installed with this package), a Hugging Face name or a folder of any BERT-like
+    model; ``encoder``, only for ``five``: the text tower of the image encoder, if it has one, such as keep.
+
+    With ``encoder``, questions attend to tiles by meaning, and what the texts say without training counts as much as
+    it agrees with the reports."""
     tuning: Tuning = "lora"
     """How the text model is trained: ``lora`` trains low-rank adapters, ``frozen`` trains only the projection of its
     output."""
@@ -117,6 +122,11 @@ class ModelSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.width % HEAD_WIDTH == 0, f"width: {self.width} is not a multiple of {HEAD_WIDTH}")
+        require(
+            self.text_model != ENCODER_TEXTS or self.model == "five",
+            f"text_model: only model five uses the text tower of the encoder, not {self.model}",
+            hint="omit --text-model, or use --model five",
+        )
 
     @property
     def is_baseline(self) -> bool:

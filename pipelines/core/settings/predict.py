@@ -49,6 +49,8 @@ class PredictSettings(ZeroShotSettings):
             require(self.split == "all", f"split: there is no {self.split} split without a run", hint="add --run")
             return
         for field in fields(ZeroShotSettings):
+            if field.name == "text_weights":  # a run can have the text tower of the encoder
+                continue
             require(
                 getattr(self, field.name) == field.default,
                 f"{field.name}: not used with --run, whose model has its own pooling and scale",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pipelines.core.settings.base import Settings, require
 from pipelines.core.settings.fields import Limits, ProperFraction
-from pipelines.core.settings.model import RELEASED, ModelSettings
+from pipelines.core.settings.model import ENCODER_TEXTS, RELEASED, ModelSettings
 
 Regime = Literal["pretrain", "finetune", "linear-probe"]
 Loss = Literal["symmetric", "image_to_text"]
@@ -123,6 +124,8 @@ class TrainSettings(DataSettings, LearningSettings, ModelSettings):
     regime: Regime = "pretrain"
     """What to learn from: ``pretrain`` learns from descriptions of reports, ``finetune`` from class texts and labels;
     ``linear-probe`` fits a logistic regression to the slide embeddings of a fixed run."""
+    text_weights: Path | None = None
+    """Only used with ``text_model=encoder``: weights file of the image encoder, as --weights of `five embed`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,6 +138,11 @@ class TrainSettings(DataSettings, LearningSettings, ModelSettings):
             not self.is_baseline or self.regime != "linear-probe",
             f"model: {self.model} cannot be probed, only five-fusion can",
             hint="use --regime finetune",
+        )
+        require(
+            self.text_weights is None or self.text_model == ENCODER_TEXTS,
+            "text_weights: only used with the text tower of the encoder",
+            hint=f"add --text-model {ENCODER_TEXTS}, or omit --text-weights",
         )
         require(self.shots is None or self.percent is None, "shots and percent: give only one of the two")
         for name, unused in (("shots", None), ("percent", None), ("balance", "none")):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from pipelines.core.errors import ArtifactError
 from pipelines.core.feature_file import Bag, read_bag, read_header
@@ -136,15 +137,19 @@ def all_finite(features: NDArray[Any]) -> bool:
     return bool(np.isfinite(features).all())
 
 
-def feature_statistics(bags: Sequence[BagFile], reader: BagReader, *, max_tiles: int = 512) -> tuple[Tensor, Tensor]:
+def feature_statistics(
+    bags: Sequence[BagFile], reader: BagReader, *, max_tiles: int = 512, unit_length: bool = False
+) -> tuple[Tensor, Tensor]:
     """Return the mean and standard deviation of each channel, (C,) float32 each.
 
     At most ``max_tiles`` evenly spaced tiles per slide are read. All slides have the same weight.
-    The standard deviation of a constant channel is set to 1.
+    The standard deviation of a constant channel is set to 1. With ``unit_length``, features are L2-normalized first.
     """
     means, squares = [], []
     for bag in bags:
         features = reader.evaluation(bag, max_tiles).features.double()
+        if unit_length:
+            features = functional.normalize(features, dim=1)
         means.append(features.mean(dim=0))
         squares.append(features.square().mean(dim=0))
     mean = torch.stack(means).mean(dim=0)

@@ -11,7 +11,8 @@ from typing import Any
 
 from pipelines.core.cohort import CohortSlide, read_cohort
 from pipelines.core.errors import ArtifactError
-from pipelines.core.feature_file import FeatureHeader, content_fingerprint, read_header
+from pipelines.core.feature_file import FeatureHeader, content_fingerprint, read_header, read_notes
+from pipelines.core.provenance import Provenance
 from pipelines.core.schemas import EMBEDDED_SLIDES
 from pipelines.model.data.bags import BagFile
 from pipelines.model.data.feature_kind import FeatureKind
@@ -42,6 +43,13 @@ class FeatureCohort:
     """Ids of the slides whose feature file has no tiles."""
     not_listed: int
     """Number of feature files in the folder that ``slides.parquet`` does not list. They are not used."""
+
+    @property
+    def given_encoder(self) -> str:
+        """The encoder as `five embed` was given it; a path of an own file is not in the name of the encoder."""
+        path = next(iter(self.bags.values())).path
+        made_with = Provenance.from_attributes(read_notes(path)).settings
+        return str(made_with.get("encoder", self.kind.encoder))
 
     def record(self, slide_ids: Iterable[str]) -> dict[str, str]:
         """Return slide id -> fingerprint of its features, which depends on their values."""

@@ -35,11 +35,15 @@ class ModelSpec:
     """Classes of a baseline or a probe, in output order; empty for FiVE, which reads class texts."""
     labels: list[str] = field(default_factory=list)
     """Classes that FiVE was fine-tuned on; it has weights for them in addition to their texts."""
+    space: str = ""
+    """Name of the space that the features share with texts; empty if there is none."""
 
     @property
     def feature_kind(self) -> FeatureKind:
         """The kind of features that the model was trained on."""
-        return FeatureKind(self.feature_dim, self.encoder, self.encoder_fingerprint, self.tile_size, self.target_mpp)
+        return FeatureKind(
+            self.feature_dim, self.encoder, self.encoder_fingerprint, self.tile_size, self.target_mpp, self.space
+        )
 
 
 class BagModel(nn.Module, ABC):

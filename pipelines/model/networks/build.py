@@ -12,6 +12,7 @@ from pipelines.model.networks.baselines.prototypes import PrototypeModel
 from pipelines.model.networks.five import FiveModel
 from pipelines.model.networks.fusion_model import FusionModel
 from pipelines.model.networks.linear_probe import LinearProbe
+from pipelines.model.networks.tower_texts import TowerLoader
 
 ModelKind = Literal["baseline", "five", "fusion", "probe", "prototypes"]
 """Kinds of model: each has one class here and one fitter in `pipelines.model.training.fitters`."""
@@ -36,6 +37,13 @@ def model_kind(settings: ModelSettings, spec: ModelSpec) -> ModelKind:
     return "probe" if spec.classes else "fusion"
 
 
-def build_model(settings: ModelSettings, spec: ModelSpec) -> BagModel:
-    """Return an untrained model of the kind that ``settings`` and ``spec`` describe."""
-    return MODELS[model_kind(settings, spec)](settings, spec)
+def build_model(settings: ModelSettings, spec: ModelSpec, tower: TowerLoader | None = None) -> BagModel:
+    """Return an untrained model of the kind that ``settings`` and ``spec`` describe.
+
+    Parameters
+    ----------
+    tower
+        Loads the text tower of the encoder; only called for a model that uses it.
+    """
+    kind = model_kind(settings, spec)
+    return FiveModel(settings, spec, tower) if kind == "five" else MODELS[kind](settings, spec)

@@ -25,6 +25,7 @@ from pipelines.core.tensor_file import write_tensors
 from pipelines.core.yaml_file import read_yaml
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
+from pipelines.model.networks.tower_texts import TowerLoader
 
 VERSION = 6
 """Format of a run; a run with another version is refused."""
@@ -115,7 +116,9 @@ def read_config(folder: Path, manifest: RunManifest | None = None) -> RunConfig:
         raise ArtifactError(f"{path}: not written by `five train`", hint="train the run again") from error
 
 
-def load_model(folder: Path, device: str = "cpu", manifest: RunManifest | None = None) -> BagModel:
+def load_model(
+    folder: Path, device: str = "cpu", manifest: RunManifest | None = None, tower: TowerLoader | None = None
+) -> BagModel:
     """Return the trained model of a run, in evaluation mode.
 
     Parameters
@@ -123,6 +126,8 @@ def load_model(folder: Path, device: str = "cpu", manifest: RunManifest | None =
     manifest
         Manifest that the caller read first, so that all files are of the same run even if `five train` writes a new
         run to the folder meanwhile.
+    tower
+        Loads the text tower of the encoder; only called if the model uses it.
 
     Raises
     ------
@@ -134,7 +139,7 @@ def load_model(folder: Path, device: str = "cpu", manifest: RunManifest | None =
     manifest = manifest or RunManifest.read(folder)
     config = read_config(folder, manifest)
     path = manifest.verified(WEIGHTS)
-    model = build_model(config.settings, config.spec)
+    model = build_model(config.settings, config.spec, tower)
     if model.text_fingerprint != config.text_fingerprint:
         raise ArtifactError(
             f"{folder}: trained with other weights of the text model {config.settings.text_model!r}",

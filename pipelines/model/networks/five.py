@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.core.settings.model import ModelSettings
+from pipelines.core.settings.model import ENCODER_TEXTS, ModelSettings
 from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.gates import Gates
 from pipelines.model.networks.text_encoder import TextEncoder
+from pipelines.model.networks.tower_texts import TowerLoader, TowerTexts
 
 AXES = 16
 """Maximum number of text directions per question; a choice among A answers needs A - 1."""
@@ -54,11 +55,17 @@ class FiveModel(BagModel):
     biases: Tensor
     """(K,) biases of the classes; only after training on labels."""
 
-    def __init__(self, settings: ModelSettings, spec: ModelSpec) -> None:
+    def __init__(self, settings: ModelSettings, spec: ModelSpec, tower: TowerLoader | None = None) -> None:
         super().__init__(settings, spec)
-        self.text = TextEncoder(replace(settings, tuning="frozen"))
-        self.text.requires_grad_(requires_grad=False)
-        self.gates = Gates(min(settings.gate_directions, spec.feature_dim), spec.feature_dim)
+        self.reads_meaning = settings.text_model == ENCODER_TEXTS
+        self.text: TowerTexts | TextEncoder
+        if self.reads_meaning:
+            self.text = TowerTexts(tower, spec.space)
+        else:
+            self.text = TextEncoder(replace(settings, tuning="frozen"))
+            self.text.requires_grad_(requires_grad=False)
+        n_own = len(spec.questions) if self.reads_meaning else 0
+        self.gates = Gates(min(settings.gate_directions, spec.feature_dim), spec.feature_dim, n_own)
         gates, channels, questions = self.gates.count, spec.feature_dim, len(spec.questions)
         self.register_buffer("centre", torch.zeros(gates, channels))
         self.register_buffer("size", torch.ones(gates))
@@ -106,7 +113,47 @@ class FiveModel(BagModel):
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Return one unit vector per text, (M, W)."""
-        return functional.normalize(self.text.pooled(texts), dim=-1)
+        return functional.normalize(self.text.pooled(texts).to(self.device), dim=-1)
+
+    def scaled(self, features: Tensor) -> Tensor:
+        """Return stored features (N, C), standardized per channel; in a joint space, they are L2-normalized first."""
+        return super().scaled(functional.normalize(features.float(), dim=1) if self.reads_meaning else features)
+
+    def mean_texts(self, groups: Sequence[Sequence[str]]) -> Tensor:
+        """Return the mean vector of the texts in each group, (M, W)."""
+        vectors = self.encode_texts([text for group in groups for text in group])
+        return torch.stack([group.mean(dim=0) for group in vectors.split([len(group) for group in groups])])
+
+    def meaning(self, number: int, axes: Tensor) -> Tensor:
+        """Return what the texts alone say: a map from the slide under the own gate of a question to ``axes``, (R, C).
+
+        The space of tiles and texts is the same, so the product of a tile and a text direction is their similarity.
+
+        Parameters
+        ----------
+        axes
+            (R, W) text directions; W is C.
+        """
+        return axes * self.feature_std * self.size[self.gates.of_question(number)[-1]]
+
+    def read(self, number: int, axes: Tensor, parts: Sequence[tuple[int, Tensor, float]]) -> None:
+        """Set how a question reads a slide: its text directions (R, W) and its share and map for each gate.
+
+        Parameters
+        ----------
+        parts
+            Gate, map (R, C) from the standardized slide under this gate, and weight. The answer is their weighted sum.
+            A gate may occur twice.
+        """
+        rows = slice(len(axes))
+        total = sum(weight for _, _, weight in parts)
+        self.axes[number, rows] = axes.float()
+        self.mixture[number], self.maps[number] = 0, 0
+        for gate, coefficients, weight in parts:
+            self.mixture[number, gate] += weight / total
+            self.maps[number, rows, gate] += (coefficients * weight).float()
+        shares = self.mixture[number].clamp(min=1e-12)[:, None]
+        self.maps[number] /= torch.where(self.mixture[number, :, None] > 0, shares, 1)
 
     def encode_prompts(self, kept: Sequence[int] | None = None) -> Tensor:
         """Return an empty tensor: the attention of a question is fitted to its answers, not to its text."""
@@ -129,8 +176,7 @@ class FiveModel(BagModel):
         They are scaled so that over the training slides of the questions the logits of two classes differ by 1 in the
         root mean square.
         """
-        means = torch.stack([self.encode_texts(texts).mean(dim=0) for texts in classes.values()])
-        directions = functional.normalize(means, dim=-1)
+        directions = functional.normalize(self.mean_texts(list(classes.values())), dim=-1)
         along = torch.einsum("kw,qrw->kqr", directions - directions.mean(dim=0), self.axes).flatten(1)
         between = (along[:, None] - along).flatten(0, 1)  # (K * K, Q R)
         square = torch.einsum("iv,vw,iw->", between, self.spread, between) / max(1, len(along) * (len(along) - 1))

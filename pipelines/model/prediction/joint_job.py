@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pipelines import __version__
 from pipelines.core.classes import ClassTexts, load_class_texts
 from pipelines.core.errors import SettingsError
-from pipelines.core.feature_file import read_notes
 from pipelines.core.files import fingerprint
 from pipelines.core.provenance import Provenance
 from pipelines.core.question_files import load_questions
 from pipelines.core.settings import PredictSettings
-from pipelines.model.data.feature_cohort import FeatureCohort, read_feature_cohort
+from pipelines.model.data.feature_cohort import read_feature_cohort
 from pipelines.model.data.splits.known_slides import Matches
 from pipelines.model.prediction.job import JointTexts, PredictInputs, PredictionJob
 
@@ -42,7 +41,7 @@ def joint_job(inputs: PredictInputs, settings: PredictSettings, joint_encoders: 
     cohort = read_feature_cohort(inputs.features, inputs.cohort, each_alone=True)
     if not cohort.bags:
         raise next(iter(cohort.unusable.values()))
-    joint = JointTexts(_encoder_of(cohort), cohort.kind.space, texts.other, _answers(inputs))
+    joint = JointTexts(cohort.given_encoder, cohort.kind.space, texts.other, _answers(inputs))
     if not joint.space:
         raise SettingsError(
             f"{inputs.features}: features of {cohort.kind.encoder}, which share no space with texts",
@@ -66,13 +65,6 @@ def joint_job(inputs: PredictInputs, settings: PredictSettings, joint_encoders: 
         facts=_facts(joint, texts.classes),
         source=joint,
     )
-
-
-def _encoder_of(cohort: FeatureCohort) -> str:
-    """Return the encoder as `five embed` was given it; a path of an own file is not in the name of the encoder."""
-    path = next(iter(cohort.bags.values())).path
-    made_with = Provenance.from_attributes(read_notes(path)).settings
-    return str(made_with.get("encoder", cohort.kind.encoder))
 
 
 def _answers(inputs: PredictInputs) -> dict[str, dict[str, tuple[str, ...]]]:

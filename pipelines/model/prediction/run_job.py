@@ -11,7 +11,8 @@ from pipelines.core.errors import ArtifactError, SettingsError
 from pipelines.core.files import fingerprint
 from pipelines.core.provenance import Provenance
 from pipelines.core.run_manifest import CLASSES, RunManifest
-from pipelines.core.settings import PredictSettings
+from pipelines.core.settings import PredictSettings, require
+from pipelines.core.settings.model import ENCODER_TEXTS
 from pipelines.model.data.feature_cohort import read_feature_cohort
 from pipelines.model.data.splits import KnownSlides
 from pipelines.model.networks.checkpoint import RunConfig, read_config
@@ -36,6 +37,11 @@ def run_job(inputs: PredictInputs, run: Path, settings: PredictSettings) -> Pred
     known = KnownSlides.of_run(run, manifest)
     texts = load_classes(inputs.classes or _classes_file(manifest))
     config = read_config(run, manifest)
+    require(
+        settings.text_weights is None or config.settings.text_model == ENCODER_TEXTS,
+        f"text_weights: not used, {run} does not read texts with the image encoder",
+        hint="remove --text-weights",
+    )
     cohort = read_feature_cohort(inputs.features, inputs.cohort, trained_on=config.spec.feature_kind)
     matches = known.match(cohort.slides)
     split_of = {slide_id: use.split for slide_id, use in matches.uses.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from pipelines.model.data.bags import BagFile
 from pipelines.model.data.descriptions import Answers
 from pipelines.model.networks.five import AXES, FiveModel
-from pipelines.model.training.ridge import fit_ridge, mixture_of
+from pipelines.model.training.ridge import Regression, fit_ridge, given_regression, mixture_of
 
 MIN_ANSWERS = 8
 """Minimum number of slides with a known answer; with fewer a question is not fitted."""
@@ -26,7 +27,8 @@ def fit_answers(
     """Fit the questions of ``model`` in place, each to its own answers.
 
     The target of an answer is the mean text vector of all its wordings, less the mean over the slides. Unknown answers
-    are left out. Each gate has a ridge regression; their mixture is the attention of the question.
+    are left out. Each gate has a ridge regression; their mixture is the attention of the question. If the features
+    share a space with texts, the similarity to the answers, which needs no training, is one more part of the mixture.
 
     Parameters
     ----------
@@ -50,19 +52,38 @@ def fit_answers(
         explained[question] = 0.0
         if len(known) >= MIN_ANSWERS and len(set(texts)) > 1:
             explained[question] = _fit_question(model, number, _targets(model, texts, wordings), slides[known])
-    predicted = model.answers(slides).flatten(1)
-    model.spread.copy_(predicted.T @ predicted / len(predicted))
+    _set_spread(model, slides)
     loss = 1 - sum(explained.values()) / max(1, len(explained))
     return {"loss": loss, **{f"explained_{name}": share for name, share in explained.items()}}
 
 
+def _set_spread(model: FiveModel, slides: Tensor) -> None:
+    predicted = model.answers(slides).flatten(1)
+    model.spread.copy_(predicted.T @ predicted / len(predicted))
+
+
+def read_class_texts(model: FiveModel, classes: Mapping[str, Sequence[str]], slides: Tensor) -> None:
+    """Let the only question of ``model`` compare a slide with the texts of the classes, without training.
+
+    Parameters
+    ----------
+    slides
+        (n, G, C) standardized slides.
+    """
+    texts = model.mean_texts(list(classes.values())).double()
+    _, lengths, directions = torch.linalg.svd(texts - texts.mean(dim=0), full_matrices=False)
+    axes = directions[lengths > 1e-6 * lengths[0].clamp(min=1e-12)][:AXES]
+    own = model.gates.of_question(0)[-1]
+    model.read(0, axes, [(own, model.meaning(0, axes.float()), 1.0)])
+    _set_spread(model, slides)
+
+
 def _targets(model: FiveModel, texts: Sequence[str], wordings: Mapping[str, Sequence[str]]) -> Tensor:
     """Return the mean vector of the wordings of each answer, less the mean over all, (n, W)."""
-    said = {text: wordings.get(text, [text]) for text in dict.fromkeys(texts)}
-    vectors = model.encode_texts([wording for each in said.values() for wording in each]).double()
-    means = [group.mean(dim=0) for group in vectors.split([len(each) for each in said.values()])]
-    row_of = {text: row for row, text in enumerate(said)}
-    targets = torch.stack(means)[[row_of[text] for text in texts]]
+    distinct = list(dict.fromkeys(texts))
+    means = model.mean_texts([wordings.get(text, [text]) for text in distinct]).double()
+    row_of = {text: row for row, text in enumerate(distinct)}
+    targets = means[[row_of[text] for text in texts]]
     return targets - targets.mean(dim=0)
 
 
@@ -72,14 +93,36 @@ def _fit_question(model: FiveModel, number: int, targets: Tensor, slides: Tensor
     if lengths[0] < 1e-6:  # the text model does not distinguish the answers
         return 0.0
     axes = directions[lengths > 1e-6 * lengths[0]][:AXES]
-    along = targets @ axes.T
-    regressions = [fit_ridge(slides[:, gate], along) for gate in range(slides.shape[1])]
-    weights = mixture_of(regressions, along)
-    if not weights.any():  # no gate knows more than the mean answer
+    along, gates = targets @ axes.T, model.gates.of_question(number)
+    regressions = [fit_ridge(slides[:, gate], along) for gate in gates]
+    parts = list(zip(gates, regressions, mixture_of(regressions, along).tolist(), strict=True))
+    if model.reads_meaning:
+        parts = _with_meaning(model, number, axes, parts, along, slides[:, gates[-1]])
+    if not any(weight for _, _, weight in parts):  # no gate knows more than the mean answer
         return 0.0
-    model.mixture[number] = weights / weights.sum()
-    model.axes[number, : len(axes)] = axes.float()
-    for gate, regression in enumerate(regressions):
-        model.maps[number, : len(axes), gate] = (regression.coefficients.T * weights.sum()).float()
-    left_out = sum((weight * each.left_out for weight, each in zip(weights, regressions, strict=True)), torch.zeros(()))
-    return max(0.0, 1 - float((along - left_out).square().sum() / along.square().sum()))
+    model.read(number, axes, [(gate, regression.coefficients.T, weight) for gate, regression, weight in parts])
+    return max(0.0, 1 - float((along - _left_out(parts)).square().sum() / along.square().sum()))
+
+
+Parts = list[tuple[int, Regression, float]]
+"""Gates, their regressions and the weights of these."""
+
+
+def _with_meaning(model: FiveModel, number: int, axes: Tensor, learned: Parts, along: Tensor, own: Tensor) -> Parts:
+    """Weigh what the regressions learned against what the texts say without training.
+
+    Parameters
+    ----------
+    own
+        (n, C) standardized slides under the own gate of the question.
+    """
+    said = given_regression(model.meaning(number, axes).T, own, along)
+    together = replace(learned[0][1], left_out=_left_out(learned))
+    of_learned, of_said = mixture_of([together, said], along).tolist()
+    own_gate = learned[-1][0]
+    return [*((gate, each, of_learned * weight) for gate, each, weight in learned), (own_gate, said, of_said)]
+
+
+def _left_out(parts: Parts) -> Tensor:
+    """Return the prediction of each answer by the others, (n, R)."""
+    return torch.stack([weight * each.left_out for _, each, weight in parts]).sum(dim=0)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pipelines.model.data.bags import BagFile, BagReader
 from pipelines.model.data.batches import Data
@@ -40,6 +41,8 @@ def fit_five(
         is_new = not (model.gates.directions.any() or model.spread.any())
         if is_new:
             model.gates.fit(_covariance(model, data.train, data.reader))
+            if model.reads_meaning:
+                _look_for_answers(model, objective.answer_texts(), data)
         pooled = torch.stack([model.pooled(data.reader.evaluation(slide, max_tiles)) for slide in data.train])
         if is_new:
             _standardize(model, pooled.double())
@@ -48,6 +51,16 @@ def fit_five(
     progress.best = metrics["loss"]
     on_epoch(progress)
     return progress
+
+
+def _look_for_answers(model: FiveModel, answers: Sequence[Sequence[Sequence[str]]], data: Data) -> None:
+    """Set the own gate of each question to the texts of its ``answers``, one group of texts per answer."""
+    for number, groups in enumerate(answers):
+        if groups:
+            vectors = functional.normalize(model.mean_texts(groups), dim=-1).to(model.device)
+            model.gates.look_for(number, vectors, model.feature_mean, model.feature_std)
+    bags = (data.reader.evaluation(slide, TILES_FOR_GATES).features for slide in data.train)
+    model.gates.set_spread([model.scaled(features.to(model.device)) for features in bags])
 
 
 def _standardize(model: FiveModel, pooled: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,7 +20,8 @@ from pipelines.model.data.descriptions import Answers, full_text, kept_questions
 from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.networks.five import FiveModel
 from pipelines.model.networks.fusion_model import FusionModel
-from pipelines.model.training.fit_answers import fit_answers
+from pipelines.model.networks.gates import MAX_ANSWERS
+from pipelines.model.training.fit_answers import fit_answers, read_class_texts
 from pipelines.model.training.fit_labels import fit_labels
 from pipelines.model.training.losses import contrastive_loss, matching_loss
 
@@ -42,6 +44,10 @@ class Objective(Protocol):
 
         The metric ``loss`` chooses the best epoch.
         """
+        ...
+
+    def answer_texts(self) -> list[list[Sequence[str]]]:
+        """Return the texts of each known answer to each question, for the gates that attend by meaning."""
         ...
 
     def fit_five(self, model: FiveModel, members: Sequence[BagFile], slides: Tensor) -> dict[str, float]:
@@ -118,6 +124,11 @@ class DescriptionMatching:
         share = wins / max(1, len(texts) - 1)
         return {"loss": float(loss), "retrieval": float(share.mean()) if len(texts) > 1 else 0.5}
 
+    def answer_texts(self) -> list[list[Sequence[str]]]:
+        """Return the wordings of the most frequent answers of the training patients, the most frequent first."""
+        by_question = (Counter(filter(None, said)) for said in zip(*self.others, strict=True))
+        return [[self.wordings.get(text, [text]) for text, _ in said.most_common(MAX_ANSWERS)] for said in by_question]
+
     def fit_five(self, model: FiveModel, members: Sequence[BagFile], slides: Tensor) -> dict[str, float]:
         """Fit each question to its answers."""
         return fit_answers(model, self.answers, self.wordings, members, slides)
@@ -158,8 +169,14 @@ class ClassMatching:
         values = {m.name: m.value for m in metrics if m.name in ("accuracy", "auc") and m.value is not None}
         return {"loss": loss, **values}
 
+    def answer_texts(self) -> list[list[Sequence[str]]]:
+        """Return the texts of each class as the answers to one question."""
+        return [list(self.classes.values())]
+
     def fit_five(self, model: FiveModel, members: Sequence[BagFile], slides: Tensor) -> dict[str, float]:
         """Fit what the labels add to the class texts."""
+        if model.reads_meaning and not model.mixture.any():
+            read_class_texts(model, self.classes, slides)
         fit_labels(model, self.classes, self.labels, self.weights, members, slides)
         return self.validate(model, [slide.slide_id for slide in members], model.bag_vectors(slides))
 

@@ -56,6 +56,20 @@ def fit_ridge(inputs: Tensor, targets: Tensor) -> Regression:
     return Regression(coefficients, mean - centre @ coefficients, centered - residuals, error)
 
 
+def given_regression(coefficients: Tensor, inputs: Tensor, targets: Tensor) -> Regression:
+    """Return the regression with given ``coefficients`` (C, R) times one fitted factor, which is at least 0.
+
+    One factor cannot learn the targets by heart, so they are not left out.
+    """
+    inputs, targets = inputs.double(), targets.double()
+    centre, mean = inputs.mean(dim=0), targets.mean(dim=0)
+    predicted, centered = (inputs - centre) @ coefficients.double(), targets - mean
+    factor = ((predicted * centered).sum() / predicted.square().sum().clamp(min=1e-12)).clamp(min=0)
+    scaled, predicted = factor * coefficients.double(), factor * predicted
+    error = float((centered - predicted).square().sum() / centered.square().sum().clamp(min=1e-12))
+    return Regression(scaled, mean - centre @ scaled, predicted, error)
+
+
 def _main_axes(inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return orthonormal axes of centered ``inputs`` (n, C), (C, r), and the sum of squares along each, (r,).
 

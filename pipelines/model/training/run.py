@@ -13,9 +13,9 @@ from pipelines.core.errors import ArtifactError, SettingsError
 from pipelines.core.files import file_fingerprint, fingerprint
 from pipelines.core.folder import difference
 from pipelines.core.question_files import load_questions
-from pipelines.core.questions import QuestionSet
+from pipelines.core.questions import Question, QuestionSet
 from pipelines.core.run_manifest import QUESTIONS, RunManifest
-from pipelines.core.settings.model import ModelSettings
+from pipelines.core.settings.model import ENCODER_TEXTS, ModelSettings
 from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.bags import BagFile, BagReader, feature_statistics
 from pipelines.model.data.batches import Data
@@ -25,6 +25,7 @@ from pipelines.model.data.splits import KnownSlides, recorded_rows, run_splits
 from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
 from pipelines.model.networks.checkpoint import load_model, read_config
+from pipelines.model.networks.tower_texts import TowerLoader
 from pipelines.model.training.tasks import Task, class_task, description_task
 
 
@@ -76,8 +77,13 @@ class TrainingRun:
             "text_model": _text_model_fingerprint(self.settings),
         }
 
-    def make_model(self) -> BagModel:
+    def make_model(self, tower: TowerLoader | None = None) -> BagModel:
         """Return the model of ``init``, or an untrained one for these features and questions.
+
+        Parameters
+        ----------
+        tower
+            Loads the text tower of the encoder; only called if the model uses it.
 
         Raises
         ------
@@ -86,14 +92,16 @@ class TrainingRun:
         """
         settings, init, spec = self.settings, self.inputs.init, self._spec()
         if init is None:
-            model = build_model(ModelSettings(**settings.of_model), spec)
+            model = build_model(ModelSettings(**settings.of_model), spec, tower)
             if settings.feature_scaling == "standard":
-                model.scale_features(*feature_statistics(self.data.train, self.data.reader))
+                unit_length = settings.text_model == ENCODER_TEXTS
+                statistics = feature_statistics(self.data.train, self.data.reader, unit_length=unit_length)
+                model.scale_features(*statistics)
             return model
-        model = load_model(init)
+        model = load_model(init, tower=tower)
         wanted = replace(model.spec, classes=model.spec.classes or spec.classes, labels=spec.labels)
         if wanted != model.spec:  # other classes or labels
-            earlier, model = model, build_model(model.settings, wanted)
+            earlier, model = model, build_model(model.settings, wanted, tower)
             model.start_from(earlier)
         changed = difference(asdict(model.spec), asdict(spec))
         if changed:
@@ -110,7 +118,8 @@ class TrainingRun:
         classes = [] if reads_classes else list(task.classes or ())
         labels = list(task.classes or ()) if settings.model == "five" else []
         return ModelSpec(
-            kind.dim, kind.encoder, kind.encoder_fingerprint, kind.tile_size, kind.target_mpp, prompts, classes, labels
+            *(kind.dim, kind.encoder, kind.encoder_fingerprint, kind.tile_size, kind.target_mpp, prompts, classes),
+            *(labels, kind.space),
         )
 
 
@@ -149,6 +158,11 @@ def prepare_run(inputs: TrainInputs, settings: TrainSettings) -> TrainingRun:
     settings = _with_settings_of_init(settings, inputs.init)
     _refuse_unsuitable(settings, inputs.init)
     cohort = read_feature_cohort(inputs.features, inputs.cohort)
+    if settings.text_model == ENCODER_TEXTS and not cohort.kind.space:
+        raise SettingsError(
+            f"{inputs.features}: features of {cohort.kind.encoder}, which share no space with texts",
+            hint="embed with an encoder that has a text tower (docs/encoders.md), or omit --text-model",
+        )
     splits = run_splits(cohort.slides, settings, given=inputs.splits, init=inputs.init)
     task = _task(splits, inputs, settings)
     known = KnownSlides.of_run(inputs.init) if inputs.init else None
@@ -192,7 +206,7 @@ def _task(splits: Sequence[Mapping[str, Any]], inputs: TrainInputs, settings: Tr
         if settings.regime == "linear-probe" and inputs.init is None:
             raise SettingsError("linear-probe: needs a trained model", hint="give --init, the run to probe")
         classes = load_classes(inputs.classes) if inputs.classes else None
-        return class_task(splits, classes, None if settings.is_baseline else _questions(inputs), settings)
+        return class_task(splits, classes, None if settings.is_baseline else _questions(inputs, settings), settings)
     if inputs.descriptions is None:
         raise SettingsError(
             "pretrain: needs descriptions of reports",
@@ -202,11 +216,21 @@ def _task(splits: Sequence[Mapping[str, Any]], inputs: TrainInputs, settings: Tr
     return description_task(splits, patient_answers(answers, questions.ids), questions, settings)
 
 
-def _questions(inputs: TrainInputs) -> QuestionSet | None:
+def _questions(inputs: TrainInputs, settings: TrainSettings) -> QuestionSet | None:
+    if settings.text_model == ENCODER_TEXTS and inputs.init is None:
+        return ABOUT_CLASSES
     path = RunManifest.read(inputs.init).optional(QUESTIONS) if inputs.init else None
     if path is None and inputs.descriptions is not None:
         return read_questions(inputs.descriptions)
     return load_questions(path) if path else None
+
+
+ABOUT_CLASSES = QuestionSet(
+    name="classes",
+    title="What the class texts say, compared with the tiles in the space of the image encoder",
+    questions=(Question(id="class", question="Which of the classes is it?", prompt="class", kind="phrase"),),
+)
+"""The only question of a model that learns from labels alone, on features that share a space with texts."""
 
 
 def _text_model_fingerprint(settings: TrainSettings) -> str | None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipelines.model.networks.gates import SHARPNESS, Gates
+from pipelines.model.networks.gates import MEANING_SHARPNESS, SHARPNESS, Gates
 
 
 @pytest.fixture
@@ -69,3 +69,32 @@ def test_a_direction_without_variation_gives_uniform_gates():
 
 def test_gates_that_are_not_fitted_are_uniform():
     torch.testing.assert_close(Gates(2, 3)(TILES), torch.full((5, 4), 0.25))
+
+
+def with_question(vectors):
+    """Return gates of one direction and one question, whose answers have these vectors; features are scaled by 2."""
+    fitted = Gates(1, 3, 1)
+    fitted.look_for(0, torch.tensor(vectors), torch.tensor([1.0, 0, 0]), torch.tensor([2.0, 2, 2]))
+    return fitted
+
+
+def test_the_own_gate_of_a_question_attends_to_tiles_similar_to_any_answer():
+    gates = with_question([[0.0, 1, 0], [0.0, 0, 1]])
+    raw = torch.tensor([[9.0, 1, 0], [9.0, 0, 3], [9.0, -5, -5]])  # similarities: 1 to the first, 3 to the second, -5
+    found = gates((raw - torch.tensor([1.0, 0, 0])) / 2)
+    torch.testing.assert_close(found[3], (MEANING_SHARPNESS * torch.tensor([1.0, 3, -5])).softmax(dim=0))
+    assert (gates.count, gates.of_question(0)) == (4, [0, 1, 2, 3])
+
+
+def test_similarities_have_a_standard_deviation_of_one_within_the_slides():
+    gates = with_question([[0.0, 1, 0]])
+    slides = [torch.tensor([[0.0, 0, 0], [0, 4, 0]]), torch.tensor([[7.0, 1, 0], [0, 9, 0]])]
+    before = torch.stack([gates.similarities(each)[:, 0] for each in slides])  # 0 and 8; 2 and 18
+    assert before.tolist() == [[0, 8], [2, 18]]
+    gates.set_spread(slides)
+    after = torch.stack([gates.similarities(each)[:, 0] for each in slides])
+    torch.testing.assert_close(after, before / ((4**2 + 8**2) / 2) ** 0.5)
+
+
+def test_the_gate_of_a_question_without_answers_is_uniform():
+    torch.testing.assert_close(Gates(1, 3, 2)(TILES)[3:], torch.full((2, 4), 0.25))

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from pipelines.model.training import ridge
-from pipelines.model.training.ridge import Regression, fit_ridge, mixture_of
+from pipelines.model.training.ridge import Regression, fit_ridge, given_regression, mixture_of
 
 
 def random(*shape, seed=0):
@@ -131,3 +131,20 @@ def test_a_regression_that_is_wrong_has_no_weight_and_a_perfect_one_has_all():
 def test_weights_sum_to_less_than_one_where_a_regression_claims_too_much():
     targets = random(30, 1)
     assert float(mixture_of([left_out(2 * (targets - targets.mean()))], targets).sum()) == pytest.approx(0.5)
+
+
+def test_a_given_regression_has_one_factor_fitted_by_least_squares():
+    inputs, targets = torch.tensor([[1.0], [2.0], [6.0]]), torch.tensor([[10.0], [20.0], [30.0]])
+    found = given_regression(torch.tensor([[2.0]]), inputs, targets)
+    # centered: inputs -2, -1, 3; predictions -4, -2, 6; targets -10, 0, 10; factor (40 + 60) / (16 + 4 + 36)
+    factor = 100 / 56
+    assert found.coefficients.tolist() == [[pytest.approx(2 * factor)]]
+    assert found.left_out[:, 0].tolist() == pytest.approx([-4 * factor, -2 * factor, 6 * factor])
+    assert found.error == pytest.approx(1 - 100**2 / 56 / 200)
+
+
+def test_a_given_regression_that_contradicts_the_targets_is_not_used():
+    found = given_regression(torch.tensor([[-1.0]]), torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [2.0]]))
+    assert not found.coefficients.any()
+    assert not found.left_out.any()
+    assert found.error == 1
