@@ -16,6 +16,7 @@ from fivecli.app import app
 from pipelines.core.artifact_files import DIGEST, METADATA
 from pipelines.core.artifact_folders import EVALUATION_FOLDER, FOLDERS, TILES_FOLDER
 from pipelines.findings import descriptions_report
+from pipelines.synthetic.tissue import DrawnTissue
 from tests.embedding import use_stand_ins
 from tests.slide_files import tissue_drawing
 from tests.test_examples import EXAMPLES
@@ -33,7 +34,7 @@ def small_slide(*_):
     """Return tissue of 8 x 10 tiles of 112 pixels, two of which are black."""
     rgb = tissue_drawing(1024, 1280, [(112, 1008, 112, 1232)])
     rgb[224:336, 224:448] = 10
-    return rgb
+    return DrawnTissue(rgb, {})
 
 
 def add_a_broken_slide(cohort):

@@ -117,6 +117,7 @@ DEMO_TRUTH = (
     Entry("differentiation", "string", "well, moderate, poor or unknown"),
     Entry("air_spaces", "string", "spread through air spaces: present, absent or unknown"),
     Entry("vascular_invasion", "string", "present, absent or unknown"),
+    Entry("necrosis", "string", "tumor necrosis: present, absent or unknown"),
     Entry("pleural_invasion", "string", "present, absent or unknown"),
     Entry("adjacent_invasion", "string", "invasion of adjacent structures: present, absent or unknown"),
     Entry("margins", "string", "resection margins: clear, involved or unknown"),
