@@ -27,6 +27,8 @@ from pipelines.synthetic.tissue import FINDINGS, MPP, DrawnTissue, draw_tissue
 __all__ = ["DemoResources", "DemoSettings", "make_cohort"]
 
 MADE_BY = "five demo cohort"
+DRAWING = 2
+"""Version of what a slide shows; slides of another version are drawn again."""
 PEN_SHARE, BUBBLE_SHARE = 0.15, 0.15
 """Share of slides with a pen mark and with an air bubble."""
 
@@ -116,7 +118,8 @@ class _Draw:
 
     def __call__(self, slide: SlideToDraw) -> Result:
         path = self.folder / f"{slide.slide_id}.svs"
-        drawing = fingerprint([Provenance.of(self.settings).five_version, self.settings.as_dict(), slide.slide_id])
+        version = [Provenance.of(self.settings).five_version, DRAWING]
+        drawing = fingerprint([*version, self.settings.as_dict(), slide.slide_id])
         if drawing_of(path) == drawing:
             return Result(slide.slide_id, Outcome.KEPT)
         write_pyramidal_slide(path, draw_slide(slide, self.settings.seed).rgb, MPP, drawing=drawing)

@@ -71,6 +71,12 @@ def test_a_damaged_slide_is_drawn_again(cohort, quick):
     assert [result.item_id for result in summary.results if result.outcome is Outcome.DONE] == ["P003-S1"]
 
 
+def test_slides_that_another_version_drew_are_drawn_again(cohort, quick, monkeypatch):
+    monkeypatch.setattr(stage, "DRAWING", stage.DRAWING + 1)
+    summary = make_cohort(cohort, DemoSettings(patients=8, seed=5))
+    assert {result.outcome for result in summary.results} == {Outcome.DONE}
+
+
 def test_other_settings_are_refused_unless_overwritten(cohort, quick):
     with pytest.raises(ChangedSettingsError, match="seed 5 -> 6"):
         make_cohort(cohort, DemoSettings(patients=8, seed=6))
