@@ -35,6 +35,9 @@ def cohort(
 ) -> None:
     """Draw synthetic slides of two invented diagnoses that differ in tissue architecture, and write their reports.
 
+    The slides show what the reports say about growth, differentiation, spread through air spaces, vascular invasion and
+    necrosis. Margins, pleura and adjacent tissue are only in the reports.
+
     Example: five demo cohort -o demo/cohort --patients 24 --seed 0 --workers 2
     """
     from pipelines.core.selection import Selection

@@ -21,12 +21,14 @@ from pipelines.synthetic.artefacts import draw_air_bubble, draw_pen_mark
 from pipelines.synthetic.patients import DIFFERENTIATED, LABELS, Patient, draw_patients
 from pipelines.synthetic.reports import truth_row, write_report
 from pipelines.synthetic.slide_file import drawing_of, write_pyramidal_slide
-from pipelines.synthetic.stains import RGB, Stain
-from pipelines.synthetic.tissue import MPP, draw_tissue
+from pipelines.synthetic.stains import Stain
+from pipelines.synthetic.tissue import FINDINGS, MPP, DrawnTissue, draw_tissue
 
 __all__ = ["DemoResources", "DemoSettings", "make_cohort"]
 
 MADE_BY = "five demo cohort"
+DRAWING = 2
+"""Version of what a slide shows; slides of another version are drawn again."""
 PEN_SHARE, BUBBLE_SHARE = 0.15, 0.15
 """Share of slides with a pen mark and with an air bubble."""
 
@@ -39,8 +41,10 @@ sections at 0.5 microns per pixel; the two labels are made up:
   keratinizing  the tumor forms nests with intercellular bridges and keratin pearls
 
 A poorly differentiated tumor of either label is mostly solid sheets, which look the same in both.
-Of the findings in the reports only the growth and the differentiation are drawn; the others
-(vascular invasion, margins, ...) are in the reports alone. Nothing learned here holds for real tissue.
+The slides show what the reports say about growth, differentiation, spread through air spaces
+(groups of tumor cells in alveoli), vascular invasion (tumor in vessels) and necrosis. Margins,
+pleura and adjacent tissue are in the reports alone: no slide shows them. Nothing learned here
+holds for real tissue.
 
   slides/        pyramidal slides that OpenSlide opens
   cohort.csv     slide_id, path, patient_id, label
@@ -89,18 +93,22 @@ def make_cohort(
     return Summary(out, tuple(results), {"patients": len(patients)})
 
 
-def draw_slide(slide: SlideToDraw, seed: int) -> RGB:
-    """Return the pixels of a slide at `MPP`, (H, W, 3). The label affects the growth pattern and nothing else."""
+def draw_slide(slide: SlideToDraw, seed: int) -> DrawnTissue:
+    """Draw a slide at `MPP` that shows the findings of its patient. The label affects the growth pattern only.
+
+    The masks do not know of the pen marks and air bubbles that may lie over the tissue.
+    """
     patient = slide.patient
     stain = Stain.draw(np.random.default_rng([seed, patient.number, 0]))
     rng = np.random.default_rng([seed, patient.number, 1, slide.number])
-    differentiated = rng.uniform(*DIFFERENTIATED[patient.differentiation])
-    rgb = draw_tissue(rng.spawn(1)[0], LABELS[patient.label], differentiated, stain)
+    differentiated = rng.uniform(*DIFFERENTIATED[patient.findings["differentiation"]])
+    shown = [finding for finding in FINDINGS if patient.findings[finding] == "present"]
+    drawn = draw_tissue(rng.spawn(1)[0], LABELS[patient.label], differentiated, stain, shown)
     if rng.random() < PEN_SHARE:
-        draw_pen_mark(rgb, rng)
+        draw_pen_mark(drawn.rgb, rng)
     if rng.random() < BUBBLE_SHARE:
-        draw_air_bubble(rgb, rng)
-    return rgb
+        draw_air_bubble(drawn.rgb, rng)
+    return drawn
 
 
 @dataclass(frozen=True)
@@ -110,10 +118,11 @@ class _Draw:
 
     def __call__(self, slide: SlideToDraw) -> Result:
         path = self.folder / f"{slide.slide_id}.svs"
-        drawing = fingerprint([Provenance.of(self.settings).five_version, self.settings.as_dict(), slide.slide_id])
+        version = [Provenance.of(self.settings).five_version, DRAWING]
+        drawing = fingerprint([*version, self.settings.as_dict(), slide.slide_id])
         if drawing_of(path) == drawing:
             return Result(slide.slide_id, Outcome.KEPT)
-        write_pyramidal_slide(path, draw_slide(slide, self.settings.seed), MPP, drawing=drawing)
+        write_pyramidal_slide(path, draw_slide(slide, self.settings.seed).rgb, MPP, drawing=drawing)
         return Result(slide.slide_id, Outcome.DONE)
 
 

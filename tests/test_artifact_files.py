@@ -19,6 +19,7 @@ from pipelines.core.artifact_files import DIGEST, METADATA
 from pipelines.core.artifact_folders import EVALUATION_FOLDER, FOLDERS, TILES_FOLDER
 from pipelines.encoders.preset import TextPreset
 from pipelines.findings import descriptions_report
+from pipelines.synthetic.tissue import DrawnTissue
 from tests.embedding import STAND_INS, use_stand_ins
 from tests.slide_files import tissue_drawing
 from tests.test_examples import EXAMPLES
@@ -49,7 +50,7 @@ def small_slide(*_):
     """Return tissue of 8 x 10 tiles of 112 pixels, two of which are black."""
     rgb = tissue_drawing(1024, 1280, [(112, 1008, 112, 1232)])
     rgb[224:336, 224:448] = 10
-    return rgb
+    return DrawnTissue(rgb, {})
 
 
 def use_a_text_tower(patch):

@@ -17,6 +17,7 @@ from pipelines.core.settings import DemoSettings
 from pipelines.demo import SlideToDraw, draw_slide, make_cohort
 from pipelines.synthetic.patients import FINDINGS, LABELS, draw_patients
 from pipelines.synthetic.stains import Stain
+from pipelines.synthetic.tissue import DrawnTissue
 
 
 def read_csv(path):
@@ -27,7 +28,7 @@ def read_csv(path):
 @pytest.fixture
 def quick(monkeypatch):
     """Draw a small gray image instead of a slide."""
-    monkeypatch.setattr(stage, "draw_slide", lambda slide, seed: np.full((300, 300, 3), 90, np.uint8))
+    monkeypatch.setattr(stage, "draw_slide", lambda *_: DrawnTissue(np.full((300, 300, 3), 90, np.uint8), {}))
 
 
 @pytest.fixture
@@ -70,6 +71,12 @@ def test_a_damaged_slide_is_drawn_again(cohort, quick):
     assert [result.item_id for result in summary.results if result.outcome is Outcome.DONE] == ["P003-S1"]
 
 
+def test_slides_that_another_version_drew_are_drawn_again(cohort, quick, monkeypatch):
+    monkeypatch.setattr(stage, "DRAWING", stage.DRAWING + 1)
+    summary = make_cohort(cohort, DemoSettings(patients=8, seed=5))
+    assert {result.outcome for result in summary.results} == {Outcome.DONE}
+
+
 def test_other_settings_are_refused_unless_overwritten(cohort, quick):
     with pytest.raises(ChangedSettingsError, match="seed 5 -> 6"):
         make_cohort(cohort, DemoSettings(patients=8, seed=6))
@@ -110,6 +117,16 @@ def test_half_of_the_patients_have_each_label():
     assert {label: labels.count(label) for label in LABELS} == dict.fromkeys(LABELS, 12)
 
 
+def test_a_slide_shows_the_findings_that_are_present_whether_or_not_the_report_mentions_them(monkeypatch):
+    monkeypatch.setattr(stage, "draw_tissue", lambda rng, growth, share, stain, shown: list(shown))
+    monkeypatch.setattr(stage, "PEN_SHARE", 0)
+    monkeypatch.setattr(stage, "BUBBLE_SHARE", 0)
+    for patient in draw_patients(24, seed=1):
+        visible = ["air_spaces", "vascular_invasion", "necrosis"]
+        present = [finding for finding in visible if patient.findings[finding] == "present"]
+        assert draw_slide(SlideToDraw("s", 1, patient), seed=1) == present
+
+
 def known_without_slide_and_report(patient, seed):
     """Return everything about a patient except the pixels of the slides and the text of the report."""
     stain = Stain.draw(np.random.default_rng([seed, patient.number, 0]))
@@ -137,7 +154,7 @@ def test_color_size_and_tissue_of_a_slide_do_not_predict_the_label():
     for patient in draw_patients(6, seed=2):
         for label, rows in properties.items():
             twin = type(patient)(**{**vars(patient), "label": label})
-            rows.append(coarse_properties(draw_slide(SlideToDraw("twin", 1, twin), seed=2)))
+            rows.append(coarse_properties(draw_slide(SlideToDraw("twin", 1, twin), seed=2).rgb))
     first, second = (np.array(rows) for rows in properties.values())
     shift = np.abs((first - second).mean(axis=0))
     spread = np.concatenate([first, second]).std(axis=0)

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.core.classes import load_classes
 from pipelines.core.question_files import load_questions
-from pipelines.synthetic.patients import LABELS
+from pipelines.synthetic.patients import FINDINGS, LABELS
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 STAGES = ["tile", "embed", "describe-reports", "train", "predict", "evaluate", "train", "predict", "evaluate"]
@@ -71,11 +71,16 @@ def test_the_demo_draws_a_cohort_runs_a_language_model_and_runs_the_lung_script(
     assert calls[0].startswith("demo cohort -o here/cohort")
     assert "--backend local --limit 2" in calls[1]
     assert [call.split()[0] for call in calls[2:]] == STAGES
+    assert f"--questions {EXAMPLES / 'demo-questions.yaml'}" in calls[4]
     assert "SYNTHETIC" in process.stdout
 
 
 def test_class_texts_of_the_demo_name_the_labels_of_the_cohort():
     assert set(load_classes(EXAMPLES / "demo-classes.yaml")) == set(LABELS)
+
+
+def test_the_demo_asks_about_every_finding_of_its_reports():
+    assert set(FINDINGS) < set(load_questions(EXAMPLES / "demo-questions.yaml").ids)
 
 
 def test_class_texts_of_the_lung_script_name_the_two_cancers_with_several_texts_each():

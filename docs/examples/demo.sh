@@ -15,7 +15,7 @@ printf '\nTwo reports through a small language model, to show that this path wor
 five describe-reports "$dir/cohort/reports.csv" -o "$dir/descriptions_local" --questions lung --backend local --limit 2 \
   --model smollm2-135m-instruct
 
-CLASSES=$here/demo-classes.yaml "$here/lung.sh" "$dir/cohort/cohort.csv" "$dir/cohort/reports.csv" "$dir"
+CLASSES=$here/demo-classes.yaml QUESTIONS=$here/demo-questions.yaml "$here/lung.sh" "$dir/cohort/cohort.csv" "$dir/cohort/reports.csv" "$dir"
 
 cat <<END
 

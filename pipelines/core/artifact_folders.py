@@ -11,6 +11,7 @@ from pipelines.core import schemas
 from pipelines.core.artifact_files import ArtifactFile, ArtifactFolder
 from pipelines.core.file_layouts import (
     AGREEMENT,
+    ANSWER_RATES,
     ATTENTION,
     DEMO_REPORTS,
     DEMO_SLIDES,
@@ -248,7 +249,15 @@ EVALUATION_FOLDER = ArtifactFolder(
     "five evaluate-descriptions",
     (
         ArtifactFile("<name>.csv", "CSV", "one row per question", "with `-o <name>.csv`", entries=AGREEMENT),
+        ArtifactFile(
+            "<name>.answers.csv",
+            "CSV",
+            "one row per answer to each question",
+            "with `-o <name>.csv`",
+            entries=ANSWER_RATES,
+        ),
         ArtifactFile("<name>.parquet", "Parquet", "the same columns", "with `-o <name>.parquet`"),
+        ArtifactFile("<name>.answers.parquet", "Parquet", "the same columns", "with `-o <name>.parquet`"),
     ),
     note="You choose the path. `five evaluate` writes no file; it prints its metrics, with `--json` as JSON.",
 )

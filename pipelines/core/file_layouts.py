@@ -113,6 +113,18 @@ AGREEMENT = (
     ),
 )
 """Columns of the table of `five evaluate-descriptions`."""
+ANSWER_RATES = (
+    Entry("question", "string", "id of the question"),
+    Entry("answer", "string", "one answer to it; the rarest come first"),
+    Entry("n_reference", "integer", "how often the reference has this answer"),
+    Entry("n_given", "integer", "how often it was given"),
+    *(
+        Entry(f"{name}{suffix}", "number", f"{name} of this answer, 0 to 1{of}")
+        for name in ("precision", "recall")
+        for suffix, of in (("", ""), ("_low", ", lower end of the 95 % interval"), ("_high", ", upper end"))
+    ),
+)
+"""Columns of the second table of `five evaluate-descriptions`."""
 
 DEMO_SLIDES = (
     Entry("slide_id", "string", "id of the slide"),
@@ -127,6 +139,7 @@ DEMO_TRUTH = (
     Entry("differentiation", "string", "well, moderate, poor or unknown"),
     Entry("air_spaces", "string", "spread through air spaces: present, absent or unknown"),
     Entry("vascular_invasion", "string", "present, absent or unknown"),
+    Entry("necrosis", "string", "tumor necrosis: present, absent or unknown"),
     Entry("pleural_invasion", "string", "present, absent or unknown"),
     Entry("adjacent_invasion", "string", "invasion of adjacent structures: present, absent or unknown"),
     Entry("margins", "string", "resection margins: clear, involved or unknown"),

@@ -51,43 +51,47 @@ def draw_sheet(canvas: Canvas, region: Mask, rng: np.random.Generator, *, spacin
     place(canvas.haematoxylin, rng, "polygonal", inside[rng.random(len(inside)) < 0.93])
 
 
-def draw_glands(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None:
-    """Fill ``region`` (H, W) with glands: columnar cells in rings round an open lumen."""
+def draw_glands(canvas: Canvas, region: Mask, rng: np.random.Generator) -> dict[str, Mask]:
+    """Fill ``region`` (H, W) with glands: columnar cells in rings round an open lumen; return the mask ``glands``."""
+    glands = np.zeros(region.shape, np.uint8)
     room = np.ascontiguousarray(region[::COARSE, ::COARSE])
     radii = rng.lognormal(np.log(62), 0.42, 400).clip(34, 170) / COARSE
     for x, y, radius in pack_discs(rng, room, radii, -0.5, tries=9000) * COARSE:
-        if radius < CRIBRIFORM:
-            _draw_gland(canvas, x, y, radius, rng)
-        else:
-            _draw_cribriform_gland(canvas, x, y, radius, rng)
+        draw = _draw_gland if radius < CRIBRIFORM else _draw_cribriform_gland
+        cv2.fillPoly(glands, [draw(canvas, x, y, radius, rng)], 1, shift=4)
+    return {"glands": glands.view(bool)}
 
 
-def _outline(x: float, y: float, radius: NDArray[np.float64]) -> NDArray[np.int32]:
+def outline(x: float, y: float, radius: NDArray[np.float64]) -> NDArray[np.int32]:
     """Return the outline (POINTS, 2) around ``x, y`` in 1/16 pixel, as OpenCV draws with ``shift=4``."""
     corners = np.stack([x + radius * np.cos(THETA), y + radius * np.sin(THETA)], 1)
     return np.round(corners * 16).astype(np.int32)
 
 
-def _wobble(rng: np.random.Generator, *sizes: float) -> NDArray[np.float64]:
+def wobble(rng: np.random.Generator, *sizes: float) -> NDArray[np.float64]:
     """Return factors (POINTS,) on a radius; ``sizes`` scale random waves with 2, 3, ... periods."""
     waves = [size * rng.normal() * np.cos(k * THETA + rng.uniform(0, 6.3)) for k, size in enumerate(sizes, start=2)]
     return np.asarray(1 + np.sum(waves, axis=0)).clip(0.5, 1.35)
 
 
-def _draw_gland(canvas: Canvas, x: float, y: float, radius: float, rng: np.random.Generator) -> None:
-    outer = radius * _wobble(rng, 0.13, 0.06, 0.04, 0.02)
-    epithelium = rng.uniform(27, 38) * _wobble(rng, 0.1, 0.1, 0.1, 0.1, 0.08, 0.07, 0.05)
+def _draw_gland(canvas: Canvas, x: float, y: float, radius: float, rng: np.random.Generator) -> NDArray[np.int32]:
+    """Draw a gland with one lumen; return its `outline`."""
+    outer = radius * wobble(rng, 0.13, 0.06, 0.04, 0.02)
+    epithelium = rng.uniform(27, 38) * wobble(rng, 0.1, 0.1, 0.1, 0.1, 0.08, 0.07, 0.05)
     lumen = np.maximum(outer - epithelium, radius * 0.12) + rng.normal(0, 0.8, POINTS)
-    _fill_epithelium(canvas, _outline(x, y, outer))
-    _open_lumen(canvas, _outline(x, y, lumen), rng)
+    _fill_epithelium(canvas, outline(x, y, outer))
+    _open_lumen(canvas, outline(x, y, lumen), rng)
     for depth, share in ((11, 1.0), (19.0, 0.3)):
         _ring_of_nuclei(canvas, x, y, outer - depth, rng, share)
+    return outline(x, y, outer)
 
 
-def _draw_cribriform_gland(canvas: Canvas, x: float, y: float, radius: float, rng: np.random.Generator) -> None:
-    """Draw a large gland whose epithelium is pierced by several lumina."""
-    outer = radius * _wobble(rng, 0.1, 0.05, 0.03, 0.02)
-    _fill_epithelium(canvas, _outline(x, y, outer))
+def _draw_cribriform_gland(
+    canvas: Canvas, x: float, y: float, radius: float, rng: np.random.Generator
+) -> NDArray[np.int32]:
+    """Draw a large gland whose epithelium is pierced by several lumina; return its `outline`."""
+    outer = radius * wobble(rng, 0.1, 0.05, 0.03, 0.02)
+    _fill_epithelium(canvas, outline(x, y, outer))
     side = int(2 * radius)
     cells = jittered_grid(rng, (side, side), 16.5) - side / 2
     cells = cells[np.hypot(*cells.T) < radius * 0.85]
@@ -95,17 +99,18 @@ def _draw_cribriform_gland(canvas: Canvas, x: float, y: float, radius: float, rn
     disc = np.zeros((side // 4, side // 4), np.uint8)
     cv2.circle(disc, (side // 8, side // 8), int(radius * 0.8 / 4), 1, -1)
     for right, down, hole in pack_discs(rng, disc.view(bool), rng.uniform(5, 11, 50), 6, tries=300) * 4:
-        lumen, middle = hole * _wobble(rng, 0.14, 0.07, 0.04), (x + right - side / 2, y + down - side / 2)
-        _fill_epithelium(canvas, _outline(*middle, lumen + 12))
-        _open_lumen(canvas, _outline(*middle, lumen), rng)
+        lumen, middle = hole * wobble(rng, 0.14, 0.07, 0.04), (x + right - side / 2, y + down - side / 2)
+        _fill_epithelium(canvas, outline(*middle, lumen + 12))
+        _open_lumen(canvas, outline(*middle, lumen), rng)
         _ring_of_nuclei(canvas, *middle, lumen + 12, rng, 0.95)
     _ring_of_nuclei(canvas, x, y, outer - 10, rng, 1.0)
+    return outline(x, y, outer)
 
 
-def _fill_epithelium(canvas: Canvas, outline: NDArray[np.int32]) -> None:
-    cv2.polylines(canvas.eosin, [outline], True, 120, 4, cv2.LINE_AA, shift=4)
-    cv2.fillPoly(canvas.eosin, [outline], 92, cv2.LINE_AA, shift=4)
-    cv2.fillPoly(canvas.haematoxylin, [outline], 34, cv2.LINE_AA, shift=4)
+def _fill_epithelium(canvas: Canvas, edge: NDArray[np.int32]) -> None:
+    cv2.polylines(canvas.eosin, [edge], True, 120, 4, cv2.LINE_AA, shift=4)
+    cv2.fillPoly(canvas.eosin, [edge], 92, cv2.LINE_AA, shift=4)
+    cv2.fillPoly(canvas.haematoxylin, [edge], 34, cv2.LINE_AA, shift=4)
 
 
 def _open_lumen(canvas: Canvas, opening: NDArray[np.int32], rng: np.random.Generator) -> None:
@@ -126,8 +131,11 @@ def _ring_of_nuclei(
     place(canvas.haematoxylin, rng, "columnar", points, theta + rng.normal(0, 0.14, len(theta)))
 
 
-def draw_nests(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None:
-    """Fill ``region`` (H, W) with nests of cells that have gaps, bridges and keratin pearls."""
+def draw_nests(canvas: Canvas, region: Mask, rng: np.random.Generator) -> dict[str, Mask]:
+    """Fill ``region`` (H, W) with nests of cells that have gaps and bridges, and with keratin pearls.
+
+    Returns the masks ``nests``, with the pearls in them, and ``keratin_pearls``.
+    """
     height, width = region.shape
     small = coarse_shape(region.shape)
     septa = np.abs(smooth_noise(rng, small, 26))
@@ -142,19 +150,24 @@ def draw_nests(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None:
     canvas.eosin[cleft] //= 6
     canvas.haematoxylin[cleft] //= 6
     deep = np.ascontiguousarray(nests[::COARSE, ::COARSE])
+    pearls = np.zeros(region.shape, bool)
     for x, y, radius in pack_discs(rng, deep, rng.uniform(34, 92, 300) / COARSE, 5, tries=500) * COARSE:
-        _draw_pearl(canvas, x, y, radius, rng)
+        _draw_pearl(canvas, pearls, x, y, radius, rng)
+    return {"nests": nests | pearls, "keratin_pearls": pearls}
 
 
-def _draw_pearl(canvas: Canvas, x: float, y: float, radius: float, rng: np.random.Generator) -> None:
-    """Draw a whorl of keratin: concentric rings of eosin, flattened nuclei between the outer rings."""
+def _draw_pearl(canvas: Canvas, pearls: Mask, x: float, y: float, radius: float, rng: np.random.Generator) -> None:
+    """Draw a whorl of keratin: concentric rings of eosin, flattened nuclei between the outer rings.
+
+    It is added to the mask ``pearls``.
+    """
     left, top = max(int(x - radius), 0), max(int(y - radius), 0)
     window = (slice(top, int(y + radius)), slice(left, int(x + radius)))
     eosin, haematoxylin = canvas.eosin[window], canvas.haematoxylin[window]
     down, right = np.mgrid[: eosin.shape[0], : eosin.shape[1]]
     down, right = down + top - y, right + left - x
     theta = np.arctan2(down, right)
-    wave = np.interp(theta, THETA - np.pi, _wobble(rng, 0.11, 0.06, 0.04, 0.03))
+    wave = np.interp(theta, THETA - np.pi, wobble(rng, 0.11, 0.06, 0.04, 0.03))
     distance = np.hypot(down, right) / (radius * wave)
     rings = np.sin(distance * radius / rng.uniform(1.1, 1.6) + 0.8 * np.sin(2 * theta + rng.uniform(0, 6.3)))
     core = np.clip((0.72 - distance) * 4, 0, 1)
@@ -162,9 +175,10 @@ def _draw_pearl(canvas: Canvas, x: float, y: float, radius: float, rng: np.rando
     cracks = core * (np.sin(distance * radius / 3.1 + 4 * np.cos(theta + rng.uniform(0, 6.3))) > 0.86)
     level = level * (1 - 0.6 * cracks)
     cover = np.clip((0.95 - distance) * 9, 0, 1)
+    pearls[window] |= cover > 0
     eosin[:] = (eosin * (1 - cover) + level * cover).clip(0, 255)
     haematoxylin[:] = (haematoxylin * (1 - cover) + 14 * cover * (1 - cracks)).clip(0, 255)
     theta = rng.uniform(0, 2 * np.pi, int(radius * 0.75))
-    ring = radius * rng.uniform(0.45, 0.98, len(theta)) * np.interp(theta, THETA, _wobble(rng, 0.05), period=2 * np.pi)
+    ring = radius * rng.uniform(0.45, 0.98, len(theta)) * np.interp(theta, THETA, wobble(rng, 0.05), period=2 * np.pi)
     points = np.stack([x + ring * np.cos(theta), y + ring * np.sin(theta)], 1)
     place(canvas.haematoxylin, rng, "flat", points, theta + np.pi / 2)

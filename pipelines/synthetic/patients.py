@@ -14,6 +14,7 @@ FINDINGS: Mapping[str, Mapping[str, float]] = {
     "differentiation": {"well": 0.3, "moderate": 0.4, "poor": 0.3},
     "air_spaces": {"present": 0.4, "absent": 0.6},
     "vascular_invasion": {"present": 0.4, "absent": 0.6},
+    "necrosis": {"present": 0.4, "absent": 0.6},
     "pleural_invasion": {"present": 0.4, "absent": 0.6},
     "adjacent_invasion": {"present": 0.25, "absent": 0.75},
     "margins": {"clear": 0.75, "involved": 0.25},
@@ -24,6 +25,7 @@ SILENT: Mapping[str, float] = {
     "differentiation": 0.1,
     "air_spaces": 0.5,
     "vascular_invasion": 0.2,
+    "necrosis": 0.2,
     "pleural_invasion": 0.15,
     "adjacent_invasion": 0.3,
     "margins": 0.1,
@@ -49,8 +51,8 @@ class Patient:
     report_id: str
     label: str
     """A name of `LABELS`."""
-    differentiation: str
-    """Differentiation that is drawn, whether or not the report mentions it."""
+    findings: Mapping[str, str]
+    """Finding -> true value. Each slide of the patient shows it, as far as tissue can, whether or not it is stated."""
     stated: Mapping[str, str]
     """Finding -> value that the report states, `UNKNOWN` if it does not mention the finding."""
     n_slides: int
@@ -76,7 +78,7 @@ def draw_patients(n_patients: int, seed: int) -> list[Patient]:
                 patient_id=f"P{number + 1:03d}",
                 report_id=f"R{report_number:03d}",
                 label=str(label),
-                differentiation=drawn["differentiation"],
+                findings=drawn,
                 stated={name: UNKNOWN if name in silent else value for name, value in drawn.items()},
                 n_slides=2 if rng.random() < TWO_SLIDES else 1,
             )

@@ -58,15 +58,29 @@ WORDINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "vascular_invasion": {
         "present": (
             "Vascular invasion is present.",
-            "Tumor cells are seen within small veins.",
+            "Small veins are invaded by tumor cells.",
             "Lymphovascular invasion: present.",
             "There is invasion of blood vessels.",
         ),
         "absent": (
             "No vascular invasion is identified.",
             "Lymphovascular invasion: absent.",
-            "Blood vessels are free of tumor.",
+            "Blood vessels are not invaded.",
             "There is no evidence of lymphovascular invasion.",
+        ),
+    },
+    "necrosis": {
+        "present": (
+            "Tumor necrosis is present.",
+            "Necrosis: identified.",
+            "Parts of the tumor are necrotic.",
+            "There are areas of necrosis with karyorrhectic debris.",
+        ),
+        "absent": (
+            "No tumor necrosis is seen.",
+            "Necrosis: not identified.",
+            "There is no evidence of necrosis.",
+            "Necrosis is absent.",
         ),
     },
     "pleural_invasion": {

@@ -33,6 +33,10 @@ class Canvas:
         """Return a canvas without stain; ``width`` and ``height`` in pixels."""
         return cls(np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8))
 
+    def window(self, rows: slice, columns: slice) -> Canvas:
+        """Return a part of the canvas; drawing on it draws on this canvas."""
+        return Canvas(self.haematoxylin[rows, columns], self.eosin[rows, columns])
+
 
 @dataclass(frozen=True)
 class Stain:

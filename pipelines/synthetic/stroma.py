@@ -23,6 +23,11 @@ from pipelines.synthetic.stains import Canvas
 
 FIBERS = (512, 1024)
 """Height and width of the fiber texture that is warped over the slide, pixels."""
+VESSEL = 11
+"""Maximum radius of a vessel with its wall, pixels of the coarse map."""
+
+Disc = tuple[float, float, float]
+"""x and y of the center, and the radius, pixels."""
 
 
 def draw_collagen(canvas: Canvas, tissue: Mask, rng: np.random.Generator) -> Field:
@@ -72,8 +77,8 @@ def draw_stroma_cells(canvas: Canvas, stroma: Mask, direction: Field, rng: np.ra
     place(canvas.haematoxylin, rng, "lymphocyte", points)
 
 
-def draw_alveoli(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None:
-    """Turn ``region`` (H, W) into air spaces with thin walls."""
+def draw_alveoli(canvas: Canvas, region: Mask, rng: np.random.Generator) -> Mask:
+    """Turn ``region`` (H, W) into air spaces with thin walls; return the air."""
     height, width = region.shape
     small = (height // 2, width // 2)
     seeds = jittered_grid(rng, small, 62, 0.3)
@@ -89,12 +94,14 @@ def draw_alveoli(canvas: Canvas, region: Mask, rng: np.random.Generator) -> None
     for x, y in macrophages[rng.random(len(macrophages)) < 0.25].tolist():
         cv2.circle(canvas.eosin, (x, y), int(rng.integers(9, 13)), 105, -1, cv2.LINE_AA)
         place(canvas.haematoxylin, rng, "lymphocyte", np.array([[x, y]]))
+    return air
 
 
-def draw_vessels(canvas: Canvas, stroma: Mask, rng: np.random.Generator) -> None:
-    """Draw blood vessels with red blood cells in ``stroma`` (H, W)."""
-    room = stroma[::COARSE, ::COARSE]
-    for x, y, radius in pack_discs(rng, np.ascontiguousarray(room), rng.uniform(3, 8, 200), 30, tries=60) * COARSE:
+def draw_vessels(canvas: Canvas, stroma: Mask, rng: np.random.Generator) -> list[Disc]:
+    """Draw blood vessels with red blood cells in ``stroma`` (H, W); return their lumina."""
+    room = np.ascontiguousarray(stroma[::COARSE, ::COARSE])
+    lumina = []
+    for x, y, radius in pack_discs(rng, room, rng.uniform(3, VESSEL, 200), 18, tries=80) * COARSE:
         theta = np.linspace(0, 2 * np.pi, 40, endpoint=False)
         shape = radius * 0.75 * (1 + 0.12 * np.cos(2 * theta + rng.uniform(0, 6)) + 0.05 * rng.standard_normal(40))
         outline = np.stack([x + shape * np.cos(theta), y + shape * np.sin(theta)], 1)
@@ -106,6 +113,8 @@ def draw_vessels(canvas: Canvas, stroma: Mask, rng: np.random.Generator) -> None
             distance, angle = radius * 0.62 * np.sqrt(rng.random()), rng.uniform(0, 6.3)
             center = (int(x + distance * np.cos(angle)), int(y + distance * np.sin(angle)))
             cv2.circle(canvas.eosin, center, 6, int(rng.integers(140, 175)), -1, cv2.LINE_AA)
+        lumina.append((float(x), float(y), float(shape.min())))
+    return lumina
 
 
 def _inside(points: NDArray[np.int32], mask: Mask) -> NDArray[np.int32]:

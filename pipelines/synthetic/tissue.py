@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from pipelines.synthetic.growth import draw_glands, draw_nests, draw_sheet
-from pipelines.synthetic.noise import COARSE, Mask, coarse_shape, resized, smooth_noise, top_share
+from pipelines.synthetic.invasion import draw_tumor_in_air, draw_tumor_in_vessels
+from pipelines.synthetic.necrosis import draw_necrosis
+from pipelines.synthetic.noise import Mask
+from pipelines.synthetic.plan import draw_plan
 from pipelines.synthetic.stains import RGB, Canvas, Stain, develop
 from pipelines.synthetic.stroma import draw_alveoli, draw_collagen, draw_stroma_cells, draw_vessels
 
 MPP = 0.5
 """Microns per pixel of every drawn slide."""
 
-GROWTH: Mapping[str, Callable[[Canvas, Mask, np.random.Generator], None]] = {
+GROWTH: Mapping[str, Callable[[Canvas, Mask, np.random.Generator], dict[str, Mask]]] = {
     "glands": draw_glands,
     "nests": draw_nests,
 }
-"""Functions that draw the differentiated part of a tumor, by growth pattern."""
+"""Functions that draw the differentiated part of a tumor and return its masks, by growth pattern."""
+FINDINGS = ("air_spaces", "vascular_invasion", "necrosis")
+"""Findings that a slide shows or does not show."""
 
 
-def draw_tissue(rng: np.random.Generator, growth: str, differentiated: float, stain: Stain) -> RGB:
-    """Return the pixels of a slide at `MPP`, (H, W, 3).
+@dataclass(frozen=True)
+class DrawnTissue:
+    """Pixels of a slide, and where they show what."""
+
+    rgb: RGB
+    """(H, W, 3)"""
+    masks: Mapping[str, Mask]
+    """Name -> (H, W). One mask for each of `FINDINGS`, empty if the slide does not show it: groups of tumor cells in
+    air spaces, tumor in vessels, necrosis. Of the growth pattern ``glands``, or ``nests`` and ``keratin_pearls``."""
+
+
+def draw_tissue(
+    rng: np.random.Generator, growth: str, differentiated: float, stain: Stain, shown: Collection[str] = ()
+) -> DrawnTissue:
+    """Draw a slide at `MPP`.
 
     Parameters
     ----------
@@ -31,31 +50,30 @@ def draw_tissue(rng: np.random.Generator, growth: str, differentiated: float, st
         A key of `GROWTH`.
     differentiated
         Share of the tumor with that growth pattern, 0 to 1; the rest is solid sheets, which look the same for all.
+    shown
+        Those of `FINDINGS` that the slide shows. The others leave the rest of the slide as it is.
     """
-    width, height = (int(side) // 64 * 64 for side in rng.uniform((3400, 2900), (4400, 3600)))
-    small = coarse_shape((height, width))
-    tissue_map = _pieces(rng, small)
-    tumor_map = top_share(smooth_noise(rng, small, 90), tissue_map, rng.uniform(0.55, 0.75))
-    solid_map = top_share(smooth_noise(rng, small, 60), tumor_map, 1 - differentiated)
-    lung_map = top_share(smooth_noise(rng, small, 110), tissue_map & ~tumor_map, rng.uniform(0.2, 0.6))
-    rough = (0.22 * smooth_noise(rng, (height, width), 16)).clip(-0.4, 0.4)
-
-    def at_full_size(plan: Mask) -> Mask:
-        soft = cv2.GaussianBlur(plan.astype(np.float32), (0, 0), 1.5)
-        full: Mask = resized(soft, (width, height), cv2.INTER_CUBIC) + rough > 0.5
-        return full
-
-    tissue, tumor, solid, lung = (at_full_size(plan) for plan in (tissue_map, tumor_map, solid_map, lung_map))
-    tumor &= tissue
-    canvas = Canvas.blank(width, height)
+    own_rng = dict(zip(FINDINGS, rng.spawn(len(FINDINGS)), strict=True))
+    plan = draw_plan(rng, differentiated, own_rng["necrosis"] if "necrosis" in shown else None)
+    tissue, tumor = plan.tissue, plan.tumor
+    canvas = Canvas.blank(tissue.shape[1], tissue.shape[0])
     direction = draw_collagen(canvas, tissue, rng)
     draw_stroma_cells(canvas, tissue, direction, rng)
-    draw_vessels(canvas, tissue & ~tumor & ~lung, rng)
-    draw_alveoli(canvas, tissue & lung & ~tumor, rng)
-    GROWTH[growth](canvas, tumor & ~solid, rng)
-    draw_sheet(canvas, tumor & solid, rng, spacing=20, gaps=0.25)
+    lumina = draw_vessels(canvas, tissue & ~tumor & ~plan.lung, rng)
+    air = draw_alveoli(canvas, tissue & plan.lung & ~tumor, rng)
+    masks = GROWTH[growth](canvas, tumor & ~plan.solid, rng)
+    grown = np.logical_or.reduce(list(masks.values()))
+    draw_sheet(canvas, tumor & plan.solid, rng, spacing=20, gaps=0.25)
+    draw_necrosis(canvas, plan.dead, own_rng["necrosis"])
+    covered = plan.dead | (tumor & plan.solid)
+    masks = {name: mask & ~covered for name, mask in masks.items()}
+    masks |= {finding: np.zeros_like(tissue) for finding in FINDINGS} | {"necrosis": plan.dead}
+    if "vascular_invasion" in shown:
+        masks["vascular_invasion"] = draw_tumor_in_vessels(canvas, lumina, own_rng["vascular_invasion"])
+    if "air_spaces" in shown:
+        masks["air_spaces"] = draw_tumor_in_air(canvas, air & ~grown, own_rng["air_spaces"])
     _scan(canvas, tissue, rng)
-    return develop(canvas, tissue, stain)
+    return DrawnTissue(develop(canvas, tissue, stain), {name: mask & tissue for name, mask in masks.items()})
 
 
 def _scan(canvas: Canvas, tissue: Mask, rng: np.random.Generator) -> None:
@@ -67,22 +85,3 @@ def _scan(canvas: Canvas, tissue: Mask, rng: np.random.Generator) -> None:
         stain_map[~tissue] = 0
         cv2.multiply(stain_map, tiled, dst=stain_map, scale=1 / 230)
         cv2.GaussianBlur(stain_map, (0, 0), 0.75, dst=stain_map)
-
-
-def _pieces(rng: np.random.Generator, shape: tuple[int, int]) -> Mask:
-    """Return one to three irregular pieces of tissue on the coarse map, (H, W)."""
-    height, width = shape
-    y, x = np.mgrid[:height, :width]
-    count = int(rng.integers(1, 4))
-    field = np.full(shape, -9.0)
-    for piece in range(count):
-        center_x = width * (piece + 0.5 + rng.uniform(-0.08, 0.08)) / count
-        center_y = height * rng.uniform(0.44, 0.56)
-        distance = np.hypot((x - center_x) / (0.45 * width / count), (y - center_y) / (0.44 * height))
-        field = np.maximum(field, 1 - distance)
-    border = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y))
-    field -= 0.6 * np.clip(1 - border / 26, 0, 1)
-    field = field + 0.16 * smooth_noise(rng, shape, 70) + 0.035 * smooth_noise(rng, shape, 14)
-    megapixels = rng.uniform(5.0, 6.4)
-    share = megapixels * 1e6 / (height * width * COARSE**2)
-    return top_share(field.astype(np.float32), border > 6, share)

@@ -41,7 +41,7 @@ ReadTile = Callable[[Corner], object]
 def drawn_slide(path: Path) -> Path:
     """Write a synthetic slide of about 8,000 px that repeats one piece of tissue, and return its path."""
     rng = np.random.default_rng(1)
-    rgb = draw_tissue(rng, "glands", 0.8, Stain.draw(rng))
+    rgb = draw_tissue(rng, "glands", 0.8, Stain.draw(rng)).rgb
     repeats = max(1, 8000 // rgb.shape[0])
     write_pyramidal_slide(path, np.tile(rgb, (repeats, repeats, 1)), 0.25)
     return path

@@ -46,7 +46,7 @@ from pipelines.synthetic.slide_file import write_pyramidal_slide
 from pipelines.synthetic.stains import Stain
 from pipelines.synthetic.tissue import draw_tissue
 rng = np.random.default_rng(1)
-rgb = draw_tissue(rng, "glands", 0.8, Stain.draw(rng))
+rgb = draw_tissue(rng, "glands", 0.8, Stain.draw(rng)).rgb
 edge = int(sys.argv[2])
 times = -(-edge // rgb.shape[0])
 write_pyramidal_slide(Path(sys.argv[1]), np.tile(rgb, (times, times, 1))[:edge, :edge], 0.25)

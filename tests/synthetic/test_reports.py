@@ -7,6 +7,7 @@ from pipelines.reports.backends.rules import RulesBackend
 from pipelines.synthetic.patients import FINDINGS, LABELS, UNKNOWN, draw_patients
 from pipelines.synthetic.phrases import GROWTH_PATTERN, WORDINGS
 from pipelines.synthetic.reports import HEADER, truth_row, write_report
+from tests.test_examples import EXAMPLES
 
 PATIENTS = [patient for seed in range(4) for patient in draw_patients(24, seed)]
 REPORTS = [(patient, write_report(patient, seed=1)) for patient in PATIENTS]
@@ -15,6 +16,7 @@ SUBJECT = {
     "differentiation": r"differentiated|histologic grade|grade [123]",
     "air_spaces": r"air spaces|stas\b",
     "vascular_invasion": r"vascular invasion|blood vessels|veins|lymphovascular",
+    "necrosis": r"necro",
     "pleural_invasion": r"pleura",
     "adjacent_invasion": r"chest wall|mediastin|adjacent|confined to the lung",
     "margins": r"margin",
@@ -70,6 +72,21 @@ def test_the_histological_type_that_the_rules_read_is_the_drawn_one():
     types = {"glandular": "adenocarcinoma", "keratinizing": "squamous_cell"}
     for patient, report in REPORTS:
         assert rules.answer(report)["histologic_type"]["answer"] == types[patient.label], report
+
+
+@pytest.mark.parametrize(
+    ("finding", "value", "sentence"),
+    [(f, value, text) for f, values in WORDINGS.items() for value, texts in values.items() for text in texts],
+)
+def test_the_rules_read_every_wording(finding, value, sentence):
+    rules = RulesBackend(load_questions(EXAMPLES / "demo-questions.yaml"))
+    report = f"The tumor is firm. {sentence.format(distance=2.1)} The specimen was fixed in formalin."
+    assert rules.answer(report)[finding]["answer"] == value
+
+
+def test_a_report_states_what_is_true_or_nothing():
+    for patient in PATIENTS:
+        assert all(stated in (patient.findings[name], UNKNOWN) for name, stated in patient.stated.items())
 
 
 def test_every_report_opens_with_the_word_synthetic():

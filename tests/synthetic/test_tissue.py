@@ -11,8 +11,8 @@ from pipelines.synthetic.tissue import GROWTH, draw_tissue
 STAIN = Stain(haematoxylin=0.3, eosin=0.3, tint=(1, 1, 1), background=(245, 245, 245))
 
 
-def drawn(growth, seed=3, stain=STAIN):
-    return draw_tissue(np.random.default_rng(seed), growth, 0.9, stain)
+def drawn(growth, seed=3):
+    return draw_tissue(np.random.default_rng(seed), growth, 0.9, STAIN).rgb
 
 
 @pytest.fixture(scope="module")
