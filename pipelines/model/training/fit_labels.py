@@ -14,6 +14,8 @@ from pipelines.model.training.ridge import fit_ridge, mixture_of
 
 CLASS_PENALTY = 0.4
 """L2 penalty of the class weights that are added to the class texts."""
+SLIDES_FOR_CHOICE = 2000
+"""Maximum number of slides on which the gates for the labels are chosen; the cost grows with its cube."""
 BIAS_PENALTY = 8.0
 """L2 penalty of the class biases: two slides say little about where the boundary between two classes lies."""
 
@@ -46,8 +48,8 @@ def fit_labels(
     model.class_mixture.copy_(_gates_for_labels(model, texts, slides, functional.one_hot(targets, len(names))))
     seen = (slides * model.class_mixture.sqrt()[:, None]).flatten(1).double()
     weights = torch.tensor([class_weights.get(name, 1.0) for name in names], device=slides.device)[targets]
-    coefficients, biases = _logistic_regression(seen @ seen.T, offset, targets, weights)
-    model.weights.copy_((coefficients.T @ seen).unflatten(1, model.centre.shape))
+    fitted, biases = _logistic_regression(seen, offset, targets, weights)
+    model.weights.copy_(fitted.T.unflatten(1, model.centre.shape))
     model.biases.copy_(biases)
 
 
@@ -55,9 +57,12 @@ def _gates_for_labels(model: FiveModel, texts: Tensor, slides: Tensor, targets: 
     """Return the share of each gate, (G,): the candidate from which labels are predicted best, one left out.
 
     Candidates are the attention of the questions on which the class texts differ, the mixture that the labels
-    themselves prefer, and equal shares.
+    themselves prefer, and equal shares. They are compared on at most `SLIDES_FOR_CHOICE` slides.
     """
     n_gates = slides.shape[1]
+    if len(slides) > SLIDES_FOR_CHOICE:
+        drawn = torch.randperm(len(slides), generator=torch.Generator().manual_seed(0))[:SLIDES_FOR_CHOICE]
+        slides, targets = slides[drawn.to(slides.device)], targets[drawn.to(slides.device)]
     candidates = [torch.full_like(slides[0, :, 0], 1 / n_gates)]
     relevance = texts.unflatten(1, model.axes.shape[:2]).square().sum(dim=(0, 2))  # (Q,)
     if relevance.any():
@@ -71,21 +76,27 @@ def _gates_for_labels(model: FiveModel, texts: Tensor, slides: Tensor, targets: 
     return candidates[errors.index(min(errors))]
 
 
-def _logistic_regression(kernel: Tensor, offset: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return coefficients (n, K) and biases (K,) of a kernel logistic regression; the loss is convex."""
-    coefficients = torch.zeros_like(offset, requires_grad=True)
+def _logistic_regression(inputs: Tensor, offset: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weights (F, K) and biases (K,) of a logistic regression on ``inputs`` (n, F); the loss is convex.
+
+    The solver works with as many numbers per class as there are slides or channels, whichever is less.
+    """
+    is_tall = len(inputs) > inputs.shape[1]
+    basis = inputs if is_tall else inputs @ inputs.T
+    coefficients = torch.zeros_like(basis[0, :, None] * offset[0], requires_grad=True)
     biases = torch.zeros_like(offset[0], requires_grad=True)
     solver = torch.optim.LBFGS([coefficients, biases], max_iter=500, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         solver.zero_grad()
-        logits = offset + kernel @ coefficients + biases
-        fitted = (functional.cross_entropy(logits, targets, reduction="none") * weights).sum()
-        squared_weights = (coefficients * (kernel @ coefficients)).sum()
+        added = basis @ coefficients
+        fitted = (functional.cross_entropy(offset + added + biases, targets, reduction="none") * weights).sum()
+        squared_weights = (coefficients * (coefficients if is_tall else added)).sum()
         total = fitted + CLASS_PENALTY / 2 * squared_weights + BIAS_PENALTY / 2 * biases.square().sum()
         total.backward()
         return total
 
     with torch.enable_grad():
         solver.step(loss)
-    return coefficients.detach(), biases.detach()
+    found = coefficients.detach()
+    return found if is_tall else inputs.T @ found, biases.detach()

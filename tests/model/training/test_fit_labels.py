@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from pipelines.model.training import fit_labels
 from pipelines.model.training.fit_labels import BIAS_PENALTY, CLASS_PENALTY
 from tests.model.five_slides import (
     NAMES,
@@ -51,7 +52,7 @@ def standardized(model, slides):
 
 
 @pytest.mark.parametrize("weights", [{}, {"round": 3.0, "spindle": 0.5}])
-@pytest.mark.parametrize("number", [4, 30])
+@pytest.mark.parametrize("number", [4, 30, 60], ids=["few", "as many as channels", "many"])
 def test_weights_and_biases_minimize_the_penalized_loss(tiny_bert, pretrained, number, weights):
     slides, growth, _ = tumor_slides(number, seed=3)
     model = tuned(tiny_bert, pretrained, slides, labels_of(growth), weights=weights)
@@ -131,3 +132,18 @@ def test_gates_centre_and_questions_stay_those_of_the_descriptions(tiny_bert, pr
     before, after = pretrained.state_dict(), model.state_dict()
     assert after.keys() - before.keys() == {"class_mixture", "weights", "biases"}
     assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_the_gates_for_many_slides_are_chosen_on_some_of_both_classes(tiny_bert, pretrained, monkeypatch):
+    slides, growth, _ = tumor_slides(40, seed=3)  # the classes alternate or not, as drawn
+    whole = tuned(tiny_bert, pretrained, slides, labels_of(growth))
+    seen = []
+    choose = fit_labels.fit_ridge
+    monkeypatch.setattr(fit_labels, "SLIDES_FOR_CHOICE", 20)
+    monkeypatch.setattr(
+        fit_labels, "fit_ridge", lambda inputs, targets: seen.append(targets) or choose(inputs, targets)
+    )
+    few = tuned(tiny_bert, pretrained, slides, labels_of(growth))
+    assert {len(targets) for targets in seen} == {20}
+    assert all(targets.sum(dim=0).min() > 0 for targets in seen)
+    assert accuracy(few) >= accuracy(whole) - 0.05
