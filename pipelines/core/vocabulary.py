@@ -85,6 +85,8 @@ class Language(StrictModel):
     """Words before what they negate."""
     prefix: tuple[Term, ...] = ("non",)
     """Words that negate only what follows at once: ``non-amplified``."""
+    opposite: tuple[Term, ...] = ("not",)
+    """Words before the clear value of a question that turn it into the other one: ``not free of tumor``."""
     denied_after: tuple[Term, ...] = (
         *("absent", "/negative\\b(?! (for|of)\\b)/", "none", "uninvolved", "not *", "no", "cannot be found"),
         *("cannot be seen", "cannot be identified", "is free", "are free", "unremarkable", "undetected"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain
 
 from pipelines.core.questions import Question
@@ -192,10 +193,11 @@ class ClauseReader:
 
     def _find_answers(self, text: str) -> list[tuple[str, Span]]:
         """Return the answers that terms in ``text`` indicate, after negation, with the spans of the terms."""
-        hits = []
+        hits: list[tuple[str, Span]] = []
         for value, pattern in self._terms.items():
             for span in pattern.spans(text):
-                hits.append((self._apply_negation(value, span, text), span))
+                answer = self._apply_negation(value, span, text)
+                hits += [(answer, span)] if answer else []
         longest = _not_covered(span for _, span in hits)
         return sorted((hit for hit in self._not_ignored(hits, text) if hit[1] in longest), key=lambda hit: hit[1])
 
@@ -207,12 +209,14 @@ class ClauseReader:
         pieces = CommaPieces(text)
         return [hit for hit in hits if not _has_span_within(ignored, *pieces.around(*hit[1]), before=hit[1][1])]
 
-    def _apply_negation(self, value: str, span: Span, text: str) -> str:
+    def _apply_negation(self, value: str, span: Span, text: str) -> str | None:
+        """Return the value, its opposite if it is negated, or None if the set does not name the opposite."""
         if value in self.negated:
             return self.negated[value] if self._negation.negates(text, span) else value
         if value in self.affirmed and self._negation.follows_not(text, span):
             return self.affirmed[value]
-        return value
+        is_one_of_two = len(self._terms) == 2 and self.rules.about and not self.negated
+        return None if is_one_of_two and self._negation.negates(text, span) else value
 
     def _choose(self, hits: list[tuple[str, Span]]) -> str:
         answers = {answer for answer, _ in hits}
@@ -227,6 +231,12 @@ class ClauseReader:
             return -1
         is_gross = clause.section == "gross" or self._gross.found_in(clause.text)
         return (0 if is_gross else 3) + correction
+
+
+@lru_cache(maxsize=256)
+def reader_of(question: Question, language: Language) -> ClauseReader:
+    """Return the reader for a question, prepared only once."""
+    return ClauseReader(question, language)
 
 
 def with_following(clauses: Sequence[Clause]) -> Iterable[tuple[Clause, Clause | None]]:

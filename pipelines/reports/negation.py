@@ -12,7 +12,6 @@ REACH = 70
 """Maximum number of characters between a negation and the word it negates."""
 _MIN_WORDS = 3
 """Minimum number of words before a dash for which they are a label of their own, not the rest of the finding."""
-_NOT_BEFORE = re.compile(r"\bnot\s+(\w+\s+)?$", re.IGNORECASE)
 
 
 class Negation:
@@ -21,6 +20,7 @@ class Negation:
     def __init__(self, language: Language) -> None:
         self._before = compile_terms(language.negation)
         self._prefix = compile_terms(language.prefix)
+        self._opposite = compile_terms(language.opposite)
         self._after = compile_terms(language.denied_after)
         self._scope_end = compile_terms(language.scope_end)
         self._affirmed_or_end = compile_terms((*language.scope_end, *language.affirmed_after))
@@ -38,7 +38,10 @@ class Negation:
 
     def follows_not(self, text: str, span: Span) -> bool:
         """Return whether "not" is at most one word before ``span``."""
-        return bool(_NOT_BEFORE.search(text[max(0, span[0] - REACH) : span[0]]))
+        before = text[max(0, span[0] - REACH) : span[0]]
+        found = self._opposite.spans(before)
+        between = before[found[-1][1] :] if found else ""
+        return bool(found) and between[-1:].isspace() and _is_one_word(between)
 
     def contrasts(self, text: str, span: Span, subject: Span) -> bool:
         """Return whether words between a finding and a later subject say that it does not concern the subject."""
@@ -64,3 +67,8 @@ class Negation:
             piece = before_dash
         breaks = self._affirmed_or_end.spans(piece)
         return self._after.found_in(piece[: breaks[0][0]] if breaks else piece)
+
+
+def _is_one_word(text: str) -> bool:
+    words = text.split()
+    return not words or (len(words) == 1 and words[0].isalnum())

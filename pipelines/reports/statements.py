@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from pipelines.core.vocabulary import Language
 from pipelines.reports.clauses import Clause, CommaPieces, split_clauses
@@ -14,15 +15,17 @@ MAX_LIST = 12
 """Maximum number of lines that belong to one heading."""
 
 
-def read_statements(report: str, language: Language) -> list[Clause]:
+@lru_cache(maxsize=8)
+def read_statements(report: str, language: Language) -> tuple[Clause, ...]:
     """Return the clauses of a report, with headings, and marked if they state no finding or correct another one.
 
     Doubt, family history, staging manuals and reference ranges state no finding. Words about an earlier
-    time are blanked out, or if they are the whole clause it states no finding.
+    time are blanked out, or if they are the whole clause it states no finding. The last results are kept,
+    because every answer to a report is checked with them.
     """
     words = _Words(language)
     clauses = [words.mark(clause) for clause in split_clauses(report)]
-    return list(_with_headings(_with_corrections(clauses, words.correction), words.labels))
+    return tuple(_with_headings(_with_corrections(clauses, words.correction), words.labels))
 
 
 class _Words:

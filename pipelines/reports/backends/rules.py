@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pipelines.core.questions import UNKNOWN, Question, QuestionSet
 from pipelines.core.vocabulary import Language
 from pipelines.reports.backends.report_reader import ReportReader
-from pipelines.reports.clause_reader import ClauseReader
+from pipelines.reports.clause_reader import reader_of
 from pipelines.reports.clauses import Clause
 from pipelines.reports.phrase_finder import find_phrase
 from pipelines.reports.statements import read_statements
@@ -24,7 +24,7 @@ class RulesBackend(ReportReader):
 
     def __init__(self, questions: QuestionSet) -> None:
         self.questions = questions
-        self.readers = {q.id: ClauseReader(q, questions.language) for q in questions.questions}
+        self.readers = {q.id: reader_of(q, questions.language) for q in questions.questions}
 
     def answer(self, report_text: str) -> dict[str, dict[str, str]]:
         """Return question id -> ``answer`` and ``evidence``."""
