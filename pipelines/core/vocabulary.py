@@ -93,7 +93,7 @@ class Language(StrictModel):
         *("unidentified", "undetectable", "unlikely", "ruled out", "excluded", "nil"),
     )
     """Words after what they negate: ``pleural invasion is not identified``."""
-    affirmed_after: tuple[Term, ...] = ("present",)
+    affirmed_after: tuple[Term, ...] = ("present", "yes")
     """Words after what they affirm. They stop a later negation: ``lymphatic - present. perineural - absent``."""
     scope_end: tuple[Term, ...] = ("but", "however", "although", "except", "though", "whereas", "while", "with")
     """Words that end the scope of a negation."""
@@ -172,5 +172,8 @@ class Language(StrictModel):
         *("mesenteric", "peripheral", "chest wall", "stapled", "FISH", "ISH", "IHC", "immunohisto*"),
         *("in situ hybridization", "result*", "details", "specify", "other", "percent*", "primary"),
         *("secondary", "overall", "invasive", "skin", "nipple", "all", "closest", "final"),
+        *("bronchus", "vessels", "vessel", "parenchyma", "hilum", "hilar", "status", "extent", "focality"),
+        *("location", "distance", "site", "sites", "type", "grade", "margin", "margins"),
     )
-    """Words of labels that belong to the label before: ``Margins: distal: free``."""
+    """Words of labels that belong to the label before: ``Margins: distal: free``. A label that is only one of them does
+    so even if it is a head too: ``Margins: status: free``."""

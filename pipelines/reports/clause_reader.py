@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,6 +12,7 @@ from pipelines.core.vocabulary import Language
 from pipelines.reports.clauses import Clause, CommaPieces, Span
 from pipelines.reports.labels import LabelWords, after_label, labels_of
 from pipelines.reports.negation import REACH, Negation
+from pipelines.reports.spans import distance, has_span_within, nearest_distance, not_covered
 from pipelines.reports.term_patterns import compile_terms
 
 MAX_HEADING_WORDS = 5
@@ -46,6 +46,7 @@ class ClauseReader:
         self.affirmed = {negated: value for value, negated in self.negated.items()}
         self._negation = Negation(language)
         self._denial, self._affirmation = compile_terms(language.denial), compile_terms(language.affirmation)
+        self._affirmed = compile_terms(language.affirmed_after)
         self._labels, self._gross = LabelWords(language), compile_terms(language.gross)
         self._about, self._ignore = compile_terms(self.rules.about), compile_terms(self.rules.ignore)
         self._skip = compile_terms(self.rules.skip)
@@ -129,7 +130,7 @@ class ClauseReader:
         text = clause.text[start:]
         names_finding = self._labels.names_finding(clause.text[label:start])
         span = self._affirmation.at_start(text) if self.negated and names_finding else None
-        if not span or text[span[1] : span[1] + 1].strip(",.;("):
+        if not span or not _is_bare(text, span[1]):
             return None
         return Finding(next(iter(self.negated)), clause, self._weight(clause) + 1, (start, start + span[1]))
 
@@ -157,7 +158,7 @@ class ClauseReader:
         ignored = self._ignore.spans(text) if subjects else []
         if ignored:
             pieces = CommaPieces(text)
-            subjects = [span for span in subjects if not _has_span_within(ignored, *pieces.around(*span))]
+            subjects = [span for span in subjects if not has_span_within(ignored, *pieces.around(*span))]
         return subjects or None
 
     def _read_labeled(self, clause: Clause, start: int, subjects: list[Span]) -> Finding | None:
@@ -169,8 +170,8 @@ class ClauseReader:
             return Finding(self._choose(hits), clause, weight, hits[0][1])
         for pattern, is_yes in ((self._denial, False), (self._affirmation, True)):
             match = pattern.at_start(text)
-            is_bare = match and not text[match[1] : match[1] + 1].strip(",.;(")
-            if match and self.negated and (is_bare or not is_yes or self.question.kind == "presence"):
+            is_clear = match and (_is_bare(text, match[1]) or self._affirmed.at_start(text))
+            if match and self.negated and (is_clear or not is_yes or self.question.kind == "presence"):
                 yes, no = next(iter(self.negated.items()))
                 return Finding(yes if is_yes else no, clause, weight, (start, start + match[1]))
         return self._read_sentence(clause, subjects, beyond=start)
@@ -183,10 +184,10 @@ class ClauseReader:
             return None
         if not self.rules.about:
             return Finding(self._choose(hits), clause, self._weight(clause), hits[0][1])
-        distance, answer, span = min((_nearest(subjects, span), answer, span) for answer, span in hits)
-        if distance > 2 * REACH:
+        gap, answer, span = min((nearest_distance(subjects, span), answer, span) for answer, span in hits)
+        if gap > 2 * REACH:
             return None
-        subject = min(subjects, key=lambda other: _distance(other, span))
+        subject = min(subjects, key=lambda other: distance(other, span))
         if self._negation.contrasts(text, span, subject):
             answer = self.negated.get(answer, answer)
         return Finding(answer, clause, self._weight(clause), span)
@@ -198,7 +199,7 @@ class ClauseReader:
             for span in pattern.spans(text):
                 answer = self._apply_negation(value, span, text)
                 hits += [(answer, span)] if answer else []
-        longest = _not_covered(span for _, span in hits)
+        longest = not_covered(span for _, span in hits)
         return sorted((hit for hit in self._not_ignored(hits, text) if hit[1] in longest), key=lambda hit: hit[1])
 
     def _not_ignored(self, hits: list[tuple[str, Span]], text: str) -> list[tuple[str, Span]]:
@@ -207,7 +208,7 @@ class ClauseReader:
         if not ignored:
             return hits
         pieces = CommaPieces(text)
-        return [hit for hit in hits if not _has_span_within(ignored, *pieces.around(*hit[1]), before=hit[1][1])]
+        return [hit for hit in hits if not has_span_within(ignored, *pieces.around(*hit[1]), before=hit[1][1])]
 
     def _apply_negation(self, value: str, span: Span, text: str) -> str | None:
         """Return the value, its opposite if it is negated, or None if the set does not name the opposite."""
@@ -244,34 +245,6 @@ def with_following(clauses: Sequence[Clause]) -> Iterable[tuple[Clause, Clause |
     return zip(clauses, [*clauses[1:], None], strict=False)
 
 
-def _not_covered(spans: Iterable[Span]) -> set[Span]:
-    """Return the spans without those in longer ones: "well differentiated" in "moderately well differentiated"."""
-    kept = set()
-    furthest = -1
-    for start, end in sorted(set(spans), key=lambda span: (span[0], -span[1])):
-        if end > furthest:
-            kept.add((start, end))
-            furthest = end
-    return kept
-
-
-def _has_span_within(spans: Sequence[Span], left: int, right: int, before: int | None = None) -> bool:
-    """Return whether one of ``spans`` lies between two positions, and starts before a third one if it is given.
-
-    The spans are in order and do not overlap.
-    """
-    first = bisect_left(spans, (left, left))
-    if first == len(spans) or spans[first][1] > right:
-        return False
-    return before is None or spans[first][0] < before
-
-
-def _nearest(spans: Sequence[Span], to: Span) -> int:
-    """Return the distance from ``to`` to the nearest of ``spans``, which are in order and do not overlap."""
-    after = bisect_left(spans, to)
-    return min(_distance(span, to) for span in spans[max(0, after - 1) : after + 1])
-
-
-def _distance(a: Span, b: Span) -> int:
-    """Return the number of characters between two spans, 0 if they touch or overlap."""
-    return max(a[0], b[0]) - min(a[1], b[1]) if max(a[0], b[0]) > min(a[1], b[1]) else 0
+def _is_bare(text: str, end: int) -> bool:
+    """Return whether words that end at ``end`` stand alone: nothing, a stop, a comma or a bracket follows."""
+    return text[end:].lstrip()[:1] in ("", ",", ".", ";", "(", "-")

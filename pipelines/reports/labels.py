@@ -65,7 +65,11 @@ class LabelWords:
 
     def continues(self, label: str) -> bool:
         """Return whether a label belongs to the one before, such as "distal" after "Margins"."""
-        starts_small = label.lstrip()[:1].islower()
+        label = label.strip()
+        starts_small = label[:1].islower()
+        whole = self._qualifiers.at_start(label)
+        if whole and whole[1] == len(label):
+            return True
         return not self.names_finding(label) and (starts_small or self._qualifiers.found_in(label))
 
     def own_label(self, text: str, labels: list[Span]) -> int:

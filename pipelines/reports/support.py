@@ -19,7 +19,7 @@ from pipelines.reports.term_patterns import compile_terms
 Support = Literal["supported", "contradicted", "not checkable"]
 
 READING_VERSION = 2
-"""Part of the fingerprint of an answer. Increase it when the same report is read differently; old answers are redone."""
+"""Part of the fingerprint of an answer. Increase it when reports are read differently; old answers are redone."""
 MIN_LETTERS = 4
 """Minimum number of letters of a word of a phrase that must be in the report; shorter ones join words."""
 _WORD = re.compile(r"[^\W_]+")
