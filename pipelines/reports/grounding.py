@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from pipelines.reports.plain_text import plain_text
 
@@ -39,7 +39,7 @@ def locate_all(quote: str, report: str) -> Iterator[tuple[int, int]]:
     if not _is_long_enough(letters.replace(REDACTION, "")):
         return
     found: set[tuple[int, int]] = set()
-    for span in (*islice(_exact(report, quote), MAX_SPANS), *islice(_by_letters(report, letters), MAX_SPANS)):
+    for span in chain(islice(_exact(report, quote), MAX_SPANS), islice(_by_letters(report, letters), MAX_SPANS)):
         if span not in found and len(found) < MAX_SPANS:
             found.add(span)
             yield span
