@@ -55,7 +55,7 @@ _LABEL = re.compile(r"[A-Z0-9][\w /().-]{1,50}:")
 _EMPTY_LABEL = re.compile(r":[ \t]*(?:[-*•][ \t]*)?$")
 _LABEL_LINE = re.compile(r"\s*(?:[-*•]\s+)?[A-Z][\w /()-]{2,60}:")
 _LETTERS = re.compile(r"[A-Za-z]+")
-_WORD = re.compile(r"[^A-Za-z]{0,5}([A-Za-z]+)")
+_WORD = re.compile(r"\W*([A-Za-z]+)")
 _SECTIONS = ("gross", "clinical", "addendum")
 """Sections with a weight of their own; all others are called ``micro``."""
 
