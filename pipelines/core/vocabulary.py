@@ -144,7 +144,16 @@ class Language(StrictModel):
         *("bronchoscopic evidence", "metastasis in ipsilateral", "superficial spreading tumor"),
         *("reference range", "reference interval", "interpretation guide*", "scoring system", "scoring guide*"),
         *("is defined as", "are defined as", "e.g. if", "staging manual", "according to the guidelines"),
-        *("for reference", "normal range", "should be based", "treatment decision*", "clinical trial*"),
+        *(
+            "for reference",
+            "normal range",
+            "should be based",
+            "treatment decision*",
+            "clinical trial*",
+            "studies indicate",
+            "studies have",
+            "TNM scheme",
+        ),
     )
     """Phrases of staging manuals and reference ranges; a clause with one of these is skipped."""
     gross: tuple[Term, ...] = (

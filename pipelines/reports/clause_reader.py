@@ -101,15 +101,20 @@ class ClauseReader:
             return self._read_sentence(clause, subjects)
         if not self.rules.about:
             return self._read_labeled(clause, after_label(text, labels[0]), subjects)
-        own_label = labels[self._labels.own_label(text, labels)][0]
+        own = self._labels.own_label(text, labels)
+        own_label = labels[own][0]
         subjects = [span for span in subjects if span[0] >= own_label]
         if not any(map(str.isalnum, text[value_start:])) and "+" not in text[value_start:]:
             return None
         if any(start < value_start for start, _ in subjects):
-            return self._read_bare_yes(clause, own_label, value_start) or self._read_labeled(
-                clause, value_start, subjects
-            )
+            if own > 0 and self._is_mixed(text[value_start:]):
+                return None  # labels without values come before: which value belongs to which is not known
+            yes = self._read_bare_yes(clause, own_label, value_start)
+            return yes or self._read_labeled(clause, value_start, subjects)
         return self._read_sentence(clause, subjects, beyond=own_label) if subjects else None
+
+    def _is_mixed(self, text: str) -> bool:
+        return len({answer for answer, _ in self._find_answers(text)}) > 1
 
     def _read_heading(self, clause: Clause, following: Clause, subject: Span) -> Finding | None:
         """Read a short clause about the subject by the next clause: a yes or no, or a short answer without subject."""
