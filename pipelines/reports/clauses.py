@@ -41,6 +41,9 @@ _CONNECTORS = frozenset(
 )
 """Words that do not end a sentence: a full stop after one of them is a line end."""
 
+_NEGATIONS = frozenset(("not", "without"))
+"""Words that a sentence never ends with, whatever comes after."""
+
 _CONTINUATIONS = frozenset(
     (
         *("and", "are", "at", "differentiated", "identified", "in", "invasion", "involved", "involvement", "is"),
@@ -141,10 +144,12 @@ def _is_sentence_end(report: str, stop: int) -> bool:
         return True
     if after[0].islower():
         return False
+    word_before = _WORD.match(report[max(0, stop - 30) : stop][::-1])
+    if word_before and word_before.group(1)[::-1].lower() in _NEGATIONS:
+        return False
     if _LABEL.match(after):
         return True
     word_after = _LETTERS.match(after)
     if word_after and word_after.group().isupper() and word_after.group().lower() in _CONTINUATIONS:
         return False
-    word_before = _WORD.match(report[max(0, stop - 30) : stop][::-1])
     return not (word_before and word_before.group(1)[::-1].lower() in _CONNECTORS)
