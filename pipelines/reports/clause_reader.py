@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 
 from pipelines.core.questions import Question
 from pipelines.core.vocabulary import Language
-from pipelines.reports.clauses import Clause, CommaPieces, Span
+from pipelines.reports.clauses import Clause, CommaPieces, Span, with_following
 from pipelines.reports.labels import LabelWords, after_label, labels_of
 from pipelines.reports.negation import REACH, Negation
 from pipelines.reports.spans import distance, has_span_within, nearest_distance, not_covered
@@ -19,6 +19,8 @@ MAX_HEADING_WORDS = 5
 """Maximum number of words in a clause that may be a heading of the next one."""
 MAX_BARE_WORDS = 4
 """Maximum number of words in a clause that is only a yes or no."""
+MAX_ANSWERS = 2
+"""Maximum number of answers in a clause about a question whose values are opposites; more are a list of all values."""
 CORRECTION = 6
 """Added to the weight of an addendum that corrects the diagnosis; more than all other differences."""
 
@@ -204,6 +206,8 @@ class ClauseReader:
             for span in pattern.spans(text):
                 answer = self._apply_negation(value, span, text)
                 hits += [(answer, span)] if answer else []
+        if self.rules.negated and len({answer for answer, _ in hits}) > MAX_ANSWERS:
+            return []  # the legend of a score
         longest = not_covered(span for _, span in hits)
         return sorted((hit for hit in self._not_ignored(hits, text) if hit[1] in longest), key=lambda hit: hit[1])
 
@@ -243,11 +247,6 @@ class ClauseReader:
 def reader_of(question: Question, language: Language) -> ClauseReader:
     """Return the reader for a question, prepared only once."""
     return ClauseReader(question, language)
-
-
-def with_following(clauses: Sequence[Clause]) -> Iterable[tuple[Clause, Clause | None]]:
-    """Return each clause with the next one."""
-    return zip(clauses, [*clauses[1:], None], strict=False)
 
 
 def _is_bare(text: str, end: int) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.reports.layout import lay_out
@@ -97,6 +97,11 @@ def split_clauses(report: str) -> list[Clause]:
             offset = start + len(text[start:end]) - len(text[start:end].lstrip())
             clauses.append(Clause(words, *plain.source_span(offset, offset + len(words)), section))
     return clauses
+
+
+def with_following(clauses: Sequence[Clause]) -> Iterable[tuple[Clause, Clause | None]]:
+    """Return each clause with the next one."""
+    return zip(clauses, [*clauses[1:], None], strict=False)
 
 
 class CommaPieces:

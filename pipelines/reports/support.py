@@ -8,8 +8,8 @@ from typing import Literal
 
 from pipelines.core.questions import Question
 from pipelines.core.vocabulary import Language
-from pipelines.reports.clause_reader import ClauseReader, reader_of, with_following
-from pipelines.reports.clauses import Clause
+from pipelines.reports.clause_reader import ClauseReader, reader_of
+from pipelines.reports.clauses import Clause, with_following
 from pipelines.reports.labels import labels_of
 from pipelines.reports.negation import Negation
 from pipelines.reports.plain_text import plain_text

@@ -125,6 +125,7 @@ KINDS = {
     ],
     "reference text": [
         ("breast", "her2", "Reference range for HER2: positive 3+, negative 0 to 1+.", "unknown"),
+        ("breast", "her2", "HER2 scores: 0 and 1+ negative, 2+ equivocal, 3+ positive.", "unknown"),
         ("breast", "estrogen_receptor", "Interpretation guidelines: ER positive is 1 % or more.", "unknown"),
         (
             "lung",
