@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-import warnings
+import sys
 from typing import Any
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # the standard library has no other parser of expressions
-    import sre_parse
-
+_PARSER: Any = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
+"""The parser of regular expressions of the standard library, which has no public name."""
 Needles = tuple[frozenset[str], ...]
 """Sets of lower-case texts; every match contains at least one text of each set."""
 MAX_SETS = 3
@@ -28,7 +27,7 @@ def needles_of(expression: str) -> Needles:
     [[' differentiate'], ['poorly', 'well']]
     """
     try:
-        found = set(_of_sequence(sre_parse.parse(expression, re.IGNORECASE)))
+        found = set(_of_sequence(_PARSER.parse(expression, re.IGNORECASE)))
     except (re.error, OverflowError, RecursionError):
         return ()
     return tuple(sorted(found, key=lambda texts: (-min(map(len, texts)), len(texts), sorted(texts)))[:MAX_SETS])
