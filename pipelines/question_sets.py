@@ -10,9 +10,9 @@ from pipelines.core.question_files import load_questions, shipped_sets
 from pipelines.core.questions import Question, QuestionSet
 from pipelines.core.vocabulary import Language
 from pipelines.reports.answers import ground
-from pipelines.reports.reply_reader import BackendAnswer
 from pipelines.reports.backends.rules import RulesBackend
 from pipelines.reports.instructions import system_message
+from pipelines.reports.reply_reader import BackendAnswer
 from pipelines.reports.term_patterns import compile_terms
 
 

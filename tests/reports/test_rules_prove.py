@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.core.question_files import load_questions
-from pipelines.reports.answers import BackendAnswer, ground
+from pipelines.reports.answers import ground
 from pipelines.reports.backends.rules import RulesBackend
+from pipelines.reports.reply_reader import BackendAnswer
 from tests.reports.reading_kinds import KINDS
 
 BACKENDS = {name: RulesBackend(load_questions(name)) for name in ("lung", "breast", "kidney")}
