@@ -100,7 +100,7 @@ def command(
 def _show_questions(rates: dict[str, dict[str, Any]]) -> None:
     if any(rate["unknown_rate"] is None for rate in rates.values()):
         return  # no report was described
-    header = ["question", "unknown", "quote not found", "parts disagree", "agreement of samples"]
+    header = ["question", "unknown", "no proof", "parts disagree", "agreement of samples"]
     rows = [
         (
             name,

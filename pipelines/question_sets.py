@@ -8,8 +8,12 @@ from pathlib import Path
 
 from pipelines.core.question_files import load_questions, shipped_sets
 from pipelines.core.questions import Question, QuestionSet
+from pipelines.core.vocabulary import Language
+from pipelines.reports.answers import ground
 from pipelines.reports.backends.rules import RulesBackend
 from pipelines.reports.instructions import system_message
+from pipelines.reports.reply_reader import BackendAnswer
+from pipelines.reports.term_patterns import compile_terms
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ def check_questions(source: str | Path) -> CheckedSet:
         The set is not valid; the message names the file, the question and the key.
     """
     questions = load_questions(source)
-    notes = [note for question in questions.questions for note in _notes(question)]
+    notes = [note for question in questions.questions for note in _notes(question, questions.language)]
     return CheckedSet(questions, (*notes, *_misread_examples(questions)))
 
 
@@ -63,7 +67,7 @@ def model_instructions(questions: QuestionSet) -> str:
     return system_message(questions)
 
 
-def _notes(question: Question) -> Iterator[str]:
+def _notes(question: Question, language: Language) -> Iterator[str]:
     if not question.examples:
         yield f"{question.id}: no examples; language models answer better with one example per value"
     for value, allowed in question.values.items():
@@ -72,15 +76,35 @@ def _notes(question: Question) -> Iterator[str]:
             implied.add("absent")
         if not allowed.terms and not allowed.decisive and value not in implied:
             yield f"{question.id}.values.{value}: no terms, so the backend rules never gives this answer"
+    if (
+        question.kind == "choice"
+        and question.rules.about
+        and not question.rules.negated
+        and _can_be_denied(question, language)
+    ):
+        yield (
+            f"{question.id}: no rules.negated, so the backend rules takes a negated value for the value itself"
+            " (not involved: involved); write for example negated: {involved: clear}"
+        )
     if question.kind == "phrase" and not question.rules.about:
         yield f"{question.id}: no rules.about, so the backend rules never finds a phrase"
 
 
+def _can_be_denied(question: Question, language: Language) -> bool:
+    """Return whether one value is the opposite of another: there are two, or one has a word such as "free"."""
+    denial = compile_terms(language.denial)
+    terms = [term for allowed in question.values.values() for term in allowed.terms]
+    return len(question.values) == 2 or any(denial.at_start(term) for term in terms)
+
+
 def _misread_examples(questions: QuestionSet) -> Iterator[str]:
-    """Yield a note for each example that the backend ``rules`` answers differently."""
+    """Yield a note for each example that ``rules`` answers differently, or whose quote it finds to contradict it."""
     rules = RulesBackend(questions)
     for question in questions.questions:
         for number, example in enumerate(question.examples, start=1):
             answer = rules.answer(example.report)[question.id]["answer"]
             if question.answers and answer != example.answer:
                 yield f"{question.id}: the backend rules reads example {number} as {answer}, not {example.answer}"
+            given = BackendAnswer(answer=example.answer, evidence=example.evidence)
+            if not ground(question, given, example.report, language=questions.language).grounded:
+                yield f"{question.id}: the quote of example {number} does not prove the answer {example.answer}"

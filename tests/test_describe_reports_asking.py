@@ -98,7 +98,7 @@ def test_samples_vote(table, tmp_path):
             selection=Selection(limit=1),
             resources=DescribeReportsResources(workers=1, base_url=server.url),
         )
-    assert sorted(body["seed"] for body in server.bodies) == [0, 1, 2]
+    assert sorted(body["seed"] for body in server.bodies) == [0, 1, 1, 2]  # a vote without proof is asked for again
     row = answers(tmp_path / "out")["r1", "pleural_invasion"]
     assert (row["status"], row["agreement"]) == ("present", pytest.approx(2 / 3))
     assert summary.facts["questions"]["pleural_invasion"]["agreement"] == 0.6667
@@ -130,7 +130,8 @@ class TestReportsWithInstructions:
         assert summary.facts["reports_that_address_a_model"] == 1
         assert reports_of(tmp_path / "out")[0]["addresses_model"]
 
-    def test_a_real_quote_for_an_injected_answer_passes_but_the_report_is_marked(self, tmp_path):
+    def test_a_real_quote_that_contradicts_an_injected_answer_is_not_a_finding(self, tmp_path):
         _, rows = self.describe_obedient(tmp_path, "The pleura is free")
-        assert rows["r1", "pleural_invasion"]["status"] == "present"  # a check of words cannot detect this
+        row = rows["r1", "pleural_invasion"]
+        assert (row["status"], row["grounded"], row["support"]) == ("unknown", False, "contradicted")
         assert reports_of(tmp_path / "out")[0]["addresses_model"]

@@ -49,6 +49,36 @@ def test_a_valid_set_has_no_notes(tmp_path):
     assert "valid, 1 questions: pleura" in result.stdout
 
 
+MARGINS = """
+name: mine
+title: My questions
+questions:
+  - id: margins
+    question: Are the margins free?
+    prompt: margins
+    kind: choice
+    values:
+      clear: {meaning: free, phrase: margins clear, terms: [free]}
+      involved: {meaning: involved, phrase: margins involved, terms: [involved]}
+    rules: {about: [margin*]NEGATED}
+    examples:
+      - {report: The margins are not involved., answer: clear, evidence: margins are not involved}
+"""
+
+
+def test_a_choice_without_the_opposite_of_a_denied_value_is_noted(tmp_path):
+    with_opposite = MARGINS.replace("NEGATED", ", negated: {involved: clear}")
+    assert check_questions(write(tmp_path, with_opposite)).notes == ()
+    noted = check_questions(write(tmp_path, MARGINS.replace("NEGATED", ""))).notes
+    assert "margins: no rules.negated" in noted[0]
+    assert "reads example 1 as unknown" in noted[1]
+
+
+def test_an_example_whose_quote_does_not_prove_its_answer_is_noted(tmp_path):
+    (note,) = notes(tmp_path, "evidence: invades the pleura", "evidence: invades")
+    assert "the quote of example 1 does not prove" in note
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [

@@ -33,7 +33,9 @@ def shipped_sets() -> dict[str, Path]:
 def load_questions(source: str | Path) -> QuestionSet:
     """Load a shipped question set by its name, or a question set from a YAML file.
 
-    With ``extends: lung`` a file adds its questions to those of another set.
+    With ``extends: lung`` a file adds its questions to those of another set, in its language; a question
+    with the id of one of that set replaces it. With ``language: german`` a set takes the words of a shipped
+    language, and with ``language: {extends: german, ...}`` these with other lists.
 
     Raises
     ------
@@ -46,12 +48,11 @@ def load_questions(source: str | Path) -> QuestionSet:
 def _load(path: Path, extending: tuple[Path, ...]) -> QuestionSet:
     """Load the set at ``path``, which the sets ``extending`` are built on."""
     data = read_yaml(path, expected="'name:', 'title:' and 'questions:'", only_text=True)
-    if base := data.pop("extends", ""):
-        inherited = _load_base(base, (*extending, path.resolve()))
-        questions = data.get("questions", [])
-        if not isinstance(questions, list):
-            raise SettingsError(f"{path}: questions: {_MESSAGES['tuple_type']}", hint=_HINT)
-        data = {**data, "questions": [*inherited.model_dump(mode="json")["questions"], *questions]}
+    base = data.pop("extends", "")
+    inherited = _load_base(base, (*extending, path.resolve())) if base else None
+    if inherited:
+        data["questions"] = _extended(inherited, data.get("questions", []), path)
+    data["language"] = _language(data.get("language", {}), inherited, path)
     try:
         return QuestionSet.model_validate(data)
     except ValidationError as error:
@@ -62,6 +63,43 @@ def _load(path: Path, extending: tuple[Path, ...]) -> QuestionSet:
             f"{path}: " + "; ".join(problems[:MAX_ERRORS_SHOWN]) + more,
             hint=_HINT,
         ) from None
+
+
+def _extended(inherited: QuestionSet, questions: Any, path: Path) -> list[Any]:
+    """Return the questions of a base, those with an id of ``questions`` replaced, and the other ``questions``."""
+    if not isinstance(questions, list):
+        raise SettingsError(f"{path}: questions: {_MESSAGES['tuple_type']}", hint=_HINT)
+    rest = list(questions)
+    merged: list[Any] = []
+    for question in inherited.model_dump(mode="json")["questions"]:
+        own = next((entry for entry in rest if isinstance(entry, dict) and entry.get("id") == question["id"]), None)
+        merged.append(question if own is None else own)
+        rest = [entry for entry in rest if entry is not own]
+    return [*merged, *rest]
+
+
+def _language(given: Any, inherited: QuestionSet | None, path: Path) -> Any:
+    """Return the lists of a language: those given, over those of the language or the set that they extend."""
+    if isinstance(given, str):
+        return shipped_language(given, path)
+    if not isinstance(given, dict):
+        return given  # pydantic says what is wrong
+    own = dict(given)
+    base = own.pop("extends", None)
+    if base is not None:
+        return {**shipped_language(base, path), **own}
+    return {**(inherited.language.model_dump(mode="json") if inherited else {}), **own}
+
+
+def shipped_language(name: Any, path: Path) -> dict[str, Any]:
+    """Return the lists of words of ``english``, ``german`` or ``dutch``, which the set at ``path`` asks for."""
+    folder = Path(str(files("pipelines.core"))) / "languages"
+    known = {"english", *(file.stem for file in folder.glob("*.yaml"))}
+    if not isinstance(name, str) or name not in known:
+        raise SettingsError(
+            f"{path}: language: {name!r} is not known", hint=f"give {', '.join(sorted(known))}, or lists of words"
+        )
+    return {} if name == "english" else read_yaml(folder / f"{name}.yaml", expected="lists of words", only_text=True)
 
 
 def _load_base(base: Any, extending: tuple[Path, ...]) -> QuestionSet:

@@ -75,6 +75,10 @@ class Question(StrictModel):
             return UNKNOWN_PHRASE
         return answer if self.kind == "phrase" else self.values[answer].phrase
 
+    def __hash__(self) -> int:
+        """Return a hash, so that what is prepared for a question can be kept; equal questions have equal ids."""
+        return hash((self.id, self.question))
+
     @model_validator(mode="after")
     def _check(self) -> Question:
         if self.kind == "presence" and set(self.values) != {"present", "absent"}:

@@ -95,6 +95,7 @@ EMBEDDED_SLIDES = TableArtifact(
 ANSWERS = TableArtifact(
     name="answers",
     made_by="five describe-reports",
+    version=2,
     private=True,
     columns=(
         column("report_id", STRING, "unique id of the report"),
@@ -111,7 +112,12 @@ ANSWERS = TableArtifact(
         column(
             "grounded",
             BOOL,
-            "False if the quote was not found in the report, even if the answer was replaced by unknown",
+            "False if the quote was not found in the report or contradicts the answer, even if that became unknown",
+        ),
+        column(
+            "support",
+            STRING,
+            "what the clauses around the quote say: supported | contradicted | not checkable; null without a quote",
         ),
         column("confidence", FLOAT, "probability that the backend assigns to its answer; null if it gives none"),
         column("agreement", FLOAT, "share of the samples (--votes) that gave this answer; null with one sample"),

@@ -78,53 +78,111 @@ class Language(StrictModel):
     """Words that negate, affirm or express doubt in the language of the reports; English by default."""
 
     negation: tuple[Term, ...] = (
-        *("no", "not", "without", "free of", "free from", "clear of", "negative for", "absence of", "lack of"),
-        *("neither", "nor", "cannot", "fails to", "failed to", "devoid of", "rule out", "uninvolved by"),
+        *("no", "not", "none", "without", "free of", "free from", "clear of", "negative for", "absence of"),
+        *("lack of", "absent of", "neither", "nor", "never", "cannot", "fails to", "failed to", "devoid of"),
+        *("rule out", "uninvolved by", "lacks", "lacking", "nil"),
     )
     """Words before what they negate."""
+    prefix: tuple[Term, ...] = ("non",)
+    """Words that negate only what follows at once: ``non-amplified``."""
+    opposite: tuple[Term, ...] = ("not",)
+    """Words before the clear value of a question that turn it into the other one: ``not free of tumor``."""
     denied_after: tuple[Term, ...] = (
-        *(
-            "absent",
-            "negative",
-            "none",
-            "uninvolved",
-            "not *",
-            "no",
-            "cannot be found",
-            "cannot be seen",
-            "cannot be identified",
-            "is free",
-            "are free",
-            "unremarkable",
-        ),
+        *("absent", "/negative\\b(?! (for|of)\\b)/", "none", "uninvolved", "not *", "no", "cannot be found"),
+        *("cannot be seen", "cannot be identified", "is free", "are free", "unremarkable", "undetected"),
+        *("unidentified", "undetectable", "unlikely", "ruled out", "excluded", "nil"),
     )
     """Words after what they negate: ``pleural invasion is not identified``."""
-    affirmed_after: tuple[Term, ...] = ("present",)
+    affirmed_after: tuple[Term, ...] = ("present", "yes")
     """Words after what they affirm. They stop a later negation: ``lymphatic - present. perineural - absent``."""
     scope_end: tuple[Term, ...] = ("but", "however", "although", "except", "though", "whereas", "while", "with")
     """Words that end the scope of a negation."""
+    contrast: tuple[Term, ...] = (
+        *("but not", "and not", "but spares", "but without", "sparing", "rather than", "but does not reach"),
+        *("but does not involve", "but uninvolved", "but free"),
+    )
+    """Words between a finding and what it does not concern: ``involves the pleura but not the margin``."""
     alternatives: tuple[Term, ...] = ("or", "nor")
     """Words that extend a negation across the commas of a list: ``no vascular, lymphatic or perineural invasion``."""
-    denial: tuple[Term, ...] = ("no", "none", "not *", "absent", "negative*", "neg", "nil", "free", "uninvolved", "(-)")
+    denial: tuple[Term, ...] = (
+        *("no", "none", "none *", "not *", "absent", "negative*", "neg", "nil", "free", "uninvolved", "(-)"),
+        *("undetected", "unidentified", "not", "unlikely", "never"),
+    )
     """A no after a label: ``Pleural invasion: absent``."""
     affirmation: tuple[Term, ...] = (
         *("yes", "present", "positive", "identified", "seen", "focal*", "extensive*", "+", "(+)", "probable"),
     )
     """A yes after a label."""
     uncertain: tuple[Term, ...] = (
-        *("cannot be assessed", "cannot be determined", "cannot be excluded", "cannot exclude", "indeterminate"),
-        *("not applicable", "n/a", "difficult to assess", "not assessed", "not evaluated", "cannot be evaluated"),
-        *("not specified", "not stated", "not provided", "not reported", "not known", "not sampled", "will be *"),
-        *("may invade", "may involve", "suspected", "cannot rule out", "cannot be ruled out"),
+        *("/\\b(cannot|can not|could not)( \\w+)? be( \\w+)? (assess|determin|evaluat|exclud|ruled out|confirm)/",),
+        *("/\\b(cannot|can not)( \\w+)? (exclude|rule out|assess|determine)\\b/", "indeterminate"),
+        *("not excluded", "not applicable", "n/a", "difficult to assess", "not assessed", "not evaluated"),
+        *("not ruled out", "not specified", "not stated", "not provided", "not reported", "not known"),
+        *("not sampled", "will be *", "may invade", "may involve", "may be *", "may represent", "might be *"),
+        *("suspected", "suspicious", "suspicion", "suggestive", "suggests", "possible", "possibly"),
+        *("questionable", "uncertain", "pending", "unknown", "unclear", "not clear if", "not clear whether"),
+        *("not determined", "not evaluable", "inconclusive", "not available", "not performed"),
     )
     """Words that express doubt; a clause with one of these gives no answer."""
-    boilerplate: tuple[Term, ...] = (
-        *("any of the following", "tumor of any size", "in greatest dimension surrounded by", "bronchoscopic evidence"),
-        *("metastasis in ipsilateral", "superficial spreading tumor"),
+    earlier: tuple[Term, ...] = (
+        *("previous", "previously", "prior", "formerly", "in the past", "history of", "h/o", "status post"),
+        *("s/p", "earlier biopsy", "past medical history", "outside biopsy", "superseded"),
     )
-    """Phrases of staging manuals; a clause with one of these is skipped."""
+    """Words about another time. The piece between commas that has one is left out, or else the whole clause."""
+    family: tuple[Term, ...] = (
+        *("family history", "familial", "mother", "father", "sister", "sisters", "brother", "aunt", "uncle"),
+        *("grandmother", "grandfather", "maternal", "paternal", "cousin"),
+    )
+    """Words about other people; a clause with one of these is skipped."""
+    correction: tuple[Term, ...] = (
+        *("corrected", "correction", "amended", "amendment", "revised", "revision", "supersedes", "in error"),
+        *("should read", "changed to"),
+    )
+    """Words of an addendum that replaces findings stated before."""
+    boilerplate: tuple[Term, ...] = (
+        *("any of the following", "tumor of any size", "in greatest dimension surrounded by"),
+        *("bronchoscopic evidence", "metastasis in ipsilateral", "superficial spreading tumor"),
+        *("reference range", "reference interval", "interpretation guide*", "scoring system", "scoring guide*"),
+        *("is defined as", "are defined as", "e.g. if", "staging manual", "according to the guidelines"),
+        *(
+            "for reference",
+            "normal range",
+            "should be based",
+            "treatment decision*",
+            "clinical trial*",
+            "studies indicate",
+            "studies have",
+            "TNM scheme",
+        ),
+    )
+    """Phrases of staging manuals and reference ranges; a clause with one of these is skipped."""
     gross: tuple[Term, ...] = (
-        *("gross*", "macroscopic*", "on sectioning", "cut section", "cut surface", "serially section*", "sectioned"),
-        *("submitted", "received", "inked", "cassette*", "block summary", "representative sections", "labeled"),
+        *("gross*", "macroscopic*", "on sectioning", "cut section", "cut surface", "serially section*"),
+        *("sectioned", "submitted", "received", "inked", "cassette*", "block summary"),
+        *("representative sections", "labeled"),
     )
     """Words of the gross description; a clause with one of these counts less than microscopy."""
+    heads: tuple[Term, ...] = (
+        *("*invasion", "*invasive", "involv*", "*extension", "extent", "margin*", "*edge*", "grade*"),
+        *("grading", "type", "size", "status", "necrosis", "stage", "staging", "differentiation", "component*"),
+        *("node*", "score", "receptor*", "features", "deposits", "comment*", "note*", "diagnos*"),
+        *("description", "procedure", "specimen*", "site", "tumor*", "tumour*", "effect", "pattern"),
+        *("focality", "laterality", "metasta*", "history", "findings", "carcinoma", "in situ", "HER2*"),
+        *("her-2*", "ER", "PR", "budding", "spread", "permeation", "thrombus", "depth", "distance"),
+        *("expression", "proteins", "instability"),
+    )
+    """Words of labels that name a finding of their own."""
+    qualifiers: tuple[Term, ...] = (
+        *("proximal", "distal", "radial", "circumferential", "deep", "superficial", "anterior", "posterior"),
+        *("superior", "inferior", "medial", "lateral", "left", "right", "apical", "apex", "base", "basal"),
+        *("bladder neck", "bronchial", "vascular", "parenchymal", "*vascular", "*lymphatic", "lymphatic*"),
+        *("venous", "arterial", "vein", "artery", "perineural", "small vessel*", "large vessel*"),
+        *("blood vessel*", "ureter*", "urethral", "soft tissue", "visceral", "parietal", "mucosal"),
+        *("mesenteric", "peripheral", "chest wall", "stapled", "FISH", "ISH", "IHC", "immunohisto*"),
+        *("in situ hybridization", "result*", "details", "specify", "other", "percent*", "primary"),
+        *("secondary", "overall", "invasive", "skin", "nipple", "all", "closest", "final"),
+        *("bronchus", "vessels", "vessel", "parenchyma", "hilum", "hilar", "status", "extent", "focality"),
+        *("location", "distance", "site", "sites", "type", "grade", "margin", "margins"),
+    )
+    """Words of labels that belong to the label before: ``Margins: distal: free``. A label that is only one of them does
+    so even if it is a head too: ``Margins: status: free``."""

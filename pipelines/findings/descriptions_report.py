@@ -111,11 +111,11 @@ def _word(answer: Row) -> str:
 
 
 def _quote(answer: Row) -> str:
-    """Return whether the quote was found, in the words of the filter."""
+    """Return whether the quote was found and proves the answer, in the words of the filter."""
     if answer["status"] == "failed":
         return "none"
     if not answer["grounded"]:
-        return "not found"
+        return "contradicted" if answer["support"] == "contradicted" else "not found"
     return "found" if answer["evidence"] is not None else "none"
 
 

@@ -77,12 +77,17 @@ class Conversation:
             self.problem = error.message
             return
         for question in self.questions.questions:
-            answer = ground(question, given[question.id], self.report, start=self.start, end=self.end)
+            entry, language = given[question.id], self.questions.language
+            answer = ground(question, entry, self.report, start=self.start, end=self.end, language=language)
             earlier = self.answers.get(question.id)
             if answer.grounded or earlier is None or not earlier.grounded:
                 self.answers[question.id] = answer
         ungrounded = ", ".join(name for name, answer in self.answers.items() if not answer.grounded)
-        self.problem = f"the evidence for {ungrounded} is not a verbatim quote of the report" if ungrounded else ""
+        self.problem = (
+            f"the evidence for {ungrounded} is not a verbatim quote of the report that supports the answer"
+            if ungrounded
+            else ""
+        )
 
     def _check_text_was_read(self, reply: Reply) -> None:
         """Raise `ReportError` if the server read less than it was sent; some servers cut text silently.

@@ -20,6 +20,7 @@ from pipelines.reports.injection import addresses_a_model
 from pipelines.reports.instructions import prompt_fingerprint
 from pipelines.reports.report_table import Report
 from pipelines.reports.report_task import ReportTask
+from pipelines.reports.support import READING_VERSION
 
 Record = Mapping[str, Any]
 
@@ -43,7 +44,7 @@ class Recorder:
         """Return the fingerprint of everything the answers depend on: settings, questions, prompt, patient, text."""
         text = hashlib.sha256(report.text.encode("utf-8", "replace")).hexdigest()
         problem = [report.problem] if report.problem else []
-        return fingerprint([self.settings, self.prompt, report.patient_id, text, *problem])
+        return fingerprint([READING_VERSION, self.settings, self.prompt, report.patient_id, text, *problem])
 
     def empty(self, report: Report) -> Record:
         """Return the record of a report without words."""

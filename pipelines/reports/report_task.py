@@ -108,20 +108,20 @@ class ReportTask:
         Parameters
         ----------
         ungrounded
-            How to treat answers without a quote in the report: ``keep`` them marked,
+            How to treat answers without a quote that supports them: ``keep`` them marked,
             replace them by ``unknown`` (marked too), or ``fail`` the report.
 
         Raises
         ------
         ReportError
-            No reply could be used, or ``ungrounded`` is ``fail`` and a quote is not in the report.
+            No reply could be used, or ``ungrounded`` is ``fail`` and an answer is not grounded.
         """
         answers = self.answers()
         ungrounded_ids = [answer.question_id for answer in answers if not answer.grounded]
         if ungrounded_ids and ungrounded == "fail":
             raise ReportError(
                 f"{self.report.report_id}: the evidence for {', '.join(ungrounded_ids)} is not a verbatim quote"
-                " of the report"
+                " of the report that supports the answer"
             )
         if ungrounded == "unknown":
             return [

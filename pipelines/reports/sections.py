@@ -14,13 +14,14 @@ DEFAULT_SECTION = "diagnosis"
 # starts with a capital, and no sentence continues after it without a colon
 _HEADING = re.compile(
     r"\b(?=(?-i:[A-Z]))(?:(?P<gross>(?:gross|macroscop(?:ic|y))(?:\s+(?:pathology\s+)?(?:description|examination|findings))?\s*[:.]"
-    r"|gross\s+description|macroscopic\s+description|specimens?\s+received|tissue\s+description)"
+    r"|gross\s+description|macroscopic\s+description|ma[ck]roskopie|macroscopie|specimens?\s+received|tissue\s+description)"
     r"|(?P<clinical>clinical\s+(?:history|information|data|diagnosis)|pre-?operative\s+diagnosis"
+    r"|klinische\s+(?:angaben|daten|gegevens|vraagstelling|fragestellung)|anamnese|voorgeschiedenis|vorgeschichte"
     r"|intra-?operative\s+(?:consultation|diagnosis)|frozen\s+section\s+(?:diagnosis|report))"
-    r"|(?P<microscopic>microscop(?:ic|y)|histolog(?:y|ic|ical)(?:\s+(?:description|findings|type|grade|class\w*))?)"
-    r"|(?P<diagnosis>(?:final\s+)?(?:pathologic(?:al)?\s+)?diagnos[ie]s|comments?\s*:)"
+    r"|(?P<microscopic>microscop(?:ic|y)|mikroskopie|microscopie|histologie|histolog(?:y|ic|ical)(?:\s+(?:description|findings|type|grade|class\w*))?)"
+    r"|(?P<diagnosis>(?:final\s+)?(?:pathologic(?:al)?\s+)?diagnos[ie]s|diagnose\s*:|beurteilung\s*:|conclusie\s*:|comments?\s*:)"
     r"|(?P<synoptic>synoptic|tumou?r\s+summary)"
-    r"|(?P<addendum>addendum))"
+    r"|(?P<addendum>addendum|nachtrag|nachbericht|aanvulling))"
     r"(?!,?\s+(?-i:[a-z])(?![^.:;]{0,30}:))",
     re.IGNORECASE,
 )

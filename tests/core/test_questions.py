@@ -4,6 +4,7 @@ import yaml
 from pipelines.core.errors import SettingsError
 from pipelines.core.question_files import load_questions, shipped_sets, write_questions
 from pipelines.core.settings import DescribeReportsSettings
+from pipelines.core.vocabulary import Language
 
 PLEURA = """
 name: mine
@@ -62,6 +63,59 @@ def test_a_file_can_extend_a_file_in_the_same_folder(tmp_path):
     write(tmp_path, PLEURA)
     (tmp_path / "more.yaml").write_text("extends: mine.yaml\nname: more\ntitle: More\nquestions: []\n")
     assert load_questions(tmp_path / "more.yaml").ids == ("pleura",)
+
+
+def extended(folder, base="", child=""):
+    write(folder, PLEURA + base)
+    (folder / "more.yaml").write_text(f"extends: mine.yaml\nname: more\ntitle: More\n{child}", encoding="utf-8")
+    return load_questions(folder / "more.yaml")
+
+
+def test_a_set_keeps_the_language_of_the_set_that_it_extends(tmp_path):
+    language = extended(tmp_path, "language: {negation: [kein*]}\n").language
+    assert language.negation == ("kein*",)
+    assert language.denial == Language().denial
+
+
+def test_a_set_can_change_one_list_of_the_language_that_it_keeps(tmp_path):
+    base = "language: {negation: [kein*], denial: [nein]}\n"
+    language = extended(tmp_path, base, "language: {negation: [ohne]}\n").language
+    assert (language.negation, language.denial) == (("ohne",), ("nein",))
+
+
+def test_a_question_with_the_same_id_replaces_the_one_of_the_base_in_its_place(tmp_path):
+    path = tmp_path / "mine.yaml"
+    own = "\n".join(f"  - {{id: {name}, question: Mine, prompt: p, kind: phrase}}" for name in ("air_spaces", "new"))
+    path.write_text(f"extends: lung-paper\nname: mine\ntitle: Mine\nquestions:\n{own}\n")
+    questions = load_questions(path)
+    assert questions.ids == (*load_questions("lung-paper").ids, "new")
+    assert questions.questions[1].question == "Mine"
+
+
+def test_two_own_questions_with_one_id_are_an_error(tmp_path):
+    own = "  - {id: a, question: q, prompt: p, kind: phrase}\n" * 2
+    (tmp_path / "mine.yaml").write_text(f"extends: lung\nname: mine\ntitle: Mine\nquestions:\n{own}")
+    with pytest.raises(SettingsError, match="appears twice"):
+        load_questions(tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize("name", ["german", "dutch"])
+def test_a_shipped_language_replaces_every_list(tmp_path, name):
+    language = load_questions(write(tmp_path, f"language: {name}\n{PLEURA}")).language
+    assert not [field for field, words in language if words == getattr(Language(), field)]
+
+
+def test_a_set_can_extend_a_shipped_language(tmp_path):
+    language = load_questions(write(tmp_path, f"language: {{extends: german, family: [Tante]}}\n{PLEURA}")).language
+    assert language.family == ("Tante",)
+    assert "ohne" in language.negation
+
+
+@pytest.mark.parametrize("language", ["klingon", "{extends: klingon}", "{extends: [german]}"])
+def test_an_unknown_language_is_an_error_that_names_the_known_ones(tmp_path, language):
+    with pytest.raises(SettingsError, match=r"language: .* is not known") as caught:
+        load_questions(write(tmp_path, f"language: {language}\n{PLEURA}"))
+    assert caught.value.hint == "give dutch, english, german, or lists of words"
 
 
 def test_a_written_set_is_read_back_equal(tmp_path):

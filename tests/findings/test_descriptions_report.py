@@ -147,10 +147,11 @@ def test_pages_of_an_earlier_larger_run_are_removed(tmp_path):
     [
         (answer("r1", status="unknown", value=None, grounded=False), "the quote was not found in the report"),
         (answer("r1", evidence="made up", grounded=False), "quote not found in the report: made up"),
+        (answer("r1", evidence="text", grounded=False, support="contradicted"), "text around the quote contradicts"),
         (answer("r1", agreement=2 / 3), "66.7 % of samples agree"),
         (answer("r1", conflict="involved"), "another part of the report: involved"),
     ],
-    ids=["dropped", "ungrounded", "votes", "conflict"],
+    ids=["dropped", "ungrounded", "contradicted", "votes", "conflict"],
 )
 def test_doubts_are_shown_beside_the_answer(tmp_path, row, shown):
     source, _ = read(write(tmp_path, {"r1": "text"}, [row])[0])

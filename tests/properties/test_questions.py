@@ -16,7 +16,7 @@ from tests.describing import TEXTS, reports_of, write_table
 from tests.properties.damage import damaged, json_values, odd_text
 from tests.properties.readers import examples, reads_or_refuses
 
-SLOW = [r"(a|aa)+$", r"((a|b)+c?)+[de]", r"(\w|\s)*(\w|\s)*(\w|\s)*[12]", r"(?=(a+)+[bc])"]
+SLOW = [r"(a|aa)+$", r"((a|b)+c?)+[de]", r"(\w|\s)*(\w|\s)*(\w|\s)*[^\w\s.]", r"(?=(a+)+[bc])"]
 """Regular expressions that take years on a few thousand letters."""
 LETTERS = "A long report about invasion " + "a b a " * 700 + "a" * 3_000 + "."
 

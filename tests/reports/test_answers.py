@@ -19,6 +19,7 @@ def test_a_quoted_answer_is_located():
         "evidence_start": 4,
         "evidence_end": 19,
         "grounded": True,
+        "support": "supported",
         "confidence": None,
         "agreement": None,
         "conflict": None,

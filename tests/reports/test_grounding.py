@@ -78,3 +78,20 @@ def test_every_occurrence_is_found_by_both_ways_of_searching(text, needle, finds
     with patch.object(grounding, "MAX_FINDS", finds):
         found = list(grounding._occurrences(needle, text))
     assert found == [at for at in range(len(text)) if text.startswith(needle, at)]
+
+
+@pytest.mark.parametrize(
+    ("quote", "report", "expected"),
+    [
+        ("infiltrates", "It in\ufb01ltrates fat", "in\ufb01ltrates"),
+        ("in\ufb01ltrates", "It infiltrates fat", "infiltrates"),
+        ("R\xe4nder frei", "Die Ra\u0308nder frei", "Ra\u0308nder frei"),
+        ("Ra\u0308nder frei", "Die R\xe4nder frei", "R\xe4nder frei"),
+        ("HER2", "\uff28\uff25\uff32\uff12 positive", "\uff28\uff25\uff32\uff12"),
+        ("identified", "identi\xad\nfied", "identi\xad\nfied"),
+        ("\u80f8\u819c\u6d78\u6da6", "\u89c1\u80f8\u819c\u6d78\u6da6\u3002", "\u80f8\u819c\u6d78\u6da6"),
+        ("\u5207\u7f18", "\u652f\u6c14\u7ba1\u5207\u7f18\u672a\u89c1\u764c", "\u5207\u7f18"),
+    ],
+)
+def test_other_forms_of_the_same_characters_match(quote, report, expected):
+    assert located_text(quote, report) == expected

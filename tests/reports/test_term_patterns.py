@@ -17,12 +17,12 @@ from pipelines.reports.term_patterns import compile_terms, find_terms
     ],
 )
 def test_a_term_finds(term, text):
-    assert compile_terms((term,)).search(text)
+    assert compile_terms((term,)).found_in(text)
 
 
 @pytest.mark.parametrize(("term", "text"), [("rib", "describe"), ("G2", "G20"), ("pleura", "pleural"), ("a*b", "axyc")])
 def test_a_term_finds_whole_words_only(term, text):
-    assert not compile_terms((term,)).search(text)
+    assert not compile_terms((term,)).found_in(text)
 
 
 def test_no_terms_find_nothing():

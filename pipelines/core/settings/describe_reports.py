@@ -24,8 +24,8 @@ class DescribeReportsSettings(Settings):
     model: str = ""
     """Language model: a name, or a folder for ``local`` and ``vllm``. If not set, the backend's own default."""
     ungrounded: Ungrounded = "unknown"
-    """What to do with an answer whose quote is not in the report after a second attempt: ``keep`` it, set it to
-    ``unknown``, or ``fail`` the report."""
+    """What to do with an answer whose quote is not in the report, or contradicts it, after a second attempt: ``keep``
+    it, set it to ``unknown``, or ``fail`` the report."""
     max_tokens: Annotated[int, Limits(min=1)] = 1024
     """Maximum number of tokens per reply."""
     temperature: Annotated[float, Limits(min=0)] = 0.0

@@ -17,7 +17,7 @@ from pipelines.core.text_models import PACKAGED, load_text_model, mean_of_tokens
 from pipelines.reports.backends.report_reader import ReportReader
 from pipelines.reports.backends.rules import RulesBackend, phrase_entry, unknown_entry
 from pipelines.reports.clause_reader import Finding
-from pipelines.reports.clauses import split_clauses
+from pipelines.reports.statements import read_statements
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class NearestWordingBackend(ReportReader):
 
     def answer(self, report_text: str) -> dict[str, dict[str, str]]:
         """Return question id -> ``answer`` and ``evidence``."""
-        clauses = split_clauses(report_text)
+        clauses = read_statements(report_text, self._rules.questions.language)
         entries: dict[str, dict[str, str]] = {}
         findings: dict[str, Finding] = {}
         for question in self._rules.questions.questions:
@@ -61,7 +61,8 @@ class NearestWordingBackend(ReportReader):
             for (name, finding), vector in zip(findings.items(), vectors, strict=True):
                 similarity = {value: float((known @ vector).max()) for value, known in self._wordings[name].items()}
                 answer = max(similarity, key=similarity.__getitem__)
-                entries[name] = {"evidence": finding.clause.text, "answer": answer}
+                clause = finding.clause
+                entries[name] = {"evidence": report_text[clause.start : clause.end], "answer": answer}
         return entries
 
 

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pipelines.core.questions import UNKNOWN, Question, QuestionSet
 from pipelines.core.vocabulary import Language
 from pipelines.reports.backends.report_reader import ReportReader
-from pipelines.reports.clause_reader import ClauseReader
-from pipelines.reports.clauses import Clause, split_clauses
+from pipelines.reports.clause_reader import reader_of
+from pipelines.reports.clauses import Clause
 from pipelines.reports.phrase_finder import find_phrase
+from pipelines.reports.statements import read_statements
 
 
 class RulesBackend(ReportReader):
@@ -23,18 +24,22 @@ class RulesBackend(ReportReader):
 
     def __init__(self, questions: QuestionSet) -> None:
         self.questions = questions
-        self.readers = {q.id: ClauseReader(q, questions.language) for q in questions.questions}
+        self.readers = {q.id: reader_of(q, questions.language) for q in questions.questions}
 
     def answer(self, report_text: str) -> dict[str, dict[str, str]]:
         """Return question id -> ``answer`` and ``evidence``."""
-        clauses = split_clauses(report_text)
-        return {question.id: self._entry(question, clauses) for question in self.questions.questions}
+        clauses = read_statements(report_text, self.questions.language)
+        return {question.id: self._entry(question, clauses, report_text) for question in self.questions.questions}
 
-    def _entry(self, question: Question, clauses: Sequence[Clause]) -> dict[str, str]:
+    def _entry(self, question: Question, clauses: Sequence[Clause], report_text: str) -> dict[str, str]:
         if question.kind == "phrase":
             return phrase_entry(question, self.questions.language, clauses)
         best = self.readers[question.id].best(clauses)
-        return {"evidence": best.clause.text, "answer": best.answer} if best else unknown_entry()
+        return (
+            {"evidence": report_text[best.clause.start : best.clause.end], "answer": best.answer}
+            if best
+            else unknown_entry()
+        )
 
 
 def phrase_entry(question: Question, language: Language, clauses: Sequence[Clause]) -> dict[str, str]:

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.reports.clause_reader import _distance, _has_span_within, _nearest, _not_covered
 from pipelines.reports.clauses import CommaPieces
+from pipelines.reports.spans import distance, has_span_within, nearest_distance, not_covered
 
 any_spans = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)).map(lambda s: (s[0], s[0] + s[1])), max_size=12)
 
@@ -21,18 +21,18 @@ def is_covered(span, spans):
 
 @given(any_spans)
 def test_spans_inside_longer_ones_are_left_out(spans):
-    assert _not_covered(spans) == {span for span in spans if not is_covered(span, spans)}
+    assert not_covered(spans) == {span for span in spans if not is_covered(span, spans)}
 
 
 @given(ordered_spans(min_size=1), st.integers(0, 40), st.integers(0, 10))
 def test_the_nearest_span_is_the_nearest_of_all(spans, start, length):
     to = (start, start + length)
-    assert _nearest(spans, to) == min(_distance(span, to) for span in spans)
+    assert nearest_distance(spans, to) == min(distance(span, to) for span in spans)
 
 
 @given(ordered_spans(), st.integers(0, 40), st.integers(0, 40))
 def test_a_span_within_limits_is_found(spans, left, right):
-    assert _has_span_within(spans, left, right) == any(left <= a and b <= right for a, b in spans)
+    assert has_span_within(spans, left, right) == any(left <= a and b <= right for a, b in spans)
 
 
 @given(st.text("ab,;:", max_size=30), st.integers(0, 30), st.integers(0, 5), st.sampled_from([",;:", ",;"]))
