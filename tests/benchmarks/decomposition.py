@@ -33,7 +33,7 @@ from pipelines.core.settings import PredictSettings, TrainSettings
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
 from tests.benchmarks.composed.wordings import nonsense
-from tests.benchmarks.study import FOLDS, Cell, Study, Tested, interval
+from tests.benchmarks.study import FOLDS, Cell, Study, Tested, interval, of_validation
 
 CPU = Resources(device="cpu")
 Rows = list[dict[str, Any]]
@@ -134,7 +134,7 @@ class Decomposition:
         """Return the test slides of a baseline that was trained on the labels in ``cohort``."""
         study, run = self.study, self.study.out / "runs" / f"{model}-of-reports" / str(fold)
         given = study.splits(Cell("supervised", None, model, fold))
-        settings = TrainSettings(regime="finetune", model=model, seed=fold, val_fraction=0)  # type: ignore[arg-type]
+        settings = TrainSettings(regime="finetune", model=model, seed=fold, **of_validation(given))  # type: ignore[arg-type]
         train(TrainInputs(study.features, cohort, splits=given), run, settings, resources=CPU)
         return self.tested(run, None)
 

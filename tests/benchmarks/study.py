@@ -150,7 +150,8 @@ class Study:
         run = self.out / "pretrained" / cell.method / str(cell.fold)
         splits = self.splits(Cell("supervised", None, cell.method, cell.fold))
         inputs = TrainInputs(self.features, self.cohort, self.descriptions, splits=splits)
-        settings = TrainSettings(model=cell.method, seed=cell.fold, val_fraction=0, **PRETRAINING, **self.settings)
+        without = of_validation(splits)
+        settings = TrainSettings(model=cell.method, seed=cell.fold, **without, **PRETRAINING, **self.settings)  # type: ignore[arg-type]
         train(inputs, run, settings, resources=Resources(device="cpu"))
         return run
 
@@ -161,11 +162,17 @@ class Study:
             self.features, self.cohort, classes=self.classes if is_ours else None, init=init, splits=splits
         )
         model = {} if is_ours else {"model": cell.method}  # for ours, `init` determines the model
-        settings = TrainSettings(regime="finetune", seed=cell.fold, val_fraction=0, **model, **self.settings)
+        settings = TrainSettings(regime="finetune", seed=cell.fold, **of_validation(splits), **model, **self.settings)  # type: ignore[arg-type]
         if (run / "five.json").exists() and not (run / WEIGHTS).exists():
             shutil.rmtree(run)
         train(inputs, run, settings, resources=Resources(device="cpu"))
         return run
+
+
+def of_validation(splits: Path) -> dict[str, float]:
+    """Return the setting that keeps all training patients in ``splits`` for training if none are for validation."""
+    has_some = any(row["split"] == "val" for row in SPLITS.read_rows(splits))
+    return {} if has_some else {"val_fraction": 0}
 
 
 def _draw_patients(rows: Sequence[dict[str, Any]], shots: int, *, seed: int) -> set[str]:
