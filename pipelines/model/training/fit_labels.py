@@ -14,6 +14,8 @@ from pipelines.model.training.ridge import fit_ridge, mixture_of
 
 CLASS_PENALTY = 0.4
 """L2 penalty of the class weights that are added to the class texts."""
+JOINT_PENALTY = 2.0
+"""The same if the features share a space with texts, which then know the classes better than few labels do."""
 SLIDES_FOR_CHOICE = 2000
 """Maximum number of slides on which the gates for the labels are chosen; the cost grows with its cube."""
 BIAS_PENALTY = 8.0
@@ -48,7 +50,8 @@ def fit_labels(
     model.class_mixture.copy_(_gates_for_labels(model, texts, slides, functional.one_hot(targets, len(names))))
     seen = (slides * model.class_mixture.sqrt()[:, None]).flatten(1).double()
     weights = torch.tensor([class_weights.get(name, 1.0) for name in names], device=slides.device)[targets]
-    fitted, biases = _logistic_regression(seen, offset, targets, weights)
+    penalty = JOINT_PENALTY if model.reads_meaning else CLASS_PENALTY
+    fitted, biases = _logistic_regression(seen, offset, targets, weights, penalty)
     model.weights.copy_(fitted.T.unflatten(1, model.centre.shape))
     model.biases.copy_(biases)
 
@@ -76,7 +79,9 @@ def _gates_for_labels(model: FiveModel, texts: Tensor, slides: Tensor, targets: 
     return candidates[errors.index(min(errors))]
 
 
-def _logistic_regression(inputs: Tensor, offset: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _logistic_regression(
+    inputs: Tensor, offset: Tensor, targets: Tensor, weights: Tensor, penalty: float
+) -> tuple[Tensor, Tensor]:
     """Return weights (F, K) and biases (K,) of a logistic regression on ``inputs`` (n, F); the loss is convex.
 
     The solver works with as many numbers per class as there are slides or channels, whichever is less.
@@ -92,7 +97,7 @@ def _logistic_regression(inputs: Tensor, offset: Tensor, targets: Tensor, weight
         added = basis @ coefficients
         fitted = (functional.cross_entropy(offset + added + biases, targets, reduction="none") * weights).sum()
         squared_weights = (coefficients * (coefficients if is_tall else added)).sum()
-        total = fitted + CLASS_PENALTY / 2 * squared_weights + BIAS_PENALTY / 2 * biases.square().sum()
+        total = fitted + penalty / 2 * squared_weights + BIAS_PENALTY / 2 * biases.square().sum()
         total.backward()
         return total
 
