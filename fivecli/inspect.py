@@ -63,10 +63,13 @@ def _show_pairs(pairs: Mapping[str, Any]) -> None:
 
 
 def _show_counts(by: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print counts by one value on one line, counts by two values as a grid."""
+    """Print counts by one value on one line, by two values as a grid, and by more values as a table."""
     if not rows or len(rows[0]) == 2:
         counted = ", ".join(f"{row['n']} {_cell(name, row[name])}" for row in rows for name in row if name != "n")
         typer.echo(f"{by}: {counted or 'nothing'}")
+        return
+    if len(rows[0]) > 3:
+        _show_rows(by, rows)
         return
     down, across, _ = rows[0]
     columns = list(dict.fromkeys(row[across] for row in rows))

@@ -24,12 +24,13 @@ from pipelines.core.selection import EVERYTHING, Selection
 from pipelines.core.settings import PredictSettings
 from pipelines.encoders.find_preset import find_preset
 from pipelines.encoders.presets import ENCODER_PRESETS
-from pipelines.encoders.text_tower import TextTower, load_text_tower
+from pipelines.encoders.text_tower import load_text_tower
 from pipelines.findings.heatmap import draw_heatmap
 from pipelines.findings.report import write_report
 from pipelines.findings.shown_maps import maps_to_show
 from pipelines.model.data.bags import BagReader
 from pipelines.model.networks.checkpoint import load_model
+from pipelines.model.networks.zero_shot.text_vectors import TextTower, in_space, refuse_long_texts
 from pipelines.model.prediction.class_scores import class_probabilities
 from pipelines.model.prediction.job import PredictInputs, PredictionJob
 from pipelines.model.prediction.joint_job import joint_job
@@ -145,7 +146,10 @@ def _load_model(job: PredictionJob, device: str) -> SlideModel:
 
     def tower() -> TextTower:
         preset = find_preset(job.cohort.given_encoder)
-        return load_text_tower(preset, weights=job.settings.text_weights, device=device)
+        loaded = load_text_tower(preset, weights=job.settings.text_weights, device=device)
+        if isinstance(job.source, RunManifest):
+            refuse_long_texts(job.texts, loaded, job.texts_source)
+        return in_space(loaded, job.cohort.kind.space, job.cohort.kind.dim, job.inputs.features)
 
     if isinstance(job.source, RunManifest):
         return TrainedSlideModel(load_model(job.source.folder, device, job.source, tower), job)

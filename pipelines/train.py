@@ -21,6 +21,7 @@ from pipelines.findings.learning_curves import draw_learning_curves
 from pipelines.model.data.splits.ignored_settings import splits_source
 from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.networks.tower_texts import TowerLoader
+from pipelines.model.networks.zero_shot.text_vectors import TextTower, in_space, refuse_long_texts
 from pipelines.model.training.accelerator import make_accelerator
 from pipelines.model.training.fitters import fitter_of
 from pipelines.model.training.footprint import Footprint, footprint
@@ -115,7 +116,15 @@ def _train(
 
 def _tower_of(run: TrainingRun) -> TowerLoader:
     """Return what loads the text tower of the encoder of the features; it is not loaded yet."""
-    return lambda: load_text_tower(find_preset(run.cohort.given_encoder), weights=run.settings.text_weights)
+    cohort, weights = run.cohort, run.settings.text_weights
+
+    def tower() -> TextTower:
+        loaded = load_text_tower(find_preset(cohort.given_encoder), weights=weights)
+        for source, texts in run.texts_of_files():
+            refuse_long_texts(texts, loaded, source)
+        return in_space(loaded, cohort.kind.space, cohort.kind.dim, run.inputs.features)
+
+    return tower
 
 
 def _refuse_own_folder(inputs: TrainInputs, out: Path) -> None:

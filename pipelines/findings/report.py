@@ -65,7 +65,9 @@ def _slide(number: int, row: Mapping[str, Any], predictions: Path) -> dict[str, 
 
 
 def _readable(value: object) -> object:
-    """Return a setting as people write it: yes or no, and thousands with commas."""
+    """Return a setting as people write it: yes, no or not set, and thousands with commas."""
+    if value is None:
+        return "not set"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else value

@@ -7,19 +7,25 @@ import pytest
 import torch
 
 from pipelines.core.attention_file import read_attention
-from pipelines.core.errors import ArtifactError, SettingsError
+from pipelines.core.batch import Outcome
+from pipelines.core.errors import SettingsError
 from pipelines.core.feature_file import read_bag
-from pipelines.core.schemas import PREDICTIONS
+from pipelines.core.question_files import write_questions
+from pipelines.core.questions import AllowedAnswer, Question, QuestionSet
+from pipelines.core.run_manifest import RunManifest
+from pipelines.core.schemas import ANSWERS, PREDICTIONS
 from pipelines.core.settings import PredictSettings, TrainSettings
 from pipelines.model.data.bags import BagFile, BagReader
 from pipelines.model.networks.checkpoint import load_model
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, plan, train
-from tests.synthetic_features import CLASSES, write_bag, write_cohort
+from tests.synthetic_features import ASKED, CLASSES, QUESTIONS, ask_otherwise, write_bag, write_cohort
 from tests.text_towers import WordTower
+from tests.training_runs import last
 
 SPACE = "words 1"
 SETTINGS = TrainSettings(text_model="encoder", val_fraction=0, test_fraction=0.5)
+ALL = replace(SETTINGS, test_fraction=0)
 LABELS = replace(SETTINGS, regime="finetune")
 
 
@@ -131,8 +137,92 @@ def test_features_that_share_no_space_with_texts_are_refused(tower, tmp_path):
 def test_the_tower_of_other_weights_is_refused(cohort, tower, tmp_path):
     tower.space = "words 2"
     inputs = TrainInputs(cohort.features, cohort.table, cohort.descriptions)
-    with pytest.raises(ArtifactError, match="features of the space 'words 1', but the text tower is of 'words 2'"):
+    with pytest.raises(SettingsError, match="features of the space 'words 1', but the text tower is of 'words 2'"):
         train(inputs, tmp_path / "run", SETTINGS)
+
+
+def test_weights_that_moved_change_nothing(cohort, tower, tmp_path):
+    inputs = TrainInputs(cohort.features, cohort.table, cohort.descriptions)
+    train(inputs, tmp_path / "run", replace(SETTINGS, text_weights=tmp_path / "before.pt"))
+    again = train(inputs, tmp_path / "run", replace(SETTINGS, text_weights=tmp_path / "after.pt"))
+    assert [result.outcome for result in again.results] == [Outcome.KEPT]
+
+
+class TestLongTexts:
+    LONG = "round " * 21
+
+    def test_of_a_class_are_named_before_an_earlier_run_is_touched(self, cohort, tower, tmp_path):
+        inputs = TrainInputs(cohort.features, cohort.table, classes=cohort.classes)
+        train(inputs, tmp_path / "run", LABELS)
+        cohort.classes.write_text(f"classes: {{round: '{self.LONG}', spindle: spindle cells}}\n")
+        message = r"classes\.yaml: 1 of 2 texts have more than the 20 tokens .* 'round' with 21"
+        for stage in (plan, train):
+            with pytest.raises(SettingsError, match=message):
+                stage(inputs, tmp_path / "run", LABELS)
+        RunManifest.read(tmp_path / "run").verified("model.safetensors")
+
+    def test_of_a_class_are_named_when_a_run_predicts(self, cohort, described, tmp_path):
+        cohort.classes.write_text(f"classes: {{round: '{self.LONG}', spindle: spindle cells}}\n")
+        with pytest.raises(SettingsError, match=r"classes\.yaml: 1 of 2 texts .* 'round' with 21"):
+            predictions(cohort, described, tmp_path / "out")
+
+    def test_in_the_wordings_of_a_question_are_named(self, cohort, tower, tmp_path):
+        values = {
+            name: AllowedAnswer(meaning=name, phrase=phrase, wordings=wordings)
+            for name, phrase, wordings in (
+                ("rings", "rings of round cells", [self.LONG]),
+                ("bundles", "bundles of spindle cells", []),
+            )
+        }
+        choice = Question(id="growth", question="growth?", prompt="growth", kind="choice", values=values)
+        asked = QuestionSet(name="tiny", title="Tiny", questions=(choice, *QUESTIONS.questions[1:]))
+        write_questions(asked, cohort.descriptions / "questions.yaml")
+        ask_otherwise(cohort.descriptions, "", "")
+        inputs = TrainInputs(cohort.features, cohort.table, cohort.descriptions)
+        with pytest.raises(SettingsError, match=r"questions\.yaml: 1 of 3 texts .* 'growth=rings' with 21"):
+            train(inputs, tmp_path / "run", SETTINGS)
+
+    def test_that_a_report_says_are_left_out_counted_and_not_shown(self, cohort, tower, tmp_path, caplog):
+        path = cohort.descriptions / "answers.parquet"
+        answers = ANSWERS.read_rows(path)
+        (first,) = (a for a in answers if (a["patient_id"], a["question_id"]) == ("p00", "growth"))
+        first["description"] = "secret " * 21
+        ANSWERS.write(path, answers, ASKED)
+        train(TrainInputs(cohort.features, cohort.table, cohort.descriptions), tmp_path / "run", ALL)
+        assert "1 of 72 answers in words of the report are too long for the text tower" in caplog.text
+        assert "secret" not in caplog.text
+        assert last(tmp_path / "run", "train", "explained_growth") > 0.5
+
+
+class TestClassesThatCannotBeDistinguished:
+    def test_by_their_texts(self, cohort, described, tmp_path):
+        cohort.classes.write_text("classes: {a: round cells, b: round nuclei}\n")
+        with pytest.raises(SettingsError, match=r"classes\.yaml: the model gives all classes the same score"):
+            predictions(cohort, described, tmp_path / "out")
+
+    def test_because_too_few_reports_answer_a_question(self, tower, tmp_path, caplog):
+        few = write_cohort(tmp_path / "few", n_patients=6, space=SPACE)
+        train(TrainInputs(few.features, few.table, few.descriptions), tmp_path / "run", ALL)
+        assert "no question could be fitted" in caplog.text
+        with pytest.raises(SettingsError, match="the model gives all classes the same score"):
+            predictions(few, tmp_path / "run", tmp_path / "out")
+
+    def test_labels_do_not_turn_a_question_of_the_reports_into_one_about_classes(self, tower, tmp_path):
+        few = write_cohort(tmp_path / "few", n_patients=6, space=SPACE)
+        train(TrainInputs(few.features, few.table, few.descriptions), tmp_path / "run", ALL)
+        inputs = TrainInputs(few.features, few.table, classes=few.classes, init=tmp_path / "run")
+        train(inputs, tmp_path / "tuned", replace(LABELS, test_fraction=0))
+        assert not load_model(tmp_path / "tuned", tower=lambda: tower).mixture.any()
+
+
+def test_a_run_that_starts_from_other_classes_looks_for_its_own(cohort, tower, tmp_path):
+    own = cohort.classes.read_text()
+    cohort.classes.write_text("classes: {round: margins, spindle: mucin}\n")  # the tiles do not show these
+    inputs = TrainInputs(cohort.features, cohort.table, classes=cohort.classes)
+    train(inputs, tmp_path / "first", replace(LABELS, shots=1))
+    cohort.classes.write_text(own)
+    train(replace(inputs, init=tmp_path / "first"), tmp_path / "run", replace(LABELS, shots=1))
+    assert n_right(predictions(cohort, tmp_path / "run", tmp_path / "out")) == (12, 12)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ class FiveModel(BagModel):
         self.reads_meaning = settings.text_model == ENCODER_TEXTS
         self.text: TowerTexts | TextEncoder
         if self.reads_meaning:
-            self.text = TowerTexts(tower, spec.space)
+            self.text = TowerTexts(tower)
         else:
             self.text = TextEncoder(replace(settings, tuning="frozen"))
             self.text.requires_grad_(requires_grad=False)
@@ -101,6 +101,10 @@ class FiveModel(BagModel):
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return how many texts have more tokens than the text model reads."""
         return self.text.count_truncated(texts)
+
+    def too_long(self, texts: Sequence[str]) -> set[str]:
+        """Return the texts that cannot be encoded; a text model cuts long texts, but a text tower does not."""
+        return self.text.too_long(texts) if isinstance(self.text, TowerTexts) else set()
 
     def pretrained_names(self) -> set[str]:
         """Return the names of the weights that training never changes."""

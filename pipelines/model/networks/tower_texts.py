@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pipelines.core.errors import ArtifactError
 from pipelines.model.networks.zero_shot.text_vectors import TextTower
 
 TowerLoader = Callable[[], TextTower]
-"""Loads the text tower of the encoder of the features."""
+"""Loads the text tower of the encoder of the features, and checks that both share a space."""
 
 
 class TowerTexts:
@@ -22,22 +21,10 @@ class TowerTexts:
 
     pretrained_names: frozenset[str] = frozenset()
 
-    def __init__(self, load: TowerLoader | None, space: str) -> None:
-        """Load the tower.
-
-        Raises
-        ------
-        ArtifactError
-            The tower is of another space than the features.
-        """
+    def __init__(self, load: TowerLoader | None) -> None:
         if load is None:
             raise ValueError("a model with the texts of its encoder needs the text tower")
         self.tower = load()
-        if self.tower.space != space:
-            raise ArtifactError(
-                f"features of the space '{space}', but the text tower is of '{self.tower.space}'",
-                hint="pass the weights that the features were made with (--text-weights), or embed the slides again",
-            )
         self._vectors: dict[str, Tensor] = {}
 
     @property
@@ -62,6 +49,11 @@ class TowerTexts:
         if new:
             self._vectors.update(zip(new, torch.from_numpy(self.tower(new)), strict=True))
         return torch.stack([self._vectors[text] for text in texts])
+
+    def too_long(self, texts: Sequence[str]) -> set[str]:
+        """Return the texts that have more tokens than the tower reads."""
+        counts = self.tower.n_tokens(list(texts))
+        return {text for text, count in zip(texts, counts, strict=True) if count > self.tower.context_length}
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """Return 0: a text that is too long is an error, and is never cut."""

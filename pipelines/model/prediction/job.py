@@ -73,6 +73,11 @@ class PredictionJob:
         """Title of the HTML report."""
         return f"Predictions of {self.inputs.run.name}" if self.inputs.run else "Predictions without training"
 
+    @property
+    def texts_source(self) -> str:
+        """The file of the class texts, or the run that has them, for messages."""
+        return str(self.inputs.classes or self.inputs.run)
+
     def identity(self, slide: CohortSlide) -> dict[str, Any]:
         """Return the columns of a row that identify ``slide``: its ids, label, and how the run used it."""
         use = self.matches.uses.get(slide.slide_id)

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from pipelines.core.attention_file import OTHER, AttentionMaps
-from pipelines.core.errors import SettingsError
 from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.zero_shot.pooling import Scores, tile_weights
 from pipelines.model.networks.zero_shot.similarities import cosine_similarities
@@ -29,9 +28,8 @@ class JointSlideModel:
         Raises
         ------
         SettingsError
-            The features are of another space than the tower, a text is too long, or two classes have one vector.
+            A text is too long, or two classes have one vector.
         """
-        _refuse_other_space(tower, job, joint)
         self.settings = job.settings
         self.temperature = job.settings.temperature or 1 / tower.logit_scale
         groups = _encoded(tower, job, joint)
@@ -78,16 +76,3 @@ def _encoded(tower: TextTower, job: PredictionJob, joint: JointTexts) -> list[Al
         alternatives(question, answers, tower, f"{job.inputs.questions}, question '{question}'")
         for question, answers in joint.answers.items()
     ]
-
-
-def _refuse_other_space(tower: TextTower, job: PredictionJob, joint: JointTexts) -> None:
-    if tower.space != joint.space:
-        raise SettingsError(
-            f"{job.inputs.features}: features of the space '{joint.space}', but the text tower is of '{tower.space}'",
-            hint="pass the weights that the features were made with (--text-weights), or embed the slides again",
-        )
-    if tower.dim != job.cohort.kind.dim:
-        raise SettingsError(
-            f"{job.inputs.features}: features of {job.cohort.kind.dim} channels, but texts have {tower.dim}",
-            hint="embed the slides again",
-        )

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.core.attention_file import AttentionMaps
-from pipelines.core.errors import ArtifactError
+from pipelines.core.errors import ArtifactError, SettingsError
 from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.prediction.job import PredictionJob
@@ -44,6 +44,8 @@ class TrainedSlideModel:
 
     Raises
     ------
+    SettingsError
+        The model does not distinguish the classes.
     ArtifactError
         On a call: the features of the slide are NaN or infinite.
     """
@@ -54,6 +56,12 @@ class TrainedSlideModel:
         with torch.inference_mode():
             self.prompts = model.encode_prompts()
             self.classes = model.encode_classes(job.texts)
+        if (self.classes == self.classes[0]).all():
+            raise SettingsError(
+                f"{job.texts_source}: the model gives all classes the same score on every slide",
+                hint="use texts that differ in what the questions of the run ask; `explained_<question>` in its "
+                "metrics.parquet is above 0 for questions that it learned",
+            )
 
     def __call__(self, bag: TileBag, *, with_maps: bool) -> SlideScores:
         """Return the scores of the slide with the tiles ``bag``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from pipelines.model.data.bags import BagFile
 from pipelines.model.data.descriptions import Answers
 from pipelines.model.networks.five import AXES, FiveModel
 from pipelines.model.training.ridge import Regression, fit_ridge, given_regression, mixture_of
+
+logger = logging.getLogger(__name__)
 
 MIN_ANSWERS = 8
 """Minimum number of slides with a known answer; with fewer a question is not fitted."""
@@ -27,8 +30,9 @@ def fit_answers(
     """Fit the questions of ``model`` in place, each to its own answers.
 
     The target of an answer is the mean text vector of all its wordings, less the mean over the slides. Unknown answers
-    are left out. Each gate has a ridge regression; their mixture is the attention of the question. If the features
-    share a space with texts, the similarity to the answers, which needs no training, is one more part of the mixture.
+    are left out, as are answers that are too long for a text tower. Each gate has a ridge regression; their mixture is
+    the attention of the question. If the features share a space with texts, the similarity to the answers, which needs
+    no training, is one more part of the mixture.
 
     Parameters
     ----------
@@ -45,16 +49,34 @@ def fit_answers(
         Metrics: ``explained_<question>`` is the share of the variance of the answers that is explained when each
         slide is predicted by the others; ``loss`` is 1 minus their mean.
     """
-    explained = {}
+    explained, too_long = {}, _too_long(model, answers, wordings, members)
     for number, question in enumerate(model.spec.questions):
-        known = [row for row, slide in enumerate(members) if answers[slide.slide_id][number]]
+        known = [row for row, slide in enumerate(members) if answers[slide.slide_id][number] not in too_long]
         texts = [str(answers[members[row].slide_id][number]) for row in known]
         explained[question] = 0.0
         if len(known) >= MIN_ANSWERS and len(set(texts)) > 1:
             explained[question] = _fit_question(model, number, _targets(model, texts, wordings), slides[known])
+    if not any(explained.values()):
+        logger.warning(
+            "no question could be fitted, so the run predicts nothing from texts: a question needs %d training slides "
+            "with answers, two different answers, and tiles that show the difference",
+            MIN_ANSWERS,
+        )
     _set_spread(model, slides)
     loss = 1 - sum(explained.values()) / max(1, len(explained))
     return {"loss": loss, **{f"explained_{name}": share for name, share in explained.items()}}
+
+
+def _too_long(
+    model: FiveModel, answers: Mapping[str, Answers], wordings: Mapping[str, Sequence[str]], members: Sequence[BagFile]
+) -> set[str | None]:
+    """Return None, and the answers in words of the report that the text tower cannot read; their number is logged."""
+    said = [text for slide in members for text in answers[slide.slide_id] if text and text not in wordings]
+    too_long = model.too_long(list(dict.fromkeys(said)))
+    if too_long:
+        number = sum(text in too_long for text in said)
+        logger.warning("%d of %d answers in words of the report are too long for the text tower", number, len(said))
+    return {None, *too_long}
 
 
 def _set_spread(model: FiveModel, slides: Tensor) -> None:

@@ -28,7 +28,8 @@ def fit_five(
 ) -> Progress:
     """Fit ``model`` in place to what ``objective`` supervises it with; this counts as one epoch.
 
-    A model that was fitted before keeps its gates, and the scale of the slides.
+    A model that was fitted before keeps its gates, and the scale of the slides. If its question is about the classes,
+    only the directions are kept, because the classes may be others.
 
     Parameters
     ----------
@@ -41,10 +42,11 @@ def fit_five(
         is_new = not (model.gates.directions.any() or model.spread.any())
         if is_new:
             model.gates.fit(_covariance(model, data.train, data.reader))
-            if model.reads_meaning:
-                _look_for_answers(model, objective.answer_texts(), data)
+        has_new_answers = is_new or objective.asks_about_classes
+        if model.reads_meaning and has_new_answers:
+            _look_for_answers(model, objective.answer_texts(), data)
         pooled = torch.stack([model.pooled(data.reader.evaluation(slide, max_tiles)) for slide in data.train])
-        if is_new:
+        if has_new_answers:
             _standardize(model, pooled.double())
         metrics = objective.fit_five(model, data.train, model.standardized(pooled))
     progress.record({"train": metrics})
@@ -56,8 +58,9 @@ def fit_five(
 def _look_for_answers(model: FiveModel, answers: Sequence[Sequence[Sequence[str]]], data: Data) -> None:
     """Set the own gate of each question to the texts of its ``answers``, one group of texts per answer."""
     for number, groups in enumerate(answers):
-        if groups:
-            vectors = functional.normalize(model.mean_texts(groups), dim=-1).to(model.device)
+        readable = [texts for texts in groups if not model.too_long(texts)]
+        if readable:
+            vectors = functional.normalize(model.mean_texts(readable), dim=-1).to(model.device)
             model.gates.look_for(number, vectors, model.feature_mean, model.feature_std)
     bags = (data.reader.evaluation(slide, TILES_FOR_GATES).features for slide in data.train)
     model.gates.set_spread([model.scaled(features.to(model.device)) for features in bags])

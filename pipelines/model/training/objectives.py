@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -46,6 +46,11 @@ class Objective(Protocol):
         """
         ...
 
+    @property
+    def asks_about_classes(self) -> bool:
+        """Whether the question of the model is about the classes of this run, whatever it was fitted to before."""
+        ...
+
     def answer_texts(self) -> list[list[Sequence[str]]]:
         """Return the texts of each known answer to each question, for the gates that attend by meaning."""
         ...
@@ -75,6 +80,7 @@ class DescriptionMatching:
     settings: TrainSettings
     wordings: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Answer -> the texts that say it; an answer that is not listed is its own text."""
+    asks_about_classes: ClassVar[bool] = False
 
     def loss(self, model: FusionModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
         """Return the contrastive loss of the bags, with their own and other patients' descriptions as candidates."""
@@ -144,6 +150,8 @@ class ClassMatching:
     """Slide id -> class."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """Class -> weight of its slides in training; 1 if a class is not listed."""
+    asks_about_classes: bool = False
+    """Whether the only question of the model is which class it is. It is answered from the class texts."""
 
     def loss(self, model: BagModel, bags: Sequence[TileBag], rng: np.random.Generator) -> Tensor:
         """Return the mean of the bags' losses, weighted by class."""
@@ -175,7 +183,7 @@ class ClassMatching:
 
     def fit_five(self, model: FiveModel, members: Sequence[BagFile], slides: Tensor) -> dict[str, float]:
         """Fit what the labels add to the class texts."""
-        if model.reads_meaning and not model.mixture.any():
+        if self.asks_about_classes:
             read_class_texts(model, self.classes, slides)
         fit_labels(model, self.classes, self.labels, self.weights, members, slides)
         return self.validate(model, [slide.slide_id for slide in members], model.bag_vectors(slides))

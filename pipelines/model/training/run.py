@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.classes import load_classes
-from pipelines.core.descriptions_folder import read_descriptions, read_questions
+from pipelines.core.descriptions_folder import QUESTIONS_FILE, read_descriptions, read_questions
 from pipelines.core.errors import ArtifactError, SettingsError
 from pipelines.core.files import file_fingerprint, fingerprint
 from pipelines.core.folder import difference
 from pipelines.core.question_files import load_questions
-from pipelines.core.questions import Question, QuestionSet
+from pipelines.core.questions import QuestionSet
 from pipelines.core.run_manifest import QUESTIONS, RunManifest
 from pipelines.core.settings.model import ENCODER_TEXTS, ModelSettings
 from pipelines.core.settings.train import TrainSettings
@@ -26,7 +26,7 @@ from pipelines.model.networks.bag_model import BagModel, ModelSpec
 from pipelines.model.networks.build import build_model
 from pipelines.model.networks.checkpoint import load_model, read_config
 from pipelines.model.networks.tower_texts import TowerLoader
-from pipelines.model.training.tasks import Task, class_task, description_task
+from pipelines.model.training.tasks import ABOUT_CLASSES, Task, class_task, description_task
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,17 @@ class TrainingRun:
                 hint="embed the slides with the encoder of that run, and use the questions of that run",
             )
         return model
+
+    def texts_of_files(self) -> list[tuple[Path, dict[str, Sequence[str]]]]:
+        """Return the files with texts that users write, and the texts in each by name."""
+        files: list[tuple[Path, dict[str, Sequence[str]]]] = []
+        if self.inputs.classes and self.task.classes:
+            files.append((self.inputs.classes, dict(self.task.classes)))
+        if self.inputs.descriptions and self.task.questions and self.task.answers:
+            asked = self.task.questions.questions
+            texts = {f"{each.id}={name}": value.texts for each in asked for name, value in each.values.items()}
+            files.append((self.inputs.descriptions / QUESTIONS_FILE, texts))
+        return files
 
     def _spec(self) -> ModelSpec:
         task, settings, kind = self.task, self.settings, self.cohort.kind
@@ -223,14 +234,6 @@ def _questions(inputs: TrainInputs, settings: TrainSettings) -> QuestionSet | No
     if path is None and inputs.descriptions is not None:
         return read_questions(inputs.descriptions)
     return load_questions(path) if path else None
-
-
-ABOUT_CLASSES = QuestionSet(
-    name="classes",
-    title="What the class texts say, compared with the tiles in the space of the image encoder",
-    questions=(Question(id="class", question="Which of the classes is it?", prompt="class", kind="phrase"),),
-)
-"""The only question of a model that learns from labels alone, on features that share a space with texts."""
 
 
 def _text_model_fingerprint(settings: TrainSettings) -> str | None:

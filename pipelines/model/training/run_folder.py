@@ -6,7 +6,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -79,8 +79,9 @@ class RunFolder:
 
     def __init__(self, path: Path, run: TrainingRun, *, draw_curves: DrawCurves) -> None:
         self.path, self.run, self.draw_curves = path, run, draw_curves
-        self.settings, self.inputs = run.settings.as_dict(), run.record()
-        self.provenance = Provenance.of(run.settings, fingerprint(self.inputs))
+        recorded = replace(run.settings, text_weights=None)  # the space of the features stands for the weights
+        self.settings, self.inputs = recorded.as_dict(), run.record()
+        self.provenance = Provenance.of(recorded, fingerprint(self.inputs))
         self.resume = ResumeFile(path / "checkpoints" / STATE, run_id(self.settings, self.inputs))
 
     @contextmanager

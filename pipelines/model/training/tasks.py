@@ -10,10 +10,17 @@ from typing import Any
 import numpy as np
 
 from pipelines.core.errors import CohortError
-from pipelines.core.questions import QuestionSet
+from pipelines.core.questions import Question, QuestionSet
 from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.descriptions import Answers, full_text, wordings_of
 from pipelines.model.training.objectives import ClassMatching, DescriptionMatching, Objective
+
+ABOUT_CLASSES = QuestionSet(
+    name="classes",
+    title="What the class texts say, compared with the tiles in the space of the image encoder",
+    questions=(Question(id="class", question="Which of the classes is it?", prompt="class", kind="phrase"),),
+)
+"""The only question of a model that learns from labels alone, on features that share a space with texts."""
 
 SplitRows = Sequence[Mapping[str, Any]]
 """Rows of the SPLITS table."""
@@ -119,7 +126,9 @@ def class_task(
             hint="training needs two or more classes; fill the column `label` of the --cohort table",
         )
     return Task(
-        objective=ClassMatching(classes, labels, _class_weights(training, settings)),
+        objective=ClassMatching(
+            classes, labels, _class_weights(training, settings), asks_about_classes=questions == ABOUT_CLASSES
+        ),
         slides=frozenset(row["slide_id"] for row in [*training, *val]),
         questions=questions,
         texts=[text for texts in classes.values() for text in texts],

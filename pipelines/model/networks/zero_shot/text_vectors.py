@@ -87,6 +87,33 @@ def mean_vector(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return normalized
 
 
+def in_space(tower: TextTower, space: str, dim: int, source: object) -> TextTower:
+    """Return ``tower`` after checking that its vectors are in the space of features.
+
+    Parameters
+    ----------
+    space, dim
+        Name of the space of the features, and their number of channels.
+    source
+        The folder of the features, for messages.
+
+    Raises
+    ------
+    SettingsError
+        The tower is of another space, or its vectors have another number of channels.
+    """
+    if tower.space != space:
+        raise SettingsError(
+            f"{source}: features of the space '{space}', but the text tower is of '{tower.space}'",
+            hint="use the encoder and weights (--text-weights) that made the features, or embed the slides again",
+        )
+    if tower.dim != dim:
+        raise SettingsError(
+            f"{source}: features of {dim} channels, but texts have {tower.dim}", hint="embed the slides again"
+        )
+    return tower
+
+
 def refuse_long_texts(texts: Mapping[str, Sequence[str]], tower: TextTower, source: object) -> None:
     """Raise a `SettingsError` that counts the texts with more tokens than the tower reads."""
     too_long = [
@@ -100,7 +127,7 @@ def refuse_long_texts(texts: Mapping[str, Sequence[str]], tower: TextTower, sour
     named = ", ".join(f"'{name}' with {count}" for name, count in too_long[:MAX_NAMED])
     more = f" and {len(too_long) - MAX_NAMED} more" if len(too_long) > MAX_NAMED else ""
     raise SettingsError(
-        f"{source}: {len(too_long)} of {sum(map(len, texts.values()))} texts are longer than the "
+        f"{source}: {len(too_long)} of {sum(map(len, texts.values()))} texts have more than the "
         f"{tower.context_length} tokens that the text tower reads: {named}{more}",
         hint="shorten them; a text is never cut",
     )

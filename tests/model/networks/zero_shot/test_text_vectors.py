@@ -31,7 +31,7 @@ def test_texts_that_are_too_long_are_counted_with_their_tokens():
     with pytest.raises(SettingsError) as caught:
         alternatives("", texts, TOWER, "classes.yaml")
     assert caught.value.message == (
-        "classes.yaml: 2 of 3 texts are longer than the 5 tokens that the text tower reads: 'a' with 6, 'b' with 8"
+        "classes.yaml: 2 of 3 texts have more than the 5 tokens that the text tower reads: 'a' with 6, 'b' with 8"
     )
 
 
