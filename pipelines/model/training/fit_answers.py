@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -117,7 +116,8 @@ def _fit_question(model: FiveModel, number: int, targets: Tensor, slides: Tensor
     axes = directions[lengths > 1e-6 * lengths[0]][:AXES]
     along, gates = targets @ axes.T, model.gates.of_question(number)
     regressions = [fit_ridge(slides[:, gate], along) for gate in gates]
-    parts = list(zip(gates, regressions, mixture_of(regressions, along).tolist(), strict=True))
+    weights = mixture_of([each.left_out for each in regressions], along).tolist()
+    parts = list(zip(gates, regressions, weights, strict=True))
     if model.reads_meaning:
         parts = _with_meaning(model, number, axes, parts, along, slides[:, gates[-1]])
     if not any(weight for _, _, weight in parts):  # no gate knows more than the mean answer
@@ -139,8 +139,7 @@ def _with_meaning(model: FiveModel, number: int, axes: Tensor, learned: Parts, a
         (n, C) standardized slides under the own gate of the question.
     """
     said = given_regression(model.meaning(number, axes).T, own, along)
-    together = replace(learned[0][1], left_out=_left_out(learned))
-    of_learned, of_said = mixture_of([together, said], along).tolist()
+    of_learned, of_said = mixture_of([_left_out(learned), said.left_out], along).tolist()
     own_gate = learned[-1][0]
     return [*((gate, each, of_learned * weight) for gate, each, weight in learned), (own_gate, said, of_said)]
 

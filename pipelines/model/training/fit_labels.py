@@ -72,7 +72,7 @@ def _gates_for_labels(model: FiveModel, texts: Tensor, slides: Tensor, targets: 
         candidates.insert(0, (relevance @ model.mixture) / relevance.sum())
     if len(slides) >= 2 * n_gates:
         regressions = [fit_ridge(slides[:, gate], targets) for gate in range(n_gates)]
-        own = mixture_of(regressions, targets).float()
+        own = mixture_of([each.left_out for each in regressions], targets).float()
         if own.any():
             candidates.append(own / own.sum())
     errors = [fit_ridge((slides * each.sqrt()[:, None]).flatten(1), targets).error for each in candidates]

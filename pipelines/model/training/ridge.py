@@ -82,16 +82,21 @@ def _main_axes(inputs: Tensor) -> tuple[Tensor, Tensor]:
     return vectors if is_tall else inputs.T @ (vectors / squares.sqrt()), squares
 
 
-def mixture_of(regressions: Sequence[Regression], targets: Tensor) -> Tensor:
-    """Return the weights of ``regressions``, at least 0, that best predict ``targets`` left out one by one.
+def mixture_of(left_out: Sequence[Tensor], targets: Tensor) -> Tensor:
+    """Return the weights, at least 0, with which the predictions ``left_out`` of regressions predict ``targets`` best.
 
     This is stacking (Wolpert 1992, Breiman 1996). The sum of the weights is below 1 where the regressions claim too
     much.
+
+    Parameters
+    ----------
+    left_out
+        (n, R) each, as `Regression.left_out`.
     """
     import numpy as np
     from scipy.optimize import nnls
 
-    columns = np.stack([each.left_out.flatten().cpu().numpy() for each in regressions], axis=1)
+    columns = np.stack([each.flatten().cpu().numpy() for each in left_out], axis=1)
     centered = (targets.double() - targets.double().mean(dim=0)).flatten().cpu().numpy()
     weights, _ = nnls(columns, centered)
     return torch.from_numpy(weights).to(targets.device)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from pipelines.model.training import ridge
-from pipelines.model.training.ridge import Regression, fit_ridge, given_regression, mixture_of
+from pipelines.model.training.ridge import fit_ridge, given_regression, mixture_of
 
 
 def random(*shape, seed=0):
@@ -97,18 +97,14 @@ def test_values_without_information_give_finite_results_and_no_knowledge(rows, i
     found = fit_ridge(values[inputs], values[targets])
     assert all(bool(each.isfinite().all()) for each in (found.coefficients, found.intercept, found.left_out))
     assert found.error == pytest.approx(1.0 if targets == "random" else 0.0)
-    weights = mixture_of([found, found], values[targets])
+    weights = mixture_of([found.left_out] * 2, values[targets])
     assert weights.tolist() == [0, 0]
-
-
-def left_out(predictions):
-    return Regression(torch.zeros(0), torch.zeros(0), predictions, 0.0)
 
 
 def test_the_mixture_is_the_best_one_with_weights_of_at_least_zero():
     targets = random(40, 1)
     good, fair = targets + 0.5 * random(40, 1, seed=1), targets + 1.0 * random(40, 1, seed=2)
-    weights = mixture_of([left_out(each) for each in (good, fair)], targets)
+    weights = mixture_of([good, fair], targets)
     around = targets - targets.mean()
 
     def error(first, second):
@@ -123,14 +119,14 @@ def test_the_mixture_is_the_best_one_with_weights_of_at_least_zero():
 def test_a_regression_that_is_wrong_has_no_weight_and_a_perfect_one_has_all():
     targets = random(30, 2)
     around = targets - targets.mean(dim=0)
-    weights = mixture_of([left_out(-around), left_out(around)], targets)
+    weights = mixture_of([-around, around], targets)
     torch.testing.assert_close(weights, torch.tensor([0.0, 1.0], dtype=torch.float64))
-    assert mixture_of([left_out(-around)], targets).tolist() == [0]
+    assert mixture_of([-around], targets).tolist() == [0]
 
 
 def test_weights_sum_to_less_than_one_where_a_regression_claims_too_much():
     targets = random(30, 1)
-    assert float(mixture_of([left_out(2 * (targets - targets.mean()))], targets).sum()) == pytest.approx(0.5)
+    assert float(mixture_of([2 * (targets - targets.mean())], targets).sum()) == pytest.approx(0.5)
 
 
 def test_a_given_regression_has_one_factor_fitted_by_least_squares():
