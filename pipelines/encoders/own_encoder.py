@@ -170,7 +170,10 @@ def _own_text_class(path: Path) -> Any:
 @cache
 def _own_module(path: Path) -> ModuleType:
     if not path.is_file():
-        raise EncoderError(f"{path}: no such file", hint="check --encoder")
+        raise EncoderError(
+            f"{path}: no such file",
+            hint="check --encoder; if features were made with this file, put it back there, or embed the slides again",
+        )
     name = f"five_encoder_{file_fingerprint(path)}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

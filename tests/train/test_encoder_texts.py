@@ -215,6 +215,13 @@ class TestClassesThatCannotBeDistinguished:
         assert not load_model(tmp_path / "tuned", tower=lambda: tower).mixture.any()
 
 
+def test_descriptions_that_finetune_would_ignore_are_refused(cohort, tower, tmp_path):
+    inputs = TrainInputs(cohort.features, cohort.table, cohort.descriptions, cohort.classes)
+    with pytest.raises(SettingsError, match="finetune does not learn from") as caught:
+        train(inputs, tmp_path / "run", LABELS)
+    assert "--init" in caught.value.hint
+
+
 def test_a_run_that_starts_from_other_classes_looks_for_its_own(cohort, tower, tmp_path):
     own = cohort.classes.read_text()
     cohort.classes.write_text("classes: {round: margins, spindle: mucin}\n")  # the tiles do not show these

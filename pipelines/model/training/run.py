@@ -15,6 +15,7 @@ from pipelines.core.folder import difference
 from pipelines.core.question_files import load_questions
 from pipelines.core.questions import QuestionSet
 from pipelines.core.run_manifest import QUESTIONS, RunManifest
+from pipelines.core.settings import require
 from pipelines.core.settings.model import ENCODER_TEXTS, ModelSettings
 from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.bags import BagFile, BagReader, feature_statistics
@@ -229,6 +230,11 @@ def _task(splits: Sequence[Mapping[str, Any]], inputs: TrainInputs, settings: Tr
 
 def _questions(inputs: TrainInputs, settings: TrainSettings) -> QuestionSet | None:
     if settings.text_model == ENCODER_TEXTS and inputs.init is None:
+        require(
+            inputs.descriptions is None,
+            f"descriptions: finetune does not learn from {inputs.descriptions} with --text-model {ENCODER_TEXTS}",
+            hint="train on the descriptions first (--regime pretrain) and pass that run with --init, or omit them",
+        )
         return ABOUT_CLASSES
     path = RunManifest.read(inputs.init).optional(QUESTIONS) if inputs.init else None
     if path is None and inputs.descriptions is not None:
