@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.core.attention_file import AttentionMaps
-from pipelines.core.errors import ArtifactError, SettingsError
+from pipelines.core.errors import ArtifactError
 from pipelines.model.data.bags import TileBag
 from pipelines.model.networks.bag_model import BagModel
 from pipelines.model.prediction.job import PredictionJob
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,6 @@ class TrainedSlideModel:
 
     Raises
     ------
-    SettingsError
-        The model does not distinguish the classes.
     ArtifactError
         On a call: the features of the slide are NaN or infinite.
     """
@@ -57,10 +58,10 @@ class TrainedSlideModel:
             self.prompts = model.encode_prompts()
             self.classes = model.encode_classes(job.texts)
         if (self.classes == self.classes[0]).all():
-            raise SettingsError(
-                f"{job.texts_source}: the model gives all classes the same score on every slide",
-                hint="use texts that differ in what the questions of the run ask; `explained_<question>` in its "
-                "metrics.parquet is above 0 for questions that it learned",
+            logger.warning(
+                "%s: the model cannot distinguish these classes, so every slide gets the same probabilities. Questions "
+                "that it learned have an `explained_<question>` above 0 in the metrics.parquet of its run",
+                job.texts_source,
             )
 
     def __call__(self, bag: TileBag, *, with_maps: bool) -> SlideScores:

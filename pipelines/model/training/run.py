@@ -119,6 +119,7 @@ class TrainingRun:
             files.append((self.inputs.classes, dict(self.task.classes)))
         if self.inputs.descriptions and self.task.questions and self.task.answers:
             asked = self.task.questions.questions
+            texts: dict[str, Sequence[str]]
             texts = {f"{each.id}={name}": value.texts for each in asked for name, value in each.values.items()}
             files.append((self.inputs.descriptions / QUESTIONS_FILE, texts))
         return files
