@@ -1,4 +1,5 @@
 import math
+from dataclasses import asdict
 
 import h5py
 import numpy as np
@@ -10,7 +11,7 @@ from fivecli.app import app
 from pipelines.core.attention_file import read_attention
 from pipelines.core.batch import Outcome
 from pipelines.core.errors import ArtifactError, SettingsError
-from pipelines.core.feature_file import FEATURES, SLIDE_NOTE, content_fingerprint, slide_dimensions
+from pipelines.core.feature_file import FEATURES, SLIDE_NOTE, content_fingerprint, read_header, slide_dimensions
 from pipelines.core.schemas import PATIENT_PREDICTIONS, PREDICTIONS
 from pipelines.core.selection import Selection, Shard
 from pipelines.core.settings import PredictSettings, TrainSettings
@@ -198,10 +199,10 @@ def test_heatmaps_lie_over_the_slide_where_its_file_is_known(cohort, pretrained,
     table = tmp_path / "one.csv"
     table.write_text(f"slide_id,path\ns00,{slide}\n" if where == "cohort" else "slide_id\ns00\n")
     if where == "features":
-        fingerprint = content_fingerprint(features)
+        fingerprint, header = content_fingerprint(features), asdict(read_header(features))
         with h5py.File(features, "a") as h5:
             h5.attrs[SLIDE_NOTE] = str(slide)
-        FEATURES.seal(features, fingerprint=fingerprint)
+        FEATURES.seal(features, fingerprint=fingerprint, header=header)
     inputs = PredictInputs(own.features, pretrained, table, cohort.classes)
     predict(inputs, tmp_path / "out", PredictSettings(heatmaps=True))
     assert drawn[0].reshape(-1, 3).mean(axis=0).tolist() == pytest.approx([200, 100, 150], abs=1)
