@@ -129,7 +129,7 @@ def test_the_example_in_the_docs_is_the_example_file():
     assert shown in (DOCS / "examples" / "own_encoder.py").read_text(encoding="utf-8")
 
 
-QUICK = "h0-mini phikon hibou-b kaiko-vits16 kaiko-vits8 lunit-vits16 plip ctranspath dinov2-base resnet50-trunc"
+QUICK = "h0-mini phikon hibou-b kaiko-vits8 lunit-vits16 plip ctranspath dinov2-base resnet50-trunc"
 
 
 @pytest.mark.slow
