@@ -204,6 +204,7 @@ RUN_FOLDER = ArtifactFolder(
     ),
 )
 
+_OF_PREDICTIONS = (Entry("five.predictions", "string", "fingerprint of the predictions that it was made from"),)
 PREDICTIONS_FOLDER = ArtifactFolder(
     "predictions",
     "five predict",
@@ -216,7 +217,7 @@ PREDICTIONS_FOLDER = ArtifactFolder(
             "one row per patient, averaged over the slides",
             "if all slides are predicted; removed when a prediction changes",
             table=schemas.PATIENT_PREDICTIONS,
-            metadata=(Entry("five.predictions", "string", "fingerprint of the predictions that it was made from"),),
+            metadata=_OF_PREDICTIONS,
         ),
         ArtifactFile(
             "slide_answers.parquet",
@@ -224,7 +225,7 @@ PREDICTIONS_FOLDER = ArtifactFolder(
             "one row per slide, question and answer",
             "with `--questions`",
             table=schemas.SLIDE_ANSWERS,
-            metadata=(Entry("five.predictions", "string", "fingerprint of the predictions that it was made from"),),
+            metadata=_OF_PREDICTIONS,
         ),
         ArtifactFile("report.html", "HTML", "table of the predictions, settings and heatmaps; written by each run"),
         ArtifactFile(

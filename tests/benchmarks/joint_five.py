@@ -33,8 +33,6 @@ from safetensors.numpy import load_file
 from sklearn.metrics import roc_auc_score
 
 from pipelines.core.classes import write_classes
-from pipelines.core.feature_file import CoordsAttributes, FeatureInfo
-from pipelines.core.feature_writer import feature_writer
 from pipelines.core.provenance import Provenance
 from pipelines.core.question_files import write_questions
 from pipelines.core.questions import AllowedAnswer, Question, QuestionSet
@@ -44,6 +42,7 @@ from pipelines.encoders.find_preset import find_preset
 from pipelines.encoders.text_tower import load_text_tower
 from pipelines.predict import PredictInputs, predict
 from pipelines.train import TrainInputs, train
+from tests.benchmarks.composed.bags import write_bag
 from tests.benchmarks.composed.tiles import NORMAL, TUMORS, Tiles, read_tiles
 from tests.benchmarks.composed.wordings import N_TRAINING, WORDINGS
 from tests.benchmarks.zero_shot_quality import TEXTS, mean, standin
@@ -114,6 +113,7 @@ def write_cohort(folder: Path, tiles: Tiles, encoder: Path, shown: NDArray[Any],
     joint = (tiles.features.astype(np.float32) - numbers["image_mean"]) @ numbers["map"]
     space = load_text_tower(find_preset(str(encoder))).space
     sources = {kind: [s for s in shown if s in set(tiles.sources[tiles.kinds == kind])] for kind in (*TUMORS, NORMAL)}
+    made = Provenance({"encoder": str(encoder)})  # as `five embed` records it
     labels, rows = {}, []
     for part, number, share in (("train", N_TRAIN, slice(0, 0.6)), ("test", N_TEST, slice(0.6, 1))):
         used = {k: its[round(share.start * len(its)) : round(share.stop * len(its))] for k, its in sources.items()}
@@ -123,33 +123,14 @@ def write_cohort(folder: Path, tiles: Tiles, encoder: Path, shown: NDArray[Any],
             normal = np.flatnonzero(np.isin(tiles.sources, used[NORMAL]))
             n_tumor = max(1, round(N_TILES * rng.uniform(*TUMOR)))
             chosen = np.concatenate([rng.choice(tumor, n_tumor), rng.choice(normal, N_TILES - n_tumor)])
-            _write(folder / "features", slide, joint[chosen], space)
+            write_bag(folder / "features", slide, joint[chosen], space=space, provenance=made)
             labels[slide] = kind
-            same = {"status": "ok", "encoder": "standin", "n_tiles": N_TILES, "dim": joint.shape[1]}
+            same = {"status": "ok", "encoder": "composed", "n_tiles": N_TILES, "dim": joint.shape[1]}
             rows.append({"slide_id": slide, "patient_id": slide, **same})
-    made = Provenance({"encoder": str(encoder)})
     EMBEDDED_SLIDES.write(folder / "features" / "slides.parquet", rows, made)
     write_classes(TEXTS, folder / "classes.yaml")
     _describe(folder / "descriptions", labels, rng)
     return Cohort(folder, encoder, labels)
-
-
-def _write(folder: Path, slide: str, features: NDArray[np.float32], space: str) -> None:
-    corners = np.stack([np.arange(N_TILES) % 10, np.arange(N_TILES) // 10], axis=1) * 448
-    with feature_writer(
-        folder / f"{slide}.h5",
-        n_tiles=N_TILES,
-        dim=features.shape[1],
-        dtype="float16",
-        info=FeatureInfo(slide, "standin", "0" * 16, 0.5, 0.5, 0.5, space),
-        coords_attributes=CoordsAttributes(224, 448, 20.0, 20.0, 0, slide, 4480, 4480),
-        provenance=Provenance({"encoder": ENCODER_OF[space]}),
-    ) as writer:
-        writer.add(features, corners)
-
-
-ENCODER_OF: dict[str, str] = {}
-"""Space -> file of the stand-in, which `five embed` would have recorded."""
 
 
 def _describe(folder: Path, labels: Mapping[str, str], rng: np.random.Generator) -> None:
@@ -221,7 +202,6 @@ def _one(tiles: Tiles, output: Path, strength: float, seed: int, draws: int) -> 
         taught |= np.isin(tiles.sources, sources[: max(2, round(strength * half))])
         shown += sources[half:].tolist()
     path = standin(tiles, np.flatnonzero(taught), output / f"standin-{strength}-{seed}", rng)
-    ENCODER_OF[load_text_tower(find_preset(str(path))).space] = str(path)
     with TemporaryDirectory() as folder:
         return measured(write_cohort(Path(folder), tiles, path, np.array(shown), rng), rng, draws)
 

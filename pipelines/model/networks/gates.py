@@ -10,7 +10,7 @@ are most similar to one of the answers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -100,7 +100,7 @@ class Gates(nn.Module):
         self.offsets[number] = -torch.inf
         self.offsets[number, : len(used)] = used @ mean
 
-    def set_spread(self, slides: Sequence[Tensor]) -> None:
+    def set_spread(self, slides: Iterable[Tensor]) -> None:
         """Scale the similarities so that they have a standard deviation of 1 within ``slides``, scaled tiles (N, C)."""
         within = [self.similarities(tiles).var(dim=0, correction=0) for tiles in slides]
         spread = torch.stack(within).mean(dim=0).sqrt()

@@ -92,8 +92,7 @@ def read_class_texts(model: FiveModel, classes: Mapping[str, Sequence[str]], sli
         (n, G, C) standardized slides.
     """
     texts = model.mean_texts(list(classes.values())).double()
-    _, lengths, directions = torch.linalg.svd(texts - texts.mean(dim=0), full_matrices=False)
-    axes = directions[lengths > 1e-6 * lengths[0].clamp(min=1e-12)][:AXES]
+    axes = _text_axes(texts - texts.mean(dim=0))
     own = model.gates.of_question(0)[-1]
     model.read(0, axes, [(own, model.meaning(0, axes.float()), 1.0)])
     _set_spread(model, slides)
@@ -108,12 +107,21 @@ def _targets(model: FiveModel, texts: Sequence[str], wordings: Mapping[str, Sequ
     return targets - targets.mean(dim=0)
 
 
+def _text_axes(texts: Tensor, at_least: float = 0.0) -> Tensor:
+    """Return the orthonormal directions in which centered ``texts`` (n, W) differ, (R, W), at most `AXES`.
+
+    There are none if the singular value of the first one is below ``at_least``.
+    """
+    _, lengths, directions = torch.linalg.svd(texts, full_matrices=False)
+    axes: Tensor = directions[(lengths > 1e-6 * lengths[0]) & (lengths[0] >= at_least)][:AXES]
+    return axes
+
+
 def _fit_question(model: FiveModel, number: int, targets: Tensor, slides: Tensor) -> float:
     """Fit one question; return the share of the variance that it explains of slides left out."""
-    _, lengths, directions = torch.linalg.svd(targets, full_matrices=False)
-    if lengths[0] < 1e-6:  # the text model does not distinguish the answers
+    axes = _text_axes(targets, at_least=1e-6)
+    if not len(axes):  # the text model does not distinguish the answers
         return 0.0
-    axes = directions[lengths > 1e-6 * lengths[0]][:AXES]
     along, gates = targets @ axes.T, model.gates.of_question(number)
     regressions = [fit_ridge(slides[:, gate], along) for gate in gates]
     weights = mixture_of([each.left_out for each in regressions], along).tolist()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.model.data.bags import BagFile, BagReader
 from pipelines.model.data.batches import Data
 from pipelines.model.networks.five import FiveModel
 from pipelines.model.training.objectives import Objective
@@ -41,7 +40,7 @@ def fit_five(
     with torch.no_grad():
         is_new = not (model.gates.directions.any() or model.spread.any())
         if is_new:
-            model.gates.fit(_covariance(model, data.train, data.reader))
+            model.gates.fit(_covariance(model, data))
         has_new_answers = is_new or objective.asks_about_classes
         if model.reads_meaning and has_new_answers:
             _look_for_answers(model, objective.answer_texts(), data)
@@ -62,8 +61,7 @@ def _look_for_answers(model: FiveModel, answers: Sequence[Sequence[Sequence[str]
         if readable:
             vectors = functional.normalize(model.mean_texts(readable), dim=-1).to(model.device)
             model.gates.look_for(number, vectors, model.feature_mean, model.feature_std)
-    bags = (data.reader.evaluation(slide, TILES_FOR_GATES).features for slide in data.train)
-    model.gates.set_spread([model.scaled(features.to(model.device)) for features in bags])
+    model.gates.set_spread(_tiles_for_gates(model, data))
 
 
 def _standardize(model: FiveModel, pooled: Tensor) -> None:
@@ -74,11 +72,16 @@ def _standardize(model: FiveModel, pooled: Tensor) -> None:
     model.size.copy_(torch.where(lengths > 1e-6, lengths, torch.ones_like(lengths)))
 
 
-def _covariance(model: FiveModel, slides: Sequence[BagFile], reader: BagReader) -> Tensor:
+def _tiles_for_gates(model: FiveModel, data: Data) -> Iterator[Tensor]:
+    """Yield the scaled tiles of each training slide, at most `TILES_FOR_GATES`; only one slide is in memory."""
+    for slide in data.train:
+        yield model.scaled(data.reader.evaluation(slide, TILES_FOR_GATES).features.to(model.device))
+
+
+def _covariance(model: FiveModel, data: Data) -> Tensor:
     """Return the covariance of scaled tiles around the mean of their slide, (C, C); all slides have the same weight."""
     total = model.feature_mean.new_zeros(len(model.feature_mean), len(model.feature_mean))
-    for slide in slides:
-        tiles = model.scaled(reader.evaluation(slide, TILES_FOR_GATES).features.to(model.device))
+    for tiles in _tiles_for_gates(model, data):
         around = tiles - tiles.mean(dim=0)
         total += around.T @ around / len(tiles)
-    return total / len(slides)
+    return total / len(data.train)

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.core.errors import CohortError
 from pipelines.core.settings.train import TrainSettings
 from pipelines.model.data.batches import Data
 from pipelines.model.networks.linear_probe import LinearProbe
 from pipelines.model.networks.slide_vectors import slide_vectors
 from pipelines.model.training.objectives import Objective, metrics_by_split
 from pipelines.model.training.progress import Progress
+from pipelines.model.training.tasks import require_all_classes
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
 """Values of C, the inverse regularization strength, from which validation chooses one."""
@@ -54,7 +54,7 @@ def fit_probe(
             slide_vectors(model, part, data.reader, settings.max_tiles_eval) for part in (data.train, data.val)
         )
     train_labels = [labels[slide.slide_id] for slide in data.train]
-    _require_all_classes(model.spec.classes, train_labels)
+    require_all_classes(model.spec.classes, train_labels)
     splits = {"train": (data.train, train), "val": (data.val, val)}
     progress = Progress()
     best = None
@@ -73,14 +73,6 @@ def fit_probe(
     if best is not None:
         model.head.load_state_dict(best)
     return progress
-
-
-def _require_all_classes(classes: Sequence[str], train_labels: Sequence[str]) -> None:
-    absent = [name for name in classes if name not in train_labels]
-    if absent:
-        raise CohortError(
-            f"class {absent[0]!r} has no training slide", hint="remove the class from the class texts, or add slides"
-        )
 
 
 def _regression(

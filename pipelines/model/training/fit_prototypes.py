@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch.nn import functional
 
-from pipelines.core.errors import CohortError
 from pipelines.model.data.batches import Data
 from pipelines.model.networks.baselines.prototypes import PrototypeModel
 from pipelines.model.training.progress import Progress
+from pipelines.model.training.tasks import require_all_classes
 
 
 def fit_prototypes(
@@ -36,13 +36,9 @@ def fit_prototypes(
         A class has no training slide.
     """
     names = model.spec.classes
-    targets = torch.tensor([names.index(labels[slide.slide_id]) for slide in data.train], device=model.device)
-    without = [name for place, name in enumerate(names) if not (targets == place).any()]
-    if without:
-        raise CohortError(
-            f"no training slide of class {', '.join(without)}",
-            hint="add labeled slides of the class to the cohort, or remove the class from --classes",
-        )
+    train_labels = [labels[slide.slide_id] for slide in data.train]
+    require_all_classes(names, train_labels)
+    targets = torch.tensor([names.index(label) for label in train_labels], device=model.device)
     progress = Progress(epoch=1, best_epoch=1)
     with torch.no_grad():
         slides = torch.cat([model.pooled([data.reader.evaluation(slide, max_tiles)]) for slide in data.train])

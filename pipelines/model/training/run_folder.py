@@ -79,7 +79,7 @@ class RunFolder:
 
     def __init__(self, path: Path, run: TrainingRun, *, draw_curves: DrawCurves) -> None:
         self.path, self.run, self.draw_curves = path, run, draw_curves
-        recorded = replace(run.settings, text_weights=None)  # the space of the features stands for the weights
+        recorded = replace(run.settings, text_weights=None)  # the space of the features identifies the weights
         self.settings, self.inputs = recorded.as_dict(), run.record()
         self.provenance = Provenance.of(recorded, fingerprint(self.inputs))
         self.resume = ResumeFile(path / "checkpoints" / STATE, run_id(self.settings, self.inputs))

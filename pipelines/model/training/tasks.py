@@ -138,6 +138,16 @@ def class_task(
     )
 
 
+def require_all_classes(classes: Sequence[str], train_labels: Sequence[str]) -> None:
+    """Raise a `CohortError` that names the classes without a training slide, if there are any."""
+    absent = [name for name in classes if name not in train_labels]
+    if absent:
+        raise CohortError(
+            f"no training slide of class {', '.join(absent)}",
+            hint="add labeled slides of the class to the cohort, or remove the class from --classes",
+        )
+
+
 def _drawn_patients(rows: SplitRows, settings: TrainSettings) -> SplitRows:
     """Return the rows of ``shots`` random patients per class, or of ``percent`` % of them but at least one."""
     rng = np.random.default_rng([settings.seed, 2])

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,7 +174,9 @@ def write_cohort(
         )
 
 
-def write_bag(folder: Path, slide_id: str, features: NDArray[np.float16]) -> None:
+def write_bag(
+    folder: Path, slide_id: str, features: NDArray[Any], *, space: str = "", provenance: Provenance = PROVENANCE
+) -> None:
     """Write a feature file whose tiles lie on a square grid."""
     side = int(np.ceil(np.sqrt(len(features))))
     corners = np.stack([np.arange(len(features)) % side, np.arange(len(features)) // side], axis=1) * TILE
@@ -182,9 +185,9 @@ def write_bag(folder: Path, slide_id: str, features: NDArray[np.float16]) -> Non
         n_tiles=len(features),
         dim=features.shape[1],
         dtype="float16",
-        info=FeatureInfo(slide_id, "composed", "0" * 16, 0.5, 0.5, 0.5),
+        info=FeatureInfo(slide_id, "composed", "0" * 16, 0.5, 0.5, 0.5, space),
         coords_attributes=CoordsAttributes(224, TILE, 20.0, 20.0, 0, slide_id, side * TILE, side * TILE),
-        provenance=PROVENANCE,
+        provenance=provenance,
     ) as writer:
         writer.add(features, corners)
 

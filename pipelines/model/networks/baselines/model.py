@@ -9,12 +9,13 @@ from torch import Tensor
 
 from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import TileBag
-from pipelines.model.networks.bag_model import BagModel, ModelSpec
+from pipelines.model.networks.bag_model import ModelSpec
 from pipelines.model.networks.baselines.aggregator import Aggregator
 from pipelines.model.networks.baselines.attention_pooling import Abmil, ClamSb
 from pipelines.model.networks.baselines.dsmil import Dsmil
 from pipelines.model.networks.baselines.pooling import MaxPooling, MeanPooling
 from pipelines.model.networks.baselines.transmil import TransMil
+from pipelines.model.networks.baselines.without_text import ModelWithoutText
 
 AGGREGATORS: Mapping[str, type[Aggregator]] = {
     "mean": MeanPooling,
@@ -27,7 +28,7 @@ AGGREGATORS: Mapping[str, type[Aggregator]] = {
 """Value of ``--model`` -> network."""
 
 
-class BaselineModel(BagModel):
+class BaselineModel(ModelWithoutText):
     """Predict the classes of the training labels from tiles only.
 
     B bags, N tiles per bag, P attention maps, K classes. The vector of a bag holds its class
@@ -47,24 +48,6 @@ class BaselineModel(BagModel):
     def vector_width(self) -> int:
         """K, number of classes."""
         return len(self.spec.classes)
-
-    @property
-    def text_fingerprint(self) -> str:
-        """Empty, because there is no text model."""
-        return ""
-
-    @property
-    def scale(self) -> Tensor:
-        """1: class scores are not scaled."""
-        return torch.ones((), device=self.device)
-
-    def count_truncated(self, texts: Sequence[str]) -> int:
-        """Return 0, because texts are not used."""
-        return 0
-
-    def encode_prompts(self, kept: Sequence[int] | None = None) -> Tensor:
-        """Return an empty tensor, (0, K): there are no prompts."""
-        return torch.empty(0, self.vector_width, device=self.device)
 
     def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
         """Return one one-hot vector per class, (K, K); the class texts are not used."""

@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from pipelines.core.settings.model import ModelSettings
 from pipelines.model.data.bags import TileBag
-from pipelines.model.networks.bag_model import BagModel, ModelSpec
+from pipelines.model.networks.bag_model import ModelSpec
+from pipelines.model.networks.baselines.without_text import ModelWithoutText
 
 
-class PrototypeModel(BagModel):
+class PrototypeModel(ModelWithoutText):
     """Nearest class mean of slides that are the mean of their tiles.
 
     - ``prototype``: Euclidean distance of the slides (Snell et al., NeurIPS 2017, with features that are not trained).
@@ -44,24 +45,6 @@ class PrototypeModel(BagModel):
     def vector_width(self) -> int:
         """Channels of the features, and one for the length of the class mean."""
         return self.spec.feature_dim + 1
-
-    @property
-    def text_fingerprint(self) -> str:
-        """Empty, because there is no text model."""
-        return ""
-
-    @property
-    def scale(self) -> Tensor:
-        """One."""
-        return torch.ones((), device=self.device)
-
-    def count_truncated(self, texts: Sequence[str]) -> int:
-        """Return 0, because texts are not used."""
-        return 0
-
-    def encode_prompts(self, kept: Sequence[int] | None = None) -> Tensor:
-        """Return an empty tensor, (0, C + 1): there are no prompts."""
-        return self.means.new_empty(0, self.vector_width)
 
     def encode_classes(self, classes: Mapping[str, Sequence[str]]) -> Tensor:
         """Return 2 m and -|m|² of each class, (K, C + 1); the class texts are not used."""
