@@ -130,7 +130,7 @@ class Preset:
         Parameters
         ----------
         encoder_fingerprint
-            `pipelines.encoders.encoder.Encoder.fingerprint`, which stands for weights and images.
+            `pipelines.encoders.encoder.Encoder.fingerprint`, which identifies weights and preprocessing of images.
         """
         if self.text is None:
             return ""

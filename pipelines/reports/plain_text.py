@@ -33,7 +33,7 @@ class PlainText:
     text: str
     _starts: Sequence[int]
     _ends: Sequence[int]
-    """Span of the source that each character stands for."""
+    """Span of the source that each character comes from."""
 
     def source_span(self, start: int, end: int) -> tuple[int, int]:
         """Return the span in the source of ``text[start:end]``, which is not empty."""

@@ -22,7 +22,7 @@ TextPooling = Literal["masked", "released"]
 
 BASELINES: tuple[str, ...] = get_args(Baseline)
 ENCODER_TEXTS = "encoder"
-"""Value of ``text_model`` that stands for the text tower of the image encoder."""
+"""Value of ``text_model`` that selects the text tower of the image encoder."""
 PROTOTYPES: tuple[str, ...] = get_args(Prototype)
 """Baselines that compare slides with the mean slide of each class; nothing is trained."""
 HEAD_WIDTH = 64

@@ -60,7 +60,7 @@ class PredictSettings(ZeroShotSettings):
     def recorded(self, *, with_run: bool) -> dict[str, Any]:
         """Return the settings that predictions with, or without, a trained run depend on, as plain JSON data.
 
-        The path of the text tower's weights is not among them: the name of the space stands for the weights.
+        The path of the text tower's weights is not among them: the name of the space identifies the weights.
         """
         unused = {field.name for field in fields(ZeroShotSettings)} if with_run else {"split", "text_weights"}
         return {name: value for name, value in self.as_dict().items() if name not in unused}
